@@ -278,6 +278,7 @@ pub mod bandwidth;
 pub mod capture;
 pub mod chunk;
 pub mod client;
+pub mod cluster;
 pub mod command;
 pub mod conn;
 mod endpoint;

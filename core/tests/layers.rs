@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["time_limit"],
     &["policy"],
     &["location"],
+    &["cluster"],
     &["source", "stats"],
     &["pacing"],
     &["endpoint"],

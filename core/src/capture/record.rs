@@ -98,6 +98,7 @@ impl Reason {
             "memory_short" => CloseReason::MemoryShort,
             "taken_over" => CloseReason::TakenOver,
             "origin_lost" => CloseReason::OriginLost,
+            "lease_lost" => CloseReason::LeaseLost,
             "draining" => CloseReason::Refused(Refusal::Draining),
             name => match TlsFault::named(name) {
                 Some(fault) => CloseReason::Tls(fault, self.words.clone()),
@@ -202,10 +203,12 @@ pub(crate) enum Step {
     Connect,
     /// The limits of players.
     Play,
+    /// The signature of a pull within a cluster.
+    Signature,
 }
 
 impl Step {
-    const ALL: [Step; 5] = [Step::MayEnter, Step::Enter, Step::Question, Step::Connect, Step::Play];
+    const ALL: [Step; 6] = [Step::MayEnter, Step::Enter, Step::Question, Step::Connect, Step::Play, Step::Signature];
 }
 
 /// What a player took from its stream in one pull.

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use super::{Command, request};
 use crate::amf::{Object, Value};
 use crate::flv::FourCC;
@@ -22,8 +24,27 @@ pub struct ConnectInfo {
     /// If the client is a relay of such a server as this: the ids of the servers that the stream has come by, with commas
     /// between them.
     pub relayed: Option<String>,
+    /// If the client is another server of the cluster: its signature for what it pulls.
+    pub pull: Option<Signature>,
     /// The arguments after the command object: Flash applications put credentials here.
     pub arguments: Vec<Value>,
+}
+
+/// The signature of a pull within a cluster, which `Debug` does not show. It is not checked yet.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Signature(String);
+
+impl Signature {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signature(..)")
+    }
 }
 
 /// Enhanced RTMP capabilities, from `connect` or for its answer (Enhanced RTMP v2, "Enhancing NetConnection connect
@@ -145,6 +166,7 @@ impl ConnectInfo {
             object_encoding: value("objectEncoding").and_then(Value::as_number).unwrap_or(0.0),
             capabilities: Capabilities::of_object(object),
             relayed: text("anabranch").filter(|path| is_server_path(path)),
+            pull: text("anabranchPull").map(Signature),
             arguments: command.arguments.clone(),
         }
     }

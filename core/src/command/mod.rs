@@ -7,7 +7,7 @@ mod connect;
 pub mod reply;
 mod request;
 
-pub use connect::{Capabilities, ConnectInfo, FourCcSupport};
+pub use connect::{Capabilities, ConnectInfo, FourCcSupport, Signature};
 pub use request::{PlayArguments, PublishType, Request};
 
 use thiserror::Error;

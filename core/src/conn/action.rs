@@ -91,6 +91,8 @@ pub enum Remark {
     /// It has published pictures for too long without a key frame, either marked or found in the content: players begin
     /// without one. Reported once for a publication.
     Keyless(StreamKey),
+    /// It says that it is another server of the cluster, and its signature is not valid: it is treated like all clients.
+    NotSigned,
 }
 
 impl Remark {
@@ -105,6 +107,7 @@ impl Remark {
             Remark::Slow { .. } => "slow",
             Remark::KeepsUp { .. } => "keeps_up",
             Remark::Keyless(_) => "keyless",
+            Remark::NotSigned => "pull_not_signed",
         }
     }
 }
@@ -138,6 +141,9 @@ impl fmt::Display for Remark {
             Remark::Keyless(key) => {
                 write!(f, "{} has pictures but no key frame: players and recordings begin without one", key.shown())
             }
+            Remark::NotSigned => f.write_str(
+                "says that it is a server of the cluster, and its signature is not valid: it is treated like all clients",
+            ),
         }
     }
 }

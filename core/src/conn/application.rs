@@ -7,7 +7,7 @@ use super::vhost::{Counts, QuestionPermit};
 use crate::hub::{Group, Hub, RelayFacts};
 use crate::message::data::DataLimits;
 use crate::policy::{self, Limits, Refusal};
-use crate::relay::StreamRules;
+use crate::relay::{Edge, StreamRules};
 use crate::session::SessionConfig;
 
 /// An application in use: the settings of some streams of a virtual host. Each virtual host has one more, which is for
@@ -55,6 +55,9 @@ impl Application {
     }
 
     fn of(vhost: &str, name: Arc<str>, config: &VhostConfig, hub: &Hub, counts: &Arc<Counts>) -> Self {
+        // What comes from an origin is the origin's, and no directory says who may publish it.
+        let is_edge = config.edge.as_ref().is_some_and(|edge| !edge.origins.is_empty());
+        let hub = if is_edge { &hub.with_yielding_relays(false) } else { hub };
         Application {
             name,
             id: vhost.into(),
@@ -68,13 +71,13 @@ impl Application {
     }
 
     /// What relays know of it.
-    pub(super) fn relay_rules(&self) -> Arc<StreamRules> {
+    pub(super) fn relay_rules(&self, in_cluster: bool) -> Arc<StreamRules> {
         let (config, limits) = (&self.config, &self.session.limits);
         Arc::new(StreamRules {
             id: self.id.clone(),
             hub: self.hub.clone(),
             forward: config.forward.clone(),
-            edge: config.edge.clone(),
+            edge: config.edge.clone().or_else(|| in_cluster.then(|| Edge::of(Vec::new()))),
             high_water: config.high_water,
             chunk_size: config.session.chunk_size,
             data: DataLimits { metadata: limits.metadata as usize, other: limits.command as usize, amf: limits.amf },

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use crate::bandwidth::BandwidthConfig;
+use crate::cluster::ClusterConfig;
 use crate::hub::{Conflict, HubConfig};
 use crate::pacing::Pacing;
 use crate::policy::{Applications, Limits, Network, Refer, Security, Token, Vhosts};
@@ -28,6 +29,8 @@ pub struct Config {
     /// the quarter for connections that publish, the other half for all others. If a half is short, connections that
     /// hold more than an equal part of it are closed. Default 1 GiB.
     pub memory: usize,
+    /// That the server belongs to a cluster, whose directory says which server has which stream. Default: it stands alone.
+    pub cluster: Option<ClusterConfig>,
 }
 
 impl Default for Config {
@@ -37,6 +40,7 @@ impl Default for Config {
             vhosts: Vhosts::default(),
             trusted_proxies: Vec::new(),
             memory: 1 << 30,
+            cluster: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::capture::{Call, Step};
 use crate::command::Capabilities;
 use crate::hub::RelayFacts;
 use crate::hub::{Player, Publisher, StreamId};
+use crate::location;
 use crate::policy::{self, Refusal, Verdict};
 use crate::relay::{Ticket, TraverseFacts};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
@@ -26,6 +27,10 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 /// How long a request waits for an origin beyond the time in which the relay decides without one.
 const ORIGIN_SLACK: Duration = Duration::from_secs(2);
 
+/// How long a request waits for the directory. The directory has decided by then, also when it does not answer: this limit
+/// holds if nothing asks it.
+const DIRECTORY_LIMIT: Duration = Duration::from_secs(3);
+
 /// A request that waits for a verdict.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -35,8 +40,8 @@ pub(super) struct Pending {
     /// The question to the origin of this edge, if it is the one that is asked.
     ticket: Option<Ticket>,
     request: Request,
-    /// The permit for its question: all that the request holds while it waits.
-    _question: QuestionPermit,
+    /// The permit for its question: all that the request holds while it waits. One with a pass needs none.
+    _question: Option<QuestionPermit>,
 }
 
 /// Which of its questions waits.
@@ -49,6 +54,10 @@ enum Stage {
     Origin {
         asked: bool,
     },
+    /// Whether the directory of the cluster gives the name. The back end may have been asked before.
+    Directory {
+        asked: bool,
+    },
 }
 
 impl Stage {
@@ -57,8 +66,13 @@ impl Stage {
         match self {
             Stage::Traverse => false,
             Stage::BackEnd => true,
-            Stage::Origin { asked } => asked,
+            Stage::Origin { asked } | Stage::Directory { asked } => asked,
         }
+    }
+
+    /// True if the request is granted as soon as the place is there that it waits for.
+    fn is_last(self) -> bool {
+        matches!(self, Stage::Origin { .. } | Stage::Directory { .. })
     }
 }
 
@@ -194,7 +208,7 @@ impl SlowPath {
             if self.session.is_closing() {
                 // Too late to grant anything. A back end that refused the request gets no notice.
                 let allows = matches!(verdict, Verdict::Allow | Verdict::Rename(_));
-                if allows || matches!(pending.stage, Stage::Origin { .. }) {
+                if allows || pending.stage.is_last() {
                     self.withdraw(&pending);
                 }
                 return;
@@ -213,16 +227,20 @@ impl SlowPath {
             return self.withdraw(&pending);
         }
         let allow = pending.request.application(&self.vhost).config.asks.allow_on_timeout;
-        if allow && !matches!(pending.stage, Stage::Origin { .. }) {
+        if allow && !pending.stage.is_last() {
             self.decide(now, *pending, Verdict::Allow);
             return;
         }
+        let refusal = match pending.stage {
+            Stage::Directory { .. } => Refusal::NoDirectory,
+            Stage::Traverse | Stage::BackEnd | Stage::Origin { .. } => Refusal::HookUnanswered,
+        };
         // The back end did not refuse the request, so it gets a notice that the request ended.
-        self.past.refused = Some(Refusal::HookUnanswered.code());
+        self.past.refused = Some(refusal.code());
         self.withdraw(&pending);
         let Pending { request, _question: question, .. } = *pending;
         drop(question);
-        let rejection = request.refusal(Refusal::HookUnanswered);
+        let rejection = request.refusal(refusal);
         self.reject(request, &rejection);
     }
 
@@ -305,7 +323,51 @@ impl SlowPath {
         } else {
             self.actions.push_back(Action::Ask(Box::new(Ask { id, deadline: limit.end(), subject, client })));
         }
+        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: Some(question) }));
+    }
+
+    /// Takes what a publisher needs beside the name here. Returns the request if that is nothing.
+    fn reserve(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
+        let Request::Publish { application, .. } = &request else {
+            return Some(request);
+        };
+        match application.config.edge.as_ref().is_some_and(|edge| !edge.origins.is_empty()) {
+            true => self.ask_origin(now, request, asked),
+            false => self.claim_name(now, request, asked),
+        }
+    }
+
+    /// Claims the name in the directory of the cluster. Returns the request if the server stands alone.
+    fn claim_name(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
+        let Request::Publish { application, key, credentials, by_pass, .. } = &request else {
+            return Some(request);
+        };
+        if !self.server.relays().claims_names() {
+            return Some(request);
+        }
+        let address = self.peer().map(|peer| peer.ip());
+        let question = (!by_pass).then(|| rules::may_ask(application, address)).transpose();
+        let question = question.map_err(|refusal| request.refusal(refusal));
+        // Which token another server's publisher has shown is not known here. One that is signed for the stream will do.
+        let is_signed = application.config.token.is_some() && !credentials.is_empty();
+        let conflict = if is_signed { location::Conflict::Take } else { location::Conflict::Refuse };
+        let question = match self.ruled_besides(now, Step::Question, question) {
+            Ok(question) => question,
+            Err(rejection) => {
+                self.refuse(request, asked, &rejection);
+                return None;
+            }
+        };
+        let (id, limit) = (self.server.next_ask(), TimeLimit::new(now, DIRECTORY_LIMIT));
+        let Some(ticket) = self.server.relays().claim((self.id, id), key, conflict) else {
+            let rejection = request.refusal(Refusal::Draining);
+            self.refuse(request, asked, &rejection);
+            return None;
+        };
+        self.session.answer_takes(DIRECTORY_LIMIT);
+        let (stage, ticket) = (Stage::Directory { asked }, Some(ticket));
         self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: question }));
+        None
     }
 
     /// Asks the origin of this edge whether it takes the stream. It counts among the questions, because the request waits
@@ -334,7 +396,7 @@ impl SlowPath {
         let ticket = self.server.relays().ask_to_publish(now, (self.id, id), key, &client);
         self.session.answer_takes(time);
         let stage = Stage::Origin { asked };
-        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: question }));
+        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: Some(question) }));
         None
     }
 
@@ -347,11 +409,15 @@ impl SlowPath {
         let Pending { stage, ticket, request, _question: question, .. } = pending;
         let traversing = stage == Stage::Traverse;
         if traversing && verdict == Verdict::Allow {
-            return self.grant_or_ask_here(now, request, Some(question));
+            return self.grant_or_ask_here(now, request, question);
         }
         if let Stage::Origin { asked } = stage {
             drop(question);
             return self.decide_by_origin(now, request, ticket, asked, verdict);
+        }
+        if let Stage::Directory { asked } = stage {
+            drop(question);
+            return self.decide_by_directory(now, request, ticket, asked, &verdict);
         }
         // The permit is released first, because the verdict may lead to another question.
         drop(question);
@@ -383,6 +449,26 @@ impl SlowPath {
             Verdict::Rename(_) => request.refusal(Refusal::OriginDenied("the origin gives another name".to_owned())),
             Verdict::Deny(words) | Verdict::Unanswered(words) => request.refusal(Refusal::OriginDenied(words)),
             Verdict::Redirect(url) => Rejection::redirect(url).because(Refusal::HookRedirected),
+        };
+        self.refuse(request, asked, &rejection);
+    }
+
+    fn decide_by_directory(
+        &mut self,
+        now: Instant,
+        request: Request,
+        ticket: Option<Ticket>,
+        asked: bool,
+        verdict: &Verdict,
+    ) {
+        let rejection = match (verdict, &request) {
+            (Verdict::Allow, _) => return self.grant_here(now, request, asked, ticket),
+            // The server that has it is nothing for clients; the log of this server has it.
+            (Verdict::Origin { .. }, Request::Publish { key, .. }) => {
+                let name = key.stream();
+                Rejection::stream_in_use(name).because(Refusal::NameElsewhere(name.to_owned()))
+            }
+            _ => request.refusal(Refusal::NoDirectory),
         };
         self.refuse(request, asked, &rejection);
     }
@@ -459,9 +545,10 @@ impl SlowPath {
         self.reject(request, rejection);
     }
 
-    /// Grants a request, if the origin takes the stream that is to be published at this edge.
+    /// Grants a request, if the origin takes the stream that is to be published at this edge, or the directory gives its
+    /// name.
     fn grant(&mut self, now: Instant, request: Request, asked: bool) {
-        if let Some(request) = self.ask_origin(now, request, asked) {
+        if let Some(request) = self.reserve(now, request, asked) {
             self.grant_here(now, request, asked, None);
         }
     }
@@ -497,7 +584,7 @@ impl SlowPath {
             }
             Request::Play { request, application, key, facts, by_pass } => {
                 let hub = application.hub_for(&facts.params, self.relayed());
-                let admitted = rules::admit_player(&self.server, &application, &hub, &key, by_pass);
+                let admitted = rules::admit_player(&self.server, &application, &hub, &key, by_pass, self.is_signed());
                 drop(hub);
                 match self.ruled_besides(now, Step::Play, admitted) {
                     Ok(player) => {

@@ -7,6 +7,9 @@ use super::player::Playing;
 use super::publisher::{Publishing, Stopped};
 use super::rules::{self, Allowed, Connecting, Found, Requester};
 use super::slow_path::{Client, SlowPath};
+use crate::capture::Step;
+use crate::cluster::SignedPull;
+use crate::command::ConnectInfo;
 use crate::message::Message;
 use crate::policy::Refusal;
 use crate::session::{CloseReason, ConnectRequest, Rejection, SessionEvent};
@@ -45,10 +48,11 @@ impl SlowPath {
     }
 
     fn connect(&mut self, now: Instant, request: ConnectRequest) {
-        let allowed = rules::may_connect(self.requester(now), request.info());
+        let pull = self.signed_pull(now, request.info());
+        let allowed = rules::may_connect(self.requester(now), request.info(), pull);
         match self.ruled(now, allowed) {
-            Ok(Connecting { urls, vhost, by_pass }) => {
-                self.client = Some(Box::new(Client::new(urls, request.info(), by_pass)));
+            Ok(Connecting { urls, vhost, by_pass, pull }) => {
+                self.client = Some(Box::new(Client::new(urls, request.info(), by_pass, pull)));
                 self.vhost = vhost;
             }
             Err(rejection) => return self.refuse_connect(request, &rejection),
@@ -58,6 +62,21 @@ impl SlowPath {
         } else {
             self.grant_or_ask(now, Request::Connect(request));
         }
+    }
+
+    /// What the client pulls, if it is a server of the same cluster.
+    fn signed_pull(&mut self, now: Instant, info: &ConnectInfo) -> Option<SignedPull> {
+        let text = info.pull.as_ref()?.as_str();
+        let pull = match self.requester(now).replays {
+            true => SignedPull::unverified(text),
+            false => self.server.relays().verify_pull(now, text),
+        };
+        let verified = pull.ok_or_else(|| rules::connect_rejected(Refusal::PassInvalid));
+        let verified = self.ruled_besides(now, Step::Signature, verified);
+        if verified.is_err() {
+            self.remarks.push(Remark::NotSigned);
+        }
+        verified.ok()
     }
 
     /// The client wants a stream: of a virtual host that it must enter first, or is in already.
@@ -75,7 +94,11 @@ impl SlowPath {
         match wanted {
             Wanted::Publish(request) => {
                 let found = found.map_err(|refusal| Rejection::bad_publish_name(refusal.to_string()).because(refusal));
-                let allowed = found.and_then(|found| self.requester(now).may_publish(found));
+                let allowed = match self.is_signed() {
+                    // Its `connect` was granted for what it pulls.
+                    true => Err(rules::publish_denied(Refusal::PassInvalid)),
+                    false => found.and_then(|found| self.requester(now).may_publish(found)),
+                };
                 match self.ruled(now, allowed) {
                     Ok(Allowed { application, credentials, facts, by_pass }) => {
                         let key = facts.key.clone();
@@ -87,7 +110,11 @@ impl SlowPath {
             }
             Wanted::Play(request) => {
                 let found = found.map_err(|refusal| Rejection::bad_play_name(refusal.to_string()).because(refusal));
-                let allowed = found.and_then(|found| self.requester(now).may_play(found));
+                let pull = self.client.as_ref().and_then(|client| client.pull.as_ref());
+                let allowed = found.and_then(|found| match pull {
+                    Some(pull) => self.requester(now).may_pull(found, pull),
+                    None => self.requester(now).may_play(found),
+                });
                 match self.ruled(now, allowed) {
                     Ok(Allowed { application, facts, by_pass, .. }) => {
                         let key = facts.key.clone();

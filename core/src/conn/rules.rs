@@ -9,7 +9,7 @@
 //! | 5 | | | refer, by page | refer, by page |
 //! | 6 | | | token, by signed URL | token, by signed URL |
 //! | 7 | it is no relay of a stream that has been here, `limits.connections` | `limits.connections` of that host | the name is free, or its publisher may be taken over from; `limits.streams`, `limits.publishers` | `limits.players`, `limits.stream_players`, `limits.streams` |
-//! | 8 | `limits.questions`, then the back end | the same, as for `connect` there | the same: the server upstream, then the back end, then the origin that is to take the stream | the same: the server upstream, then the back end |
+//! | 8 | `limits.questions`, then the back end | the same, as for `connect` there | the same: the server upstream, then the back end, then the origin that is to take the stream, or the directory of the cluster that is to give the name | the same: the server upstream, then the back end |
 //! | 9 | 3 and 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_connection`]) | 3 and 7 again ([`admit_publisher`]) | 3 and 7 again ([`admit_player`]) |
 //!
 //! The rules of rows 4 to 7 and the questions of row 8 for a stream are those of its [application](Application): the
@@ -29,6 +29,11 @@
 //! made it for a program that it started ([`Requester::has_pass`]). The name must be free all the same. A pass that is not
 //! valid refuses the request. A connection whose `connect` had a pass makes no request without one, because no back end was
 //! asked about it.
+//!
+//! In a cluster, a server that pulls a stream from here signs that in `connect` with the secret of the cluster
+//! ([`may_pull`](Requester::may_pull)). It skips rows 3 to 9, and the stream must be published here under the lease that the
+//! signature names. Such a connection plays nothing else. A signature that is not valid means nothing: its client is one like
+//! all others.
 //!
 //! A `connect` to a host for bandwidth checks goes from row 7 to [`may_measure`], and from there to row 9.
 //!
@@ -53,6 +58,7 @@ use super::application::Application;
 use super::ask::StreamFacts;
 use super::vhost::{ConnectionPermit, QuestionPermit, VirtualHost};
 use crate::bandwidth::TooSoon;
+use crate::cluster::SignedPull;
 use crate::command::ConnectInfo;
 use crate::hub::{Conflict, Hub, NotAdmitted, Player, Publisher};
 use crate::policy::{self, Action, Refusal};
@@ -94,7 +100,7 @@ pub(super) struct Allowed {
     /// A publisher that shows the same may take the name over; empty if names cannot be taken over.
     pub(super) credentials: Box<str>,
     pub(super) facts: StreamFacts,
-    /// True if a pass permits it.
+    /// True if a pass, or the signature of another server of the cluster, permits it.
     pub(super) by_pass: bool,
 }
 
@@ -119,14 +125,20 @@ pub(super) enum NotMeasured {
 pub(super) struct Connecting {
     pub(super) urls: url::Connect,
     pub(super) vhost: Arc<VirtualHost>,
-    /// True if a pass permits it.
+    /// True if a pass or the signature of a pull permits it.
     pub(super) by_pass: bool,
+    /// What a server of the cluster pulls.
+    pub(super) pull: Option<SignedPull>,
 }
 
 /// `connect`, rows 1, 2, 3 and 7: what its URLs say, and the virtual host. A server that drains refuses `connect`, not only
 /// what comes after: encoders take a refused `connect` for a server that is away, and a refused `publish` for a wrong stream
 /// key.
-pub(super) fn may_connect(requester: Requester<'_>, info: &ConnectInfo) -> Result<Connecting, Rejection> {
+pub(super) fn may_connect(
+    requester: Requester<'_>,
+    info: &ConnectInfo,
+    pull: Option<SignedPull>,
+) -> Result<Connecting, Rejection> {
     let server = requester.server;
     let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
         .map_err(|error| Rejection::invalid_app(error.to_string()).because(Refusal::UrlInvalid(error)))?;
@@ -137,13 +149,18 @@ pub(super) fn may_connect(requester: Requester<'_>, info: &ConnectInfo) -> Resul
     if info.relayed.as_deref().is_some_and(|path| server.relays().is_loop(path)) {
         return Err(connect_rejected(Refusal::Loop));
     }
+    // A signature for a stream of another host means nothing here.
+    let pull = pull.filter(|pull| pull.key.vhost() == vhost.name);
+    if pull.is_some() {
+        return Ok(Connecting { urls, vhost, by_pass: true, pull });
+    }
     does_not_drain(server).map_err(connect_rejected)?;
     let permits = |pass: &str, unix| server.passes().permits_connect(pass, &vhost.name, unix);
     let by_pass = requester.has_pass(urls.params(), permits).map_err(connect_rejected)?;
     if !by_pass {
         vhost.check_connections().map_err(connect_rejected)?;
     }
-    Ok(Connecting { urls, vhost, by_pass })
+    Ok(Connecting { urls, vhost, by_pass, pull })
 }
 
 /// `connect` to a host for bandwidth checks: its key, and the time between checks.
@@ -181,6 +198,21 @@ impl Requester<'_> {
         may_take(&application, &key, &credentials, by_pass)?;
         let params = target.params().to_query();
         Ok(Allowed { application, credentials, facts: StreamFacts { key, params }, by_pass })
+    }
+
+    /// What another server of the cluster pulls: the stream is published here under the lease that it knows.
+    pub(super) fn may_pull(&self, found: Found, pull: &SignedPull) -> Result<Allowed, Rejection> {
+        let Found { vhost, key, target } = found;
+        if key != pull.key {
+            return Err(play_denied(Refusal::PassInvalid));
+        }
+        // A replay has the decisions, and no directory.
+        if !self.replays && !self.server.relays().has_lease(pull) {
+            return Err(Rejection::bad_play_name(Refusal::NotOwner.to_string()).because(Refusal::NotOwner));
+        }
+        let (application, params) = (vhost.application(&key).clone(), target.params().to_query());
+        let facts = StreamFacts { key, params };
+        Ok(Allowed { application, credentials: Box::default(), facts, by_pass: true })
     }
 
     pub(super) fn may_play(&self, found: Found) -> Result<Allowed, Rejection> {
@@ -370,8 +402,11 @@ pub(super) fn admit_player(
     hub: &Hub,
     key: &StreamKey,
     by_pass: bool,
+    is_signed: bool,
 ) -> Result<Player, Rejection> {
-    does_not_drain(server).map_err(play_denied)?;
+    if !is_signed {
+        does_not_drain(server).map_err(play_denied)?;
+    }
     if by_pass {
         return Ok(hub.play(key));
     }

@@ -83,7 +83,7 @@ impl Core {
         let vhosts = VirtualHosts::new(&config, &hub);
         let connections = Arc::new(AtomicU64::new(0));
         let relays = Relays::new(hub.clone(), seed, connections.clone(), sockets);
-        relays.set_rules(vhosts.relay_rules());
+        relays.set_rules(vhosts.relay_rules(config.cluster));
         let shared = Shared {
             rules: RwLock::new(Arc::new(Rules { vhosts, config: Arc::new(config) })),
             relays,
@@ -116,6 +116,7 @@ impl Core {
     /// they are all expired. Call it again from time to time, so that the two clocks do not drift apart.
     pub fn set_clock(&self, now: Instant, unix: u64) {
         *self.shared.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, unix));
+        self.shared.relays.set_clock(now, unix);
     }
 
     /// From now on the server grants no new requests. Then have each connection [`drain`](Conn::drain).
@@ -163,7 +164,7 @@ impl Core {
         let memory = config.memory;
         let mut rules = self.shared.rules.write().unwrap_or_else(PoisonError::into_inner);
         let vhosts = rules.vhosts.reconfigured(&config, &self.shared.hub);
-        let relay_rules = vhosts.relay_rules();
+        let relay_rules = vhosts.relay_rules(config.cluster);
         *rules = Arc::new(Rules { config: Arc::new(config), vhosts });
         drop(rules);
         self.shared.relays.set_rules(relay_rules);

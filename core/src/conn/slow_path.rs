@@ -15,6 +15,7 @@ use super::{Action, Closed, Core, LeftOut, Output, Remark, Report, Role, Subject
 use crate::amf::Value;
 use crate::bandwidth::BandwidthCheck;
 use crate::capture::{Call, Capturing};
+use crate::cluster::SignedPull;
 use crate::command::ConnectInfo;
 use crate::hub::StreamId;
 use crate::session::{self, CloseReason, Due, DueKind, Phase, Rejection, Session, TimeoutKind};
@@ -94,12 +95,14 @@ pub(super) struct Client {
     pub(super) asked: bool,
     /// Counts it as a connection of its virtual host, once `connect` is granted.
     pub(super) permit: Option<ConnectionPermit>,
-    /// True if a pass permits it: it does not count as a connection of its virtual host.
+    /// True if a pass or the signature of a pull permits it: it does not count as a connection of its virtual host.
     pub(super) by_pass: bool,
+    /// What it pulls, if it is a server of the same cluster.
+    pub(super) pull: Option<SignedPull>,
 }
 
 impl Client {
-    pub(super) fn new(urls: url::Connect, info: &ConnectInfo, by_pass: bool) -> Self {
+    pub(super) fn new(urls: url::Connect, info: &ConnectInfo, by_pass: bool, pull: Option<SignedPull>) -> Self {
         Client {
             urls,
             tc_url: info.tc_url.clone(),
@@ -111,6 +114,7 @@ impl Client {
             asked: false,
             permit: None,
             by_pass,
+            pull,
         }
     }
 }
@@ -204,7 +208,24 @@ impl SlowPath {
 
     pub(super) fn close(&mut self, reason: CloseReason) {
         self.note(self.session.now(), Call::Close(&reason));
+        if reason == CloseReason::LeaseLost {
+            return self.lose_names();
+        }
         self.session.close(reason);
+    }
+
+    /// Another server has the name of what it publishes. The streams end at once, so that players here get them from there.
+    fn lose_names(&mut self) {
+        if self.session.is_closing() {
+            return;
+        }
+        let rejection = Rejection::bad_publish_name("Another server publishes the stream now.");
+        while let Some(publishing) = self.publishing.first() {
+            let message_stream_id = publishing.message_stream_id();
+            self.session.stop_publisher(message_stream_id, &rejection);
+            self.stop_publishing(self.session.now(), message_stream_id);
+        }
+        self.session.close_with_words(CloseReason::LeaseLost);
     }
 
     pub(super) fn shutdown(&mut self) {
@@ -351,11 +372,17 @@ impl SlowPath {
 
     pub(super) fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
         self.note(self.session.now(), Call::Drain { deadline, tc_url });
-        self.session.request_reconnect(tc_url, "The server takes no new clients; connect again.");
-        for playing in &mut self.playing {
-            playing.finish();
+        // Another server of the cluster goes on until the stream does, which moves with its publisher.
+        if !self.is_signed() {
+            self.session.request_reconnect(tc_url, "The server takes no new clients; connect again.");
+            self.playing.iter_mut().for_each(Playing::finish);
         }
         self.drained = Some(deadline);
+    }
+
+    /// True if it is another server of the cluster that pulls a stream.
+    pub(super) fn is_signed(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.pull.is_some())
     }
 
     pub(super) fn stop_draining(&mut self) {

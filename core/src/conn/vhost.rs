@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::application::Application;
 use super::{Config, VhostConfig};
 use crate::bandwidth::{Gate, TooSoon};
+use crate::cluster::ClusterConfig;
 use crate::hub::{self, Hub};
 use crate::policy::{Applications, Counted, Limits, Questions, Refusal, Resolved, Vhosts};
 use crate::relay;
@@ -214,13 +215,14 @@ impl VirtualHosts {
     }
 
     /// What relays know of them.
-    pub(super) fn relay_rules(&self) -> relay::Rules {
+    pub(super) fn relay_rules(&self, cluster: Option<ClusterConfig>) -> relay::Rules {
+        let in_cluster = cluster.is_some();
         let host = |vhost: &Arc<VirtualHost>| {
-            let applications = vhost.applications.map(|one| one.settings.relay_rules());
-            (vhost.name.clone(), relay::HostRules { own: vhost.own.relay_rules(), applications })
+            let applications = vhost.applications.map(|one| one.settings.relay_rules(in_cluster));
+            (vhost.name.clone(), relay::HostRules { own: vhost.own.relay_rules(in_cluster), applications })
         };
         let enabled = self.vhosts.iter().filter(|vhost| vhost.enabled).map(|vhost| &vhost.settings);
-        relay::Rules::new(enabled.chain(self.vhosts.is_empty().then_some(&self.defaults)).map(host))
+        relay::Rules::new(enabled.chain(self.vhosts.is_empty().then_some(&self.defaults)).map(host), cluster)
     }
 
     /// The counts of each, in the order of the configuration.
@@ -247,6 +249,7 @@ impl VirtualHosts {
     }
 
     fn build(config: &Config, hub: &Hub, before: impl Fn(&str) -> Option<Arc<Counts>>) -> Self {
+        let hub = &hub.with_yielding_relays(config.cluster.is_some());
         // If there are virtual hosts, no connection is counted in the defaults.
         let alone = if config.vhosts.is_empty() { before(DEFAULT_VHOST) } else { None };
         VirtualHosts {

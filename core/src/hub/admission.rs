@@ -119,6 +119,7 @@ impl Hub {
         let entry = registry.streams.get(key);
         match entry.and_then(|entry| entry.holder.as_ref()) {
             Some(holder) if conflict == Conflict::TakeOver && holder.accepts(credentials) => return Ok(()),
+            Some(holder) if self.relays_yield && holder.role == Holds::Relay => {}
             Some(_) => return Err(Busy.into()),
             None => {}
         }
@@ -129,6 +130,13 @@ impl Hub {
             limits.check(Counted::Publishers, counts.publishers)?;
         }
         Ok(())
+    }
+
+    /// Whether a client may publish the name.
+    pub(super) fn is_free_in(&self, registry: &Registry, key: &StreamKey) -> Result<(), Busy> {
+        let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
+        let holder = holder.filter(|holder| !self.relays_yield || holder.role != Holds::Relay);
+        holder.map_or(Ok(()), |_| Err(Busy))
     }
 
     fn check_player(&self, registry: &Registry, key: &StreamKey, limits: &Limits) -> Result<(), Refusal> {

@@ -85,6 +85,8 @@ pub struct Hub {
     changes: Arc<Changes>,
     /// What relays know of the client that publishes or plays through this value.
     client: Option<Arc<RelayFacts>>,
+    /// Whether clients may publish a name that a relay pulls: a directory says which server has it.
+    relays_yield: bool,
 }
 
 impl fmt::Debug for Hub {
@@ -372,13 +374,28 @@ impl Hub {
         let registry = Registry::default();
         let memory = registry.memory.clone();
         let (shared, config) = (Arc::new(Mutex::new(registry)), Arc::new(config));
-        Hub { shared, publishers: Arc::default(), memory, config, group: None, changes: Arc::default(), client: None }
+        Hub {
+            shared,
+            publishers: Arc::default(),
+            memory,
+            config,
+            group: None,
+            changes: Arc::default(),
+            client: None,
+            relays_yield: false,
+        }
     }
 
     /// The same hub with other settings for the streams that are created through it.
     #[must_use]
     pub fn with_config(&self, config: Arc<HubConfig>) -> Self {
         Hub { config, ..self.clone() }
+    }
+
+    /// The same hub, where clients may publish a name that a relay pulls from another server, or not.
+    #[must_use]
+    pub(crate) fn with_yielding_relays(&self, relays_yield: bool) -> Self {
+        Hub { relays_yield, ..self.clone() }
     }
 
     /// Takes the publish lock of a name for the program itself and begins to publish. If two callers try at the same
@@ -396,7 +413,7 @@ impl Hub {
     /// # Errors
     /// The stream has a publisher already.
     pub fn publish_passed(&self, key: &StreamKey) -> Result<Publisher, Busy> {
-        self.begin(key, "", Holds::Passed, |registry| registry.is_free(key))
+        self.begin(key, "", Holds::Passed, |registry| self.is_free_in(registry, key))
     }
 
     /// Whether a name has no publisher now.
@@ -404,7 +421,7 @@ impl Hub {
     /// # Errors
     /// It has one.
     pub fn is_free(&self, key: &StreamKey) -> Result<(), Busy> {
-        self.registry().is_free(key)
+        self.is_free_in(&self.registry(), key)
     }
 
     /// Takes the publish lock of a name for a relay and begins to publish what it pulls from another server. If another

@@ -88,6 +88,15 @@ pub enum Refusal {
     /// The origin of this edge refused the request, with these words.
     #[error("{0}")]
     OriginDenied(String),
+    /// Another server of the cluster has the name.
+    #[error("Stream {0} is already being published.")]
+    NameElsewhere(String),
+    /// The directory of the cluster does not answer, or gives out no names at present.
+    #[error("the server cannot find out whether the name is free; try again later")]
+    NoDirectory,
+    /// Another server of the cluster pulls a stream that this one does not have, or has under another lease.
+    #[error("this server does not have the stream")]
+    NotOwner,
     /// The client is a server of which this one has the stream: it would go in a circle.
     #[error("the stream has been on this server already: it would go in a circle")]
     Loop,
@@ -113,7 +122,7 @@ const EVERY: &[&str] = &[CONNECT, PUBLISH, PLAY, BAD_PUBLISH, BAD_PLAY];
 
 impl Refusal {
     /// All codes, in the order of the variants, each with the status codes with which a client may be refused for it.
-    pub const STATUSES: [(&'static str, &'static [&'static str]); 29] = [
+    pub const STATUSES: [(&'static str, &'static [&'static str]); 32] = [
         ("security_denied", STREAM),
         ("security_not_allowed", STREAM),
         ("refer_denied", STREAM),
@@ -141,14 +150,17 @@ impl Refusal {
         ("hook_unanswered", ANY),
         ("hook_redirected", &[CONNECT]),
         ("origin_denied", EVERY),
+        ("name_elsewhere", &[BAD_PUBLISH]),
+        ("no_directory", &[PUBLISH]),
+        ("not_owner", &[BAD_PLAY]),
         ("loop", &[CONNECT]),
         ("check_key", &[CONNECT]),
         ("check_too_soon", &[CONNECT]),
     ];
 
     /// All codes, in the order of the variants.
-    pub const CODES: [&'static str; 29] = {
-        let (mut codes, mut next) = ([""; 29], 0);
+    pub const CODES: [&'static str; 32] = {
+        let (mut codes, mut next) = ([""; 32], 0);
         while next < codes.len() {
             codes[next] = Refusal::STATUSES[next].0;
             next += 1;
@@ -185,6 +197,9 @@ impl Refusal {
             Refusal::HookUnanswered => "hook_unanswered",
             Refusal::HookRedirected => "hook_redirected",
             Refusal::OriginDenied(_) => "origin_denied",
+            Refusal::NameElsewhere(_) => "name_elsewhere",
+            Refusal::NoDirectory => "no_directory",
+            Refusal::NotOwner => "not_owner",
             Refusal::Loop => "loop",
             Refusal::CheckKey => "check_key",
             Refusal::CheckTooSoon(_) => "check_too_soon",
@@ -228,6 +243,9 @@ mod tests {
             (Refusal::HookUnanswered, "hook_unanswered"),
             (Refusal::HookRedirected, "hook_redirected"),
             (Refusal::OriginDenied("busy".to_owned()), "origin_denied"),
+            (Refusal::NameElsewhere("cam2".to_owned()), "name_elsewhere"),
+            (Refusal::NoDirectory, "no_directory"),
+            (Refusal::NotOwner, "not_owner"),
             (Refusal::Loop, "loop"),
             (Refusal::CheckKey, "check_key"),
             (Refusal::CheckTooSoon(TooSoon { remaining: std::time::Duration::from_secs(3) }), "check_too_soon"),

@@ -30,6 +30,7 @@
 
 mod attempt;
 mod config;
+mod directory;
 mod order;
 mod pull;
 mod push;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Remark;
 use crate::hub::StreamId;
 use crate::policy::{AskId, Verdict};
+use crate::session::CloseReason;
 
 /// What [`Relays::poll`](super::Relays::poll) wants done. Only one driver polls the relays of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +44,14 @@ pub enum Order {
         /// The verdict.
         verdict: Verdict,
     },
-    /// Close the client's connection of this number, by [`Conn::close`](crate::conn::Conn::close) with
-    /// [`CloseReason::OriginLost`](crate::session::CloseReason::OriginLost): the stream that it publishes cannot be
-    /// published at the origin any more. If there is no such connection any more, do nothing.
+    /// Close the client's connection of this number, by [`Conn::close`](crate::conn::Conn::close): the stream that it
+    /// publishes cannot be published at the origin any more, or another server has its name. If there is no such connection
+    /// any more, do nothing.
     Close {
         /// The client's connection.
         connection: u64,
+        /// Why.
+        reason: CloseReason,
     },
     /// Poll the uplink of this number: it has something to do. If there is no such connection any more, do nothing.
     Poll {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::client::Destination;
 use crate::policy::{AskId, Verdict};
+use crate::session::CloseReason;
 use crate::source::Gap;
 use crate::stats::ConnSnapshot;
 use crate::time_limit::TimeLimit;
@@ -20,6 +21,9 @@ const STABLE: Duration = Duration::from_secs(10);
 /// After a stable connection is lost, so many refusals in a row may come of what the peer still has of that connection:
 /// they do not count as lasting.
 const AFTERMATH: u32 = 5;
+
+/// The goal of a try whose server is no longer a goal.
+const NO_GOAL: usize = usize::MAX;
 
 /// One push or pull, with all that it tries.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub(super) struct Relay {
     pub(super) ending: Option<EndedBecause>,
     /// The relay before it, which says goodbye to the same server: it begins when that is over.
     pub(super) after: Option<RelayId>,
+    /// The lease of the server that it pulls from, if the directory of the cluster named that.
+    pub(super) lease: Option<u64>,
     /// When the relays must look at it, as noted among their timers.
     pub(super) timer: Option<Instant>,
 }
@@ -179,6 +185,7 @@ impl Relay {
             past: Totals::default(),
             ending: None,
             after: None,
+            lease: None,
             timer: None,
         }
     }
@@ -237,6 +244,39 @@ impl Relay {
     pub(super) fn has_same_servers(&self, targets: &[PushTarget]) -> bool {
         self.goals.len() == targets.len()
             && self.goals.iter().zip(targets).all(|(goal, target)| same_server(&goal.target, target.destination()))
+    }
+
+    /// The directory says which server has the stream of a pull now; none has it if there are no targets. What is live goes
+    /// on until the other server has sent a frame.
+    pub(super) fn go_to(&mut self, now: Instant, targets: Vec<PushTarget>, lease: Option<u64>, desk: &mut Desk) {
+        let is_other_lease = std::mem::replace(&mut self.lease, lease) != lease;
+        if self.has_same_servers(&targets) {
+            if is_other_lease {
+                self.forget_failures();
+            }
+            return;
+        }
+        let moves = !targets.is_empty();
+        self.tries.retain_mut(|one| {
+            one.goal = NO_GOAL;
+            match one.up_mut().filter(|up| up.live.is_some()) {
+                Some(up) => {
+                    up.leaving |= moves;
+                    true
+                }
+                None => !one.end(desk),
+            }
+        });
+        self.goals = targets.into_iter().map(|target| Goal { target, failures: 0, retry: None }).collect();
+        self.stagger_at = moves.then_some(now);
+        if self.live().is_none() {
+            self.set_state(now, if moves { RelayState::Connecting } else { RelayState::Waiting });
+        }
+    }
+
+    /// True while a pull has frames, or a push is granted.
+    pub(super) fn is_live(&self) -> bool {
+        self.live().is_some()
     }
 
     fn live(&self) -> Option<&Up> {
@@ -355,7 +395,7 @@ impl Relay {
                     desk.orders.push_back(Order::Answer { connection, ask, verdict });
                     self.end(now, EndedBecause::NoOrigin, desk);
                 } else if keep.as_mut().is_some_and(|limit| limit.is_over(now)) {
-                    desk.orders.push_back(Order::Close { connection });
+                    desk.orders.push_back(Order::Close { connection, reason: CloseReason::OriginLost });
                     self.end(now, EndedBecause::NoOrigin, desk);
                 }
             }
@@ -436,6 +476,8 @@ impl Relay {
             if more || !self.tries.is_empty() { None } else { self.goals.iter().filter_map(|goal| goal.retry).min() };
         if next.is_some() {
             self.set_state(now, if error.is_lasting { RelayState::Refused } else { RelayState::Waiting });
+        } else if self.goals.is_empty() && self.live().is_none() {
+            self.set_state(now, RelayState::Waiting);
         }
         if self.kind() != RelayKind::Traverse {
             let next = next.map(|next| next.saturating_duration_since(now));

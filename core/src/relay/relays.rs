@@ -8,6 +8,7 @@ use std::time::Instant;
 use thiserror::Error;
 
 use super::attempt::{Control, Up};
+use super::directory::{SIGNED_PROPERTY, Signing};
 use super::relay::{Lost, Plan, Relay, TraverseFacts};
 use super::rules::{Rules, client_limits};
 use super::state::{HOOK_TARGETS, State, targets_of, times_of_edge};
@@ -17,6 +18,7 @@ use super::{
     TemplateError, Uplink,
 };
 use crate::client::{ClientConfig, ClientTimeouts};
+use crate::cluster::ClaimNumber;
 use crate::hub::{Hub, RelayFacts};
 use crate::pacing::Sockets;
 use crate::policy::AskId;
@@ -40,6 +42,10 @@ pub(super) struct Shared {
     connections: Arc<AtomicU64>,
     pub(super) sockets: Sockets,
     state: Mutex<State>,
+    /// Never locked while the state is to be locked.
+    signing: Mutex<Signing>,
+    /// Wakes the program's part in the directory.
+    directory: Mutex<Option<Waker>>,
 }
 
 /// Why a target was not added.
@@ -69,24 +75,44 @@ pub enum NotAdded {
     Closed,
 }
 
-/// A client's request that waits for an origin, or a publisher at an edge. Dropping it ends the relay.
+/// A client's request that waits for an origin or for a directory, or a publisher that one of them has granted. Dropping
+/// it ends the relay, or gives the name free.
 pub(crate) struct Ticket {
     shared: Arc<Shared>,
-    relay: RelayId,
-    connection: u64,
+    held: Held,
+}
+
+/// What a client has while it publishes.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// A relay, as the client of this connection.
+    Relay(RelayId, u64),
+    /// A name in the directory.
+    Claim(ClaimNumber),
+}
+
+impl Ticket {
+    pub(super) fn new(shared: &Arc<Shared>, held: Held) -> Self {
+        Ticket { shared: shared.clone(), held }
+    }
 }
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("relay", &self.relay).finish_non_exhaustive()
+        f.debug_struct("Ticket").field("held", &self.held).finish_non_exhaustive()
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.shared.change(|state| {
-            state.with_relay(self.relay, |relay, _| relay.withdraw(self.connection));
-        });
+        match self.held {
+            Held::Relay(relay, connection) => {
+                self.shared.change(|state| {
+                    state.with_relay(relay, |relay, _| relay.withdraw(connection));
+                });
+            }
+            Held::Claim(claim) => self.shared.release(claim),
+        }
     }
 }
 
@@ -97,15 +123,38 @@ impl fmt::Debug for Relays {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes something, and wakes the driver for what follows of it.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let changed = change(&mut self.state());
+    pub(super) fn signing(&self) -> MutexGuard<'_, Signing> {
+        self.signing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes something, and wakes the drivers for what follows of it.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        let changed = change(&mut state);
+        self.unlock(state);
         self.hub.changes().wake();
         changed
+    }
+
+    /// Wakes the directory if there is something for it to do.
+    fn unlock(&self, state: MutexGuard<'_, State>) {
+        let has_orders = state.cluster.has_orders();
+        drop(state);
+        if has_orders {
+            let waker = self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    pub(super) fn wakes_directory(&self, waker: Waker) {
+        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker);
+        self.unlock(self.state());
     }
 
     /// An uplink reports something about its attempt.
@@ -118,7 +167,17 @@ impl Shared {
     }
 
     pub(super) fn lost(&self, now: Instant, attempt: AttemptId, lost: Lost) {
-        self.report(attempt, |relay, desk| relay.lost(now, attempt, lost, desk));
+        let is_denied = lost.error.code == NOT_FOUND;
+        self.change(|state| {
+            let pull = state.with(attempt, |relay, desk| {
+                let pull = (relay.key.clone(), relay.lease);
+                relay.lost(now, attempt, lost, desk);
+                pull
+            });
+            if let Some((key, lease)) = pull.filter(|_| is_denied) {
+                state.denied(now, &key, lease);
+            }
+        });
     }
 }
 
@@ -127,7 +186,8 @@ impl Relays {
         let [id, random] = ["id", "attempts"].map(|purpose| word_of(&seed, purpose));
         let state = Mutex::new(State::new(hub.clone(), random));
         let id = format!("{id:016x}").into();
-        Relays { shared: Arc::new(Shared { hub, id, seed, connections, sockets, state }) }
+        let (signing, directory) = Default::default();
+        Relays { shared: Arc::new(Shared { hub, id, seed, connections, sockets, state, signing, directory }) }
     }
 
     /// Other settings are in force.
@@ -154,7 +214,9 @@ impl Relays {
             return order;
         }
         let next = state.run(now);
-        state.desk.orders.pop_front().unwrap_or(Order::Wait(next))
+        let order = state.desk.orders.pop_front().unwrap_or(Order::Wait(next));
+        self.shared.unlock(state);
+        order
     }
 
     /// The addresses of a host, in the order of the system. An empty list counts as a failure.
@@ -189,7 +251,7 @@ impl Relays {
                     key: relay.key.clone(),
                     target: target.clone(),
                 };
-                Some((facts, relay.rules.clone(), self.client_config(relay, &target)))
+                Some((facts, relay.rules.clone(), self.client_config(now, relay, &target)))
             })
         });
         let (facts, rules, config) = made.flatten()?;
@@ -209,7 +271,7 @@ impl Relays {
     }
 
     /// What the uplink says about itself.
-    fn client_config(&self, relay: &Relay, target: &PushTarget) -> ClientConfig {
+    fn client_config(&self, now: Instant, relay: &Relay, target: &PushTarget) -> ClientConfig {
         let limit = relay.times().connect;
         let destination = target.destination();
         let limits = client_limits(relay.kind(), relay.rules.chunks, relay.rules.high_water);
@@ -243,6 +305,10 @@ impl Relays {
         }
         path.push_str(&self.shared.id);
         config.properties.insert(PATH_PROPERTY, path);
+        let signed = relay.lease.and_then(|fencing| self.shared.signing().sign(now, &relay.key, fencing));
+        if let Some(signed) = signed {
+            config.properties.insert(SIGNED_PROPERTY, signed);
+        }
         config
     }
 
@@ -326,10 +392,11 @@ impl Relays {
             let rules = state.rules.of(key)?.clone();
             let edge = rules.edge.as_ref()?;
             let answer = TimeLimit::new(now, edge.publish_wait);
-            let (before, shared) = (state.upward(key), self.shared.clone());
+            let ticket = |relay: RelayId| Some(Ticket::new(&self.shared, Held::Relay(relay, connection)));
+            let before = state.upward(key);
             if let Some((relay, true)) = before {
                 state.with_relay(relay, |relay, desk| relay.hand_over(connection, ask, answer, desk));
-                return Some(Ticket { shared, relay, connection });
+                return ticket(relay);
             }
             let plan = Plan::Upward { connection, ask, answer: Some(answer), keep: None, path: client.path.clone() };
             let (targets, times) = (targets_of(edge, key, Some(client)), times_of_edge(edge));
@@ -337,7 +404,7 @@ impl Relays {
             if let Some((before, false)) = before {
                 state.with_relay(relay, |relay, _| relay.after = Some(before));
             }
-            Some(Ticket { shared, relay, connection })
+            ticket(relay)
         })
     }
 
@@ -359,7 +426,7 @@ impl Relays {
             let plan = Plan::Traverse { connection, ask, answer, facts: Box::new(facts) };
             let (targets, times) = (targets_of(edge, key, None), times_of_edge(edge));
             let relay = state.begin(now, key, TargetSource::Configuration, plan, rules.clone(), times, targets);
-            Some(Ticket { shared: self.shared.clone(), relay, connection })
+            Some(Ticket::new(&self.shared, Held::Relay(relay, connection)))
         })
     }
 
@@ -376,6 +443,8 @@ impl Relays {
 
 /// The property of `connect` that has the ids of the servers on the way, so that a server finds its own and refuses.
 pub(crate) const PATH_PROPERTY: &str = "anabranch";
+/// The status with which a server says that it does not have a stream.
+const NOT_FOUND: &str = "NetStream.Play.StreamNotFound";
 /// The most servers that a stream goes through.
 const MOST_SERVERS: usize = 16;
 /// How long the last bytes of an uplink may take.

@@ -147,7 +147,11 @@ impl Remark {
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let direction = if self.kind == RelayKind::Pull { "from" } else { "to" };
-        write!(f, "{} of {} {direction} {} ", self.kind, self.key.shown(), crate::url::quoted(&self.target))?;
+        write!(f, "{} of {} ", self.kind, self.key.shown())?;
+        // A pull within a cluster begins before it is known where the stream is.
+        if !self.target.is_empty() {
+            write!(f, "{direction} {} ", crate::url::quoted(&self.target))?;
+        }
         match &self.event {
             RelayEvent::Connecting => write!(f, "begins"),
             RelayEvent::Live { peer, after, left_out } => {

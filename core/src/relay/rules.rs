@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::{Edge, Forward, RelayKind};
 use crate::chunk::ChunkLimits;
 use crate::client::ClientLimits;
+use crate::cluster::ClusterConfig;
 use crate::hub::Hub;
 use crate::message::data::DataLimits;
 use crate::policy::Applications;
@@ -13,6 +14,7 @@ use crate::url::StreamKey;
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     hosts: BTreeMap<String, HostRules>,
+    cluster: Option<ClusterConfig>,
 }
 
 /// Those of a virtual host.
@@ -31,6 +33,7 @@ pub(crate) struct StreamRules {
     /// Streams that are created through it have the settings of the application.
     pub(crate) hub: Hub,
     pub(crate) forward: Vec<Forward>,
+    /// In a cluster, one without origins means that the directory says where a stream is.
     pub(crate) edge: Option<Edge>,
     /// When so many bytes of media are queued for one target, no more are taken from the log.
     pub(crate) high_water: usize,
@@ -64,8 +67,13 @@ pub(crate) fn client_limits(kind: RelayKind, chunks: ChunkLimits, high_water: us
 }
 
 impl Rules {
-    pub(crate) fn new(hosts: impl IntoIterator<Item = (String, HostRules)>) -> Self {
-        Rules { hosts: hosts.into_iter().collect() }
+    pub(crate) fn new(hosts: impl IntoIterator<Item = (String, HostRules)>, cluster: Option<ClusterConfig>) -> Self {
+        Rules { hosts: hosts.into_iter().collect(), cluster }
+    }
+
+    /// Whether the server belongs to a cluster.
+    pub(super) fn cluster(&self) -> Option<&ClusterConfig> {
+        self.cluster.as_ref()
     }
 
     /// Those of a stream; `None` if its virtual host is gone.

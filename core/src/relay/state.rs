@@ -9,6 +9,7 @@ use super::{
     AttemptId, Backoff, Edge, EndedBecause, Forward, NotAdded, Order, PushTarget, RelayEvent, RelayId, RelayKind,
     Remark, TargetSource,
 };
+use crate::cluster::Cluster;
 use crate::hub::{Hub, RelayFacts, Standing};
 use crate::time_limit::TimeLimit;
 use crate::url::{Params, StreamKey};
@@ -38,6 +39,8 @@ pub(super) struct State {
     /// True after new settings: all names are unsure.
     resync: bool,
     last_relay: u64,
+    /// What the server has and wants in the directory of its cluster.
+    pub(super) cluster: Cluster,
     pub(super) closing: bool,
     /// The targets that the API has added.
     api_targets: usize,
@@ -57,6 +60,7 @@ impl State {
             unsure: BTreeSet::new(),
             resync: false,
             last_relay: 0,
+            cluster: Cluster::default(),
             closing: false,
             api_targets: 0,
         }
@@ -107,8 +111,9 @@ impl State {
             };
             self.sync(now, &key);
         }
+        let asks = self.cluster.tick(now);
         let absent = self.absent.values().copied().min();
-        self.timers.first().map(|(at, _)| *at).into_iter().chain(absent).min()
+        self.timers.first().map(|(at, _)| *at).into_iter().chain(absent).chain(asks).min()
     }
 
     fn next_due(&mut self, now: Instant) -> Option<RelayId> {
@@ -141,6 +146,10 @@ impl State {
             relay.timer = relay.due();
             if let Some(at) = relay.timer {
                 self.timers.insert((at, id));
+            }
+            if relay.kind() == RelayKind::Pull && relay.is_alive() {
+                let (key, comes) = (relay.key.clone(), relay.is_live());
+                self.look_for(now, &key, comes);
             }
         } else {
             self.remove(id);
@@ -210,7 +219,12 @@ impl State {
         self.relays.values()
     }
 
-    fn of_key(&self, key: &StreamKey) -> impl Iterator<Item = &Relay> {
+    /// The relays of the name are to be compared with what there should be.
+    pub(super) fn is_unsure(&mut self, key: StreamKey) {
+        self.unsure.insert(key);
+    }
+
+    pub(super) fn of_key(&self, key: &StreamKey) -> impl Iterator<Item = &Relay> {
         self.by_key.get(key).into_iter().flatten().filter_map(|id| self.relays.get(id))
     }
 
@@ -223,6 +237,7 @@ impl State {
         let rules = self.rules.of(key).cloned();
         self.sync_pushes(now, key, &standing, rules.as_ref());
         self.sync_pull(now, key, &standing, rules.as_ref());
+        self.sync_wants(now, key);
         if let Some(rules) = rules {
             let ids: Vec<_> = self.by_key.get(key).cloned().unwrap_or_default();
             for id in ids {
@@ -289,7 +304,7 @@ impl State {
     fn sync_pull(&mut self, now: Instant, key: &StreamKey, standing: &Standing, rules: Option<&Arc<StreamRules>>) {
         let pull = self.of_key(key).find(|one| one.kind() == RelayKind::Pull);
         let pull = pull.map(|one| (one.id, one.is_alive()));
-        let edge = rules.and_then(|rules| rules.edge.as_ref()).filter(|edge| !edge.origins.is_empty());
+        let edge = self.pulls_by(rules.and_then(|rules| rules.edge.as_ref()));
         let end = match (edge, standing.publisher) {
             (None, _) => Some(EndedBecause::Removed),
             (_, Some(_)) => Some(EndedBecause::Published),
@@ -306,9 +321,11 @@ impl State {
             // One that still says goodbye may hold the only place at the origin.
             Some((_, false)) => {}
             Some((id, true)) => {
-                let targets = targets_of(edge, key, standing.wanted_by.as_deref());
+                let (targets, lease) = self.pull_targets(edge, key, standing.wanted_by.as_deref());
                 self.with_relay(id, |relay, desk| {
-                    if !relay.has_same_servers(&targets) {
+                    if edge.origins.is_empty() {
+                        relay.go_to(now, targets, lease, desk);
+                    } else if !relay.has_same_servers(&targets) {
                         return relay.end(now, EndedBecause::Removed, desk);
                     }
                     if let Plan::Pull { linger, .. } = &mut relay.plan {
@@ -336,9 +353,10 @@ impl State {
                     was_live: false,
                     path: facts.map(|facts| facts.path.clone()).unwrap_or_default(),
                 };
-                let targets = targets_of(edge, key, facts);
+                let (targets, lease) = self.pull_targets(edge, key, facts);
                 let (rules, times) = (rules.clone(), times_of_edge(edge));
-                self.begin(now, key, TargetSource::Configuration, plan, rules, times, targets);
+                let id = self.begin(now, key, TargetSource::Configuration, plan, rules, times, targets);
+                self.with_relay(id, |relay, _| relay.lease = lease);
             }
         }
     }

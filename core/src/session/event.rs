@@ -251,6 +251,9 @@ pub enum CloseReason {
     TakenOver,
     /// The stream that it publishes at this edge is no longer published at the origin.
     OriginLost,
+    /// Another server of the cluster has the name of the stream that it publishes, or the directory did not answer for as
+    /// long as it holds names.
+    LeaseLost,
     /// The server drains: what the client played has come to the end of its GOP, or the time to drain is over.
     Drained,
     /// The server shuts down.
@@ -358,6 +361,7 @@ impl Close {
             | CloseReason::MemoryShort
             | CloseReason::TakenOver
             | CloseReason::OriginLost
+            | CloseReason::LeaseLost
             | CloseReason::Drained
             | CloseReason::Shutdown
             | CloseReason::Closed(_) => Outcome::Closed,
@@ -367,7 +371,7 @@ impl Close {
 
 impl CloseReason {
     /// All names except those of [`Refused`](Self::Refused), which are [`Refusal::CODES`].
-    pub const NAMES: [&'static str; 29] = [
+    pub const NAMES: [&'static str; 30] = [
         "peer_closed",
         "peer_lost",
         "tls_error",
@@ -394,6 +398,7 @@ impl CloseReason {
         "memory_short",
         "taken_over",
         "origin_lost",
+        "lease_lost",
         "drained",
         "shutdown",
         "closed",
@@ -420,6 +425,7 @@ impl CloseReason {
             CloseReason::MemoryShort => "memory_short",
             CloseReason::TakenOver => "taken_over",
             CloseReason::OriginLost => "origin_lost",
+            CloseReason::LeaseLost => "lease_lost",
             CloseReason::Drained => "drained",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Closed(_) => "closed",
@@ -450,6 +456,7 @@ impl fmt::Display for CloseReason {
             CloseReason::MemoryShort => f.write_str("memory was short, and the client took too much of it"),
             CloseReason::TakenOver => f.write_str("another publisher took the stream over"),
             CloseReason::OriginLost => f.write_str("no origin takes the stream any more"),
+            CloseReason::LeaseLost => f.write_str("another server of the cluster has the name of the stream"),
             CloseReason::Drained => f.write_str("the server drains: the GOP has ended, or the time is over"),
             CloseReason::Shutdown => f.write_str("the server stopped"),
             CloseReason::Closed(words) => f.write_str(words),

@@ -286,7 +286,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
             let load = Load { streams: sum(|vhost| vhost.publishers), players: sum(|vhost| vhost.players) };
             (load, handle.is_leaving())
         };
-        Directory::start(&settings.cluster, env!("CARGO_PKG_VERSION"), status)?
+        let relays = Some(server.handle().relay_core());
+        Directory::start(&settings.cluster, env!("CARGO_PKG_VERSION"), relays, status)?
     };
     let api_settings = settings.api.clone();
     let reloader = Arc::new(Reloader {

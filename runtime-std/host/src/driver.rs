@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anabranch_core::conn::AnyConn;
 use anabranch_core::hub::StreamId;
 use anabranch_core::relay::{Order, RelayEvent, RelayId, RelayKind, Remark};
-use anabranch_core::session::CloseReason;
 use event_listener::{Event, EventListener};
 use tracing::error;
 
@@ -89,8 +88,8 @@ fn follow_orders<R: Runtime>(runtime: &Arc<R>) -> Option<Instant> {
                     }
                 });
             }
-            Order::Close { connection } => {
-                host.change_client(connection, &mut |conn| conn.close(CloseReason::OriginLost));
+            Order::Close { connection, reason } => {
+                host.change_client(connection, &mut |conn| conn.close(reason.clone()));
             }
             Order::Poll { connection } => {
                 if let Some(uplink) = host.find_uplink(connection) {

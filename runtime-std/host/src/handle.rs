@@ -9,7 +9,7 @@ use anabranch_core::capture::Tap;
 use anabranch_core::conn::{self, ClientFacts, Config, Conn, LocalError, NotCaptured, Role, VhostSnapshot};
 use anabranch_core::hub::{HeldBy, MemorySnapshot, Relief, StreamId, StreamSnapshot};
 use anabranch_core::policy;
-use anabranch_core::relay::{AttemptId, NotAdded, RelayId, RelaySnapshot};
+use anabranch_core::relay::{AttemptId, NotAdded, RelayId, RelaySnapshot, Relays};
 use anabranch_core::session::{ClientKind, CloseReason, Phase};
 use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::{StreamKey, shortened};
@@ -302,6 +302,11 @@ impl Handle {
     /// All pushes and pulls, in the order in which they began.
     pub fn relays(&self) -> Vec<RelaySnapshot> {
         self.control.core().relays().list(Instant::now())
+    }
+
+    /// The relays themselves, for a program with a directory of a cluster. [`Relays::poll_directory`] says what that is to do.
+    pub fn relay_core(&self) -> Relays {
+        self.control.core().relays().clone()
     }
 
     /// Pushes a stream to one more target, published or not, until the target is removed or the server ends.

@@ -292,6 +292,7 @@ impl Lines {
                     "conn {id}: {remark}"
                 );
             }
+            Remark::NotSigned => debug!(event = "pull_not_signed", conn = id, "conn {id} {remark}"),
             other => info!(event = other.name(), conn = id, "conn {id}: {other}"),
         }
     }

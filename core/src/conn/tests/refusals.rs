@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::bandwidth::BandwidthConfig;
+use crate::cluster::{ClusterConfig, DirectoryOrder, PullSigner, SignedPull};
+use crate::location::ClaimError;
 use crate::policy::{self, Limits, Rate, Refer, Refusal, Secret, Token, TokenScope, Vhost, Vhosts, sign};
+use crate::relay::Order;
 
 fn at(tc_url: &str) -> Object {
     Object::default().with("app", tc_url.rsplit('/').next().unwrap_or_default()).with("tcUrl", tc_url)
@@ -39,6 +42,30 @@ impl Told {
             client.answer(harness, verdict);
         }
         self.note(&client);
+    }
+
+    /// A directory that does not give the name, and one that does not answer; a pull of what is not here.
+    fn cluster(&mut self) {
+        let harness = Harness::with(Config { cluster: Some(ClusterConfig::default()), ..Config::default() });
+        let relays = harness.server.relays();
+        for error in [ClaimError::Held("other".into()), ClaimError::NoAnswer] {
+            let mut client = harness.client();
+            client.send(&harness, &peer::publish(0, "cam"));
+            let DirectoryOrder::Claim { claim, .. } = relays.poll_directory() else { panic!("the name is claimed") };
+            relays.claimed(claim, Err(error));
+            let Order::Answer { ask, verdict, .. } = relays.poll(harness.now) else { panic!("the client is answered") };
+            client.conn.answer(harness.now, ask, verdict);
+            let received = client.receive(&harness);
+            assert!(!received.iter().any(|line| line.contains("other")), "{received:?}");
+            self.note(&client);
+            assert!(matches!(relays.poll_directory(), DirectoryOrder::Release(_)));
+        }
+        harness.server.set_clock(harness.now, 1_000_000);
+        relays.set_cluster_secret("a secret of the cluster");
+        let key = StreamKey::new(crate::url::DEFAULT_VHOST, "live", "cam").expect("a name");
+        let pull = SignedPull { key, fencing: 7, hop: 1 };
+        let signed = PullSigner::new("a secret of the cluster").sign(&pull, 1_000_000);
+        self.asks(&harness, at(HERE).with("anabranchPull", signed), &peer::play(0, "cam"), None);
     }
 
     /// One client publishes the name, another one plays it.
@@ -93,7 +120,7 @@ fn the_status_codes_of_every_refusal_are_listed() {
         told.asks(&hosts, at(&format!("rtmp://check.example/check?key={key}")), &[], None);
     }
     told.asks(&hosts, at("rtmp://here.example/.."), &[], None);
-    told.asks(&hosts, at(HERE).with("anabranch", ["a"; 20].join(",")), &[], None);
+    told.asks(&hosts, at(HERE).with("anabranch", ["0123456789abcdef"; 17].join(",")), &[], None);
     told.uses(&hosts, "..", None);
 
     for full in [
@@ -151,6 +178,8 @@ fn the_status_codes_of_every_refusal_are_listed() {
         told.note(&client);
     }
     told.asks(&drains, at(HERE), &[], None);
+
+    told.cluster();
 
     let listed = Refusal::STATUSES.iter().flat_map(|(code, statuses)| statuses.iter().map(|status| (*code, *status)));
     assert_eq!(told.0, listed.collect());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{Owner, Reply, Request, Session, Taking};
+use crate::location::{Owner, Reply, Request, Session, Taking};
 
 #[derive(Debug, Clone)]
 struct Record {
@@ -16,14 +16,14 @@ struct Record {
 
 /// A notice to all servers: a name has a new owner.
 #[derive(Debug, Clone)]
-pub(super) struct Notice {
-    pub(super) name: Arc<str>,
-    pub(super) node: Arc<str>,
-    pub(super) fencing: u64,
+pub(crate) struct Notice {
+    pub(crate) name: Arc<str>,
+    pub(crate) node: Arc<str>,
+    pub(crate) fencing: u64,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     ttl: Duration,
     /// When its clock began: fencing numbers are at least the microseconds since then.
     epoch: Instant,
@@ -34,23 +34,23 @@ pub(super) struct Directory {
 
 impl Directory {
     /// One that has had its data for long.
-    pub(super) fn new(ttl: Duration, now: Instant) -> Self {
+    pub(crate) fn new(ttl: Duration, now: Instant) -> Self {
         Directory { ttl, epoch: now, born: Some(now - ttl), records: BTreeMap::new(), nodes: BTreeMap::new() }
     }
 
     /// All its data is gone.
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         self.born = None;
         self.records.clear();
         self.nodes.clear();
     }
 
     /// How many leases it has.
-    pub(super) fn len(&self, now: Instant) -> usize {
+    pub(crate) fn len(&self, now: Instant) -> usize {
         self.records.values().filter(|record| record.until > now).count()
     }
 
-    pub(super) fn apply(&mut self, now: Instant, node: &Arc<str>, request: &Request) -> (Reply, Option<Notice>) {
+    pub(crate) fn apply(&mut self, now: Instant, node: &Arc<str>, request: &Request) -> (Reply, Option<Notice>) {
         self.records.retain(|_, record| record.until > now);
         self.nodes.retain(|_, until| *until > now);
         match request {

@@ -1,5 +1,5 @@
 mod cluster;
-mod directory;
+pub(crate) mod directory;
 mod failures;
 mod random;
 mod rules;

@@ -1,5 +1,6 @@
 //! Servers with relays between them, in virtual time: what each side gets, and what operators learn.
 
+mod cluster;
 mod pulling;
 mod pushing;
 mod upward;
@@ -46,6 +47,8 @@ struct Net {
     /// Bytes on their way to each end.
     in_flight: BTreeMap<u64, usize>,
     reports: Vec<UplinkReport>,
+    /// The directory of the servers that belong to a cluster.
+    directory: cluster::Members,
 }
 
 enum Flight {
@@ -129,13 +132,18 @@ impl Net {
             flying: Vec::new(),
             in_flight: BTreeMap::new(),
             reports: Vec::new(),
+            directory: cluster::Members::new(now),
         }
     }
 
     /// A server at `10.0.0.N:1935`, where N is its number from 1 on.
     fn server(&mut self, config: VhostConfig) -> usize {
+        self.server_of(config.into())
+    }
+
+    fn server_of(&mut self, config: Config) -> usize {
         let at = self.servers.len();
-        let core = Core::new(Config::from(config), [at as u8 + 1; 32]);
+        let core = Core::new(config, [at as u8 + 1; 32]);
         let verdict = Verdict::Allow;
         self.servers.push(Server {
             core,
@@ -333,7 +341,7 @@ impl Net {
             let opening = self.opening.iter().map(|(at, ..)| *at);
             let flying = self.flying.iter().map(|(at, ..)| *at);
             let deadlines = self.ends.values().filter_map(|end| end.deadline);
-            let drivers = self.servers.iter().filter_map(|server| server.next);
+            let drivers = self.servers.iter().filter_map(|server| server.next).chain(self.directory.next());
             match opening.chain(flying).chain(deadlines).chain(drivers).min().filter(|at| *at <= end) {
                 Some(at) => self.now = self.now.max(at),
                 None => break,
@@ -346,6 +354,7 @@ impl Net {
     fn settle(&mut self) {
         loop {
             let mut busy = self.drive();
+            busy |= self.consult();
             busy |= self.open();
             busy |= self.land();
             let due: Vec<u64> = self.ends.iter().filter(|(_, end)| self.is_due(end)).map(|(id, _)| *id).collect();
@@ -408,11 +417,11 @@ impl Net {
                     *touched = true;
                 }
             }
-            Order::Close { connection } => {
+            Order::Close { connection, reason } => {
                 if let Some(id) = conn_of(self, connection)
                     && let Some(End { what: What::Conn { conn, .. }, touched, .. }) = self.ends.get_mut(&id)
                 {
-                    conn.close(CloseReason::OriginLost);
+                    conn.close(reason);
                     *touched = true;
                 }
             }

@@ -213,6 +213,7 @@ fn reasons_have_names_that_stay_and_words() {
         (CloseReason::MemoryShort, "memory_short", "memory was short, and the client took too much of it"),
         (CloseReason::TakenOver, "taken_over", "another publisher took the stream over"),
         (CloseReason::OriginLost, "origin_lost", "no origin takes the stream any more"),
+        (CloseReason::LeaseLost, "lease_lost", "another server of the cluster has the name of the stream"),
         (CloseReason::Drained, "drained", "the server drains: the GOP has ended, or the time is over"),
         (CloseReason::Shutdown, "shutdown", "the server stopped"),
         (CloseReason::Closed("as asked"), "closed", "as asked"),

@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anabranch_core::location::{ClaimError, ClaimId, Conflict, Event, FindId, Located, Location, LocationConfig};
+use anabranch_core::relay::Relays;
 use smol::channel::{Receiver, Sender, bounded};
 
 use super::advertise::Advertise;
@@ -12,6 +13,7 @@ use super::driver;
 use super::record::{Addresses, Load, NodeRecord};
 use super::scripts::Keys;
 use super::settings::ClusterSettings;
+use super::streams::{self, Streams};
 use super::tally::Tally;
 
 /// The program's part in the directory. Clones are the same. Nothing here blocks, except for [`leave`](Self::leave).
@@ -121,13 +123,14 @@ pub(crate) struct View {
 const LISTED: Duration = Duration::from_secs(1);
 
 impl Directory {
-    /// Starts the thread that talks to the directory. `status` says what the server does, each time its record is renewed.
+    /// Starts the thread that talks to the directory, for the streams of `relays`. `status` says what the server does, each time its record is renewed.
     ///
     /// # Errors
     /// The settings cannot be used, or the system starts no thread.
     pub(crate) fn start(
         settings: &ClusterSettings,
         version: &str,
+        relays: Option<Relays>,
         status: impl Fn() -> (Load, bool) + Send + Sync + 'static,
     ) -> Result<Option<Self>, String> {
         let Some(place) = settings.redis.0.place() else {
@@ -187,8 +190,13 @@ impl Directory {
             who: Who { ..who },
             status: Box::new(status),
         });
-        start_driver(&shared, dial, woken, secret, version)?;
-        Ok(Some(Directory { shared }))
+        let directory = Directory { shared: shared.clone() };
+        if let Some(relays) = relays.clone() {
+            directory.listen(move |event| streams::learn(&relays, event));
+        }
+        let streams = relays.map(|relays| Streams::new(relays, shared.wake.clone()));
+        start_driver(&shared, dial, woken, secret, version, streams)?;
+        Ok(Some(directory))
     }
 
     /// The directory, without password.
@@ -253,8 +261,12 @@ impl Directory {
 }
 
 /// What relays and the grant of a publish need.
-#[cfg_attr(not(test), expect(dead_code, reason = "relays and the grant of a publish are to use it"))]
 impl Directory {
+    /// The handle of what the driver shares with it.
+    pub(super) fn of(shared: &Arc<Shared>) -> Self {
+        Directory { shared: shared.clone() }
+    }
+
     /// Claims a name for a publisher. `answer` gets the outcome within about a second, on another thread. When the returned
     /// value is dropped, the name is given free, or the claim withdrawn.
     pub(crate) fn claim(
@@ -504,9 +516,10 @@ fn start_driver(
     woken: Receiver<()>,
     secret: String,
     version: String,
+    mut streams: Option<Streams>,
 ) -> Result<(), String> {
     let shared = shared.clone();
-    let run = move || driver::run(&shared, &dial, &woken, &secret, &version);
+    let run = move || driver::run(&shared, &dial, &woken, &secret, &version, &mut streams);
     let thread = std::thread::Builder::new().name("directory".to_owned()).spawn(run);
     thread.map(drop).map_err(|error| format!("cannot start a thread for the directory: {error}"))
 }

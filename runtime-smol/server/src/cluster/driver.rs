@@ -10,10 +10,11 @@ use smol::{LocalExecutor, Task, Timer, block_on};
 use tracing::{debug, error, info, warn};
 
 use super::dial::{Dial, DialError, Dialed, resolve};
-use super::directory::{Leaving, Shared, with_cure};
+use super::directory::{Directory, Leaving, Shared, with_cure};
 use super::link::LinkError;
 use super::notices;
 use super::session::{Answered, Question, Session};
+use super::streams::Streams;
 
 /// The pause after a panic, which would otherwise come again at once.
 const AFTER_BUG: Duration = Duration::from_secs(1);
@@ -21,13 +22,21 @@ const AFTER_BUG: Duration = Duration::from_secs(1);
 const SELF_TEST: Duration = Duration::from_secs(3);
 
 /// Talks to the directory until the server has left it.
-pub(super) fn run(shared: &Arc<Shared>, dial: &Dial, woken: &Receiver<()>, secret: &str, version: &str) {
+pub(super) fn run(
+    shared: &Arc<Shared>,
+    dial: &Dial,
+    woken: &Receiver<()>,
+    secret: &str,
+    version: &str,
+    streams: &mut Option<Streams>,
+) {
     loop {
         let ended = catch_unwind(AssertUnwindSafe(|| {
             let driver = Driver {
                 shared: shared.clone(),
                 dial: Arc::new(dial.clone()),
                 executor: LocalExecutor::new(),
+                streams: &mut *streams,
                 secret: secret.to_owned(),
                 version: version.to_owned(),
                 turn: 0,
@@ -49,8 +58,10 @@ pub(super) fn run(shared: &Arc<Shared>, dial: &Dial, woken: &Receiver<()>, secre
     }
 }
 
-struct Driver {
+struct Driver<'a> {
     shared: Arc<Shared>,
+    /// What the streams of the server want; `None` in tests of the directory alone.
+    streams: &'a mut Option<Streams>,
     dial: Arc<Dial>,
     executor: LocalExecutor<'static>,
     /// For a directory that has no secret yet.
@@ -78,7 +89,7 @@ enum Woken {
     TimeIsUp,
 }
 
-impl Driver {
+impl Driver<'_> {
     async fn run(mut self, woken: &Receiver<()>) {
         let who = &self.shared.who;
         info!(event = "cluster", node = %who.node, "this server is {} of the cluster, reached at {}", who.node, who.advertise);
@@ -141,6 +152,9 @@ impl Driver {
 
     /// Does all that core wants done now. Returns when it wants to be asked again.
     fn settle(&mut self) -> Option<Instant> {
+        if let Some(streams) = self.streams {
+            streams.follow(&Directory::of(&self.shared));
+        }
         loop {
             let output = self.shared.lock().location.poll(Instant::now());
             match output {

@@ -2,8 +2,8 @@
 //!
 //! Core's `Location` decides what the directory is asked and what its answers mean. Here is what it needs: a thread
 //! ([`driver`]) with a connection to the Redis ([`link`], [`dial`]) for requests, one for notices ([`notices`]), the scripts
-//! that the Redis runs ([`scripts`]), and the reading of what it sends ([`replies`]). [`Directory`] is the handle for the rest
-//! of the program. No frame of a stream ever waits for any of it.
+//! that the Redis runs ([`scripts`]), and the reading of what it sends ([`replies`]). [`streams`] does what the streams of the
+//! server want of it. [`Directory`] is the handle for the rest of the program. No frame of a stream ever waits for any of it.
 
 mod advertise;
 mod dial;
@@ -18,6 +18,7 @@ mod replies;
 mod scripts;
 mod session;
 mod settings;
+mod streams;
 mod tally;
 #[cfg(test)]
 mod tests;

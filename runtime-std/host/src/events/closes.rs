@@ -133,6 +133,12 @@ pub(super) const ALL: &[Explanation] = &[
         "Look at the lines of the relay before: they say what each origin answered.",
     ),
     close(
+        "lease_lost",
+        "Another server of the cluster has got the name of the stream, or the directory did not answer for as long as it holds \
+         names (`cluster.on_loss = \"strict\"`).",
+        "Look at the line `name_lost`: it has the name and the reason. Two encoders with the same key on two servers lose in turn.",
+    ),
+    close(
         "drained",
         "The server drains: what the client played has come to the end of its GOP, or the time to drain was over.",
         "Nothing. The client should connect again, to this server after the drain or to another one.",

@@ -287,6 +287,33 @@ pub(super) const ALL: &[Explanation] = &[
         "Nothing after an outage of the directory. Otherwise two encoders publish one name on two servers.",
     ),
     event(
+        "name_claimed",
+        "A client publishes a name, and the directory has it as that of this server. Only at debug level.",
+        "Nothing.",
+    ),
+    event(
+        "name_unconfirmed",
+        "The directory does not answer, and a client publishes all the same (`cluster.on_loss = \"serve\"`). The name is claimed later.",
+        "Look at the line `directory_lost` before.",
+    ),
+    event(
+        "name_held",
+        "A client wants to publish a name that another server of the cluster has (`node`). It is refused, with `name_elsewhere`.",
+        "If the encoder has come from that server, it gets the name as soon as that has noticed its end, or `cluster.ttl` after \
+         that has crashed. Otherwise two encoders have the same key.",
+    ),
+    event(
+        "name_not_claimed",
+        "A client wants to publish, and the directory gives out no name. It is refused, with `no_directory`.",
+        "Look at the words, and at the lines about the directory before.",
+    ),
+    event(
+        "pull_not_signed",
+        "A client says that it is another server of the cluster, and its signature is not valid. It is treated like all clients. \
+         Only at debug level.",
+        "If it is one of your servers, compare `cluster.secret` and the clocks: they may be 30 s apart.",
+    ),
+    event(
         "name_registered",
         "The directory has a name of this server again, after an outage. Only at debug level.",
         "Nothing.",

@@ -132,6 +132,21 @@ pub(super) const ALL: &[Explanation] = &[
         "Look at the origin's log. If the name is taken there, another encoder publishes it.",
     ),
     refusal(
+        "name_elsewhere",
+        "Another server of the cluster has the name of the stream. The line `name_held` says which.",
+        "As for `name_taken`, at that server.",
+    ),
+    refusal(
+        "no_directory",
+        "The directory of the cluster does not answer, or gives out no names because it has just lost its data.",
+        "Look at the Redis. `cluster.on_loss = \"serve\"` accepts publishers meanwhile.",
+    ),
+    refusal(
+        "not_owner",
+        "Another server of the cluster pulls a stream that is not published here, or no longer under the lease that it knows.",
+        "Nothing, if it is single: that server asks the directory again.",
+    ),
+    refusal(
         "loop",
         "The client is a server, and the stream that it relays has been on this server already.",
         "Look at the targets and origins of both servers: a stream would go from one to the other for ever.",

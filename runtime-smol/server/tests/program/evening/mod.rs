@@ -75,7 +75,8 @@ const OF_OTHER_PARTS: &[&str] = &[
 ];
 
 /// Refusals that need another server, or a program that this one has started.
-const OF_OTHER_SERVERS: [&str; 3] = ["pass_invalid", "origin_denied", "loop"];
+const OF_OTHER_SERVERS: [&str; 6] =
+    ["pass_invalid", "origin_denied", "name_elsewhere", "no_directory", "not_owner", "loop"];
 
 fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/program/evening", name].iter().collect()

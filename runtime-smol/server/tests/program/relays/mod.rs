@@ -16,17 +16,17 @@ use anabranch_tests::{TIMEOUT, wait_for};
 use serde_json::Value;
 
 /// A publisher that sends a frame each 20 ms and a key frame each half second, until it is dropped.
-struct Encoder {
+pub(crate) struct Encoder {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Encoder {
-    fn start(program: &Program, name: &str) -> Self {
+    pub(crate) fn start(program: &Program, name: &str) -> Self {
         Encoder::of(program.publisher(name))
     }
 
-    fn of(mut driver: Driver) -> Self {
+    pub(crate) fn of(mut driver: Driver) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let ends = over.clone();
         let thread = thread::spawn(move || {
@@ -56,14 +56,14 @@ impl Drop for Encoder {
 }
 
 /// Waits until a player has got so many frames.
-fn wait_frames(player: &mut Driver, count: usize) {
+pub(crate) fn wait_frames(player: &mut Driver, count: usize) {
     for _ in 0..count {
         player.wait_event("a frame", |event| matches!(event, ClientEvent::Media { .. }).then_some(()));
     }
 }
 
 /// A list of the API.
-fn list(program: &Program, name: &str) -> Vec<Value> {
+pub(crate) fn list(program: &Program, name: &str) -> Vec<Value> {
     let path = if name == "edge" { "/api/v1/edge?count=1000" } else { "/api/v1/forwards?count=1000" };
     program.get(path)[name].as_array().cloned().unwrap_or_default()
 }

@@ -1,6 +1,8 @@
 //! A server with a Redis as the directory of its cluster: it starts, serves and stops whatever becomes of the Redis, and says
 //! so.
 
+mod streams;
+
 use anabranch_core::client::ClientEvent;
 use anabranch_core::message::Message;
 use anabranch_tests::program::{Launch, Program, free_address};

@@ -1,0 +1,182 @@
+//! The streams of a server that belongs to a cluster: which names it has in the directory, and where the others are.
+//!
+//! A directory that all servers share says which server has which stream ([`location`](crate::location)). Here is what a
+//! server wants of it. A client that publishes *claims* its name, after all rules and back ends have allowed it, and
+//! waits for the answer like one about which a back end is asked. A name whose players have no publisher here is a *wanted*
+//! one: the directory is asked which server has it, and the relays pull the stream from there.
+//!
+//! ```text
+//!  conn: claim, release                  DirectoryOrder
+//!  relay: want, look, forget                Claim, Release, Find, Watch ...
+//!  ──────────────────────▶  Cluster  ──────────────────────▶  the program's part in the directory
+//!  ◀──────────────────────           ◀──────────────────────
+//!  verdicts, connections that           claimed, registered, lost, located, changed
+//!  lose their name, places
+//! ```
+//!
+//! A pull from another server is [signed](PullSigner) with the secret of the cluster, so that the other server needs not
+//! ask its own rules about players that this server has admitted.
+//!
+//! Nothing here has a clock, a lock or a connection: [`Relays`](crate::relay::Relays) has the one value of a server and its
+//! lock.
+
+mod claims;
+mod places;
+mod signature;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use claims::{Claim, Name};
+use places::Want;
+pub use signature::{PullSigner, SignedPull};
+
+use crate::location::Conflict;
+use crate::url::StreamKey;
+
+/// That the server belongs to a cluster: names of streams are claimed in a directory, and streams that other servers have
+/// are pulled from there. An adapter must do what [`Relays::poll_directory`](crate::relay::Relays::poll_directory) wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClusterConfig {}
+
+/// Names a claim of a server; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimNumber(u64);
+
+/// Names a question of a server; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FindNumber(u64);
+
+/// What the server wants of the directory. Names are `vhost/app/stream`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DirectoryOrder {
+    /// Claim the name; the outcome goes to [`claimed`](crate::relay::Relays::claimed), unless the claim is released first.
+    Claim {
+        /// The claim.
+        claim: ClaimNumber,
+        /// The name.
+        name: Arc<str>,
+        /// What to do if another server has it.
+        conflict: Conflict,
+    },
+    /// Give up the claim, and the name with its last one.
+    Release(ClaimNumber),
+    /// Ask which server has the name; the answer goes to [`located`](crate::relay::Relays::located).
+    Find {
+        /// The question.
+        find: FindNumber,
+        /// The name.
+        name: Arc<str>,
+    },
+    /// Report changes of the name to [`changed`](crate::relay::Relays::changed) from now on.
+    Watch(Arc<str>),
+    /// No longer.
+    Unwatch(Arc<str>),
+    /// The server that had this lease of the name says that it does not have the stream: forget the answer.
+    Deny {
+        /// The name.
+        name: Arc<str>,
+        /// The number of the lease.
+        fencing: u64,
+    },
+    /// Nothing more to do until the waker is called.
+    Wait,
+}
+
+/// What this server has and wants in the directory, for listings.
+#[derive(Debug, Clone, Default)]
+pub struct ClusterSnapshot {
+    /// The names that clients publish here, each with the number of its lease; `None` while the directory has not confirmed
+    /// it.
+    pub names: Vec<(StreamKey, Option<u64>)>,
+    /// Claims that wait for an answer.
+    pub waiting: usize,
+    /// The names that this server's players want and other servers have: the server's id and its address.
+    pub places: Vec<(StreamKey, Arc<str>, Arc<str>)>,
+    /// Totals since the start.
+    pub totals: ClusterTotals,
+}
+
+/// Totals since the start of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClusterTotals {
+    /// Claims that were granted.
+    pub granted: u64,
+    /// Granted while the directory did not answer.
+    pub unconfirmed: u64,
+    /// Claims of names that another server had.
+    pub held: u64,
+    /// Claims that were refused for another reason.
+    pub refused: u64,
+    /// Names that were lost.
+    pub lost: u64,
+    /// Questions where a stream is.
+    pub finds: u64,
+    /// Servers that said that they do not have a stream that the directory says they have.
+    pub denied: u64,
+}
+
+/// What a server has and wants in the directory.
+#[derive(Debug, Default)]
+pub(crate) struct Cluster {
+    orders: VecDeque<DirectoryOrder>,
+    last_number: u64,
+    names: HashMap<StreamKey, Name>,
+    claims: HashMap<ClaimNumber, Claim>,
+    wants: BTreeMap<StreamKey, Want>,
+    finds: HashMap<FindNumber, StreamKey>,
+    totals: ClusterTotals,
+}
+
+impl Cluster {
+    /// What the directory is to do next.
+    pub(crate) fn next_order(&mut self) -> DirectoryOrder {
+        self.orders.pop_front().unwrap_or(DirectoryOrder::Wait)
+    }
+
+    /// True if there is something for the directory to do.
+    pub(crate) fn has_orders(&self) -> bool {
+        !self.orders.is_empty()
+    }
+
+    pub(crate) fn snapshot(&self) -> ClusterSnapshot {
+        let granted = self.names.iter().filter(|(_, name)| name.is_granted);
+        let mut names: Vec<_> = granted.map(|(key, name)| (key.clone(), name.fencing)).collect();
+        names.sort_unstable();
+        let places = self.wants.iter().filter_map(|(key, want)| {
+            let place = want.place.as_ref()?;
+            Some((key.clone(), place.node.clone(), place.address.clone()))
+        });
+        ClusterSnapshot {
+            names,
+            waiting: self.claims.values().filter(|claim| claim.ask.is_some()).count(),
+            places: places.collect(),
+            totals: self.totals,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
+
+/// The name of a stream in the directory.
+fn name_of(key: &StreamKey) -> Arc<str> {
+    key.as_str().into()
+}
+
+/// The stream of a name in the directory.
+fn key_of(name: &str) -> Option<StreamKey> {
+    let (vhost, path) = name.split_once('/')?;
+    let (app, stream) = path.rsplit_once('/')?;
+    StreamKey::new(vhost, app, stream).ok()
+}
+
+/// The earlier of two times.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
+}

@@ -1,0 +1,140 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Cluster, DirectoryOrder, FindNumber, earlier, key_of, name_of};
+use crate::location::Located;
+use crate::url::StreamKey;
+
+/// How often it is asked where a wanted stream is while it does not come: a notice may be lost.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A name that players here want.
+#[derive(Debug, Default)]
+pub(super) struct Want {
+    pub(super) place: Option<Place>,
+    /// The question that has no answer yet.
+    asked: Option<FindNumber>,
+    /// True if something has changed since it was asked.
+    is_outdated: bool,
+    /// When it is asked again, unless the stream comes.
+    next: Option<Instant>,
+    /// The lease that its server has denied. It is not asked about twice in a row.
+    denied: Option<u64>,
+}
+
+/// Where a stream is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) node: Arc<str>,
+    pub(crate) address: Arc<str>,
+    pub(crate) fencing: u64,
+}
+
+impl Cluster {
+    /// Players want the stream, and it is not here.
+    pub(crate) fn want(&mut self, now: Instant, key: &StreamKey) {
+        if !self.wants.contains_key(key) {
+            self.wants.insert(key.clone(), Want::default());
+            self.orders.push_back(DirectoryOrder::Watch(name_of(key)));
+            self.find(now, key);
+        }
+    }
+
+    /// No longer.
+    pub(crate) fn forget(&mut self, key: &StreamKey) {
+        if let Some(want) = self.wants.remove(key) {
+            // An answer that is on its way finds nothing.
+            if let Some(find) = want.asked {
+                self.finds.remove(&find);
+            }
+            self.orders.push_back(DirectoryOrder::Unwatch(name_of(key)));
+        }
+    }
+
+    pub(crate) fn is_wanted(&self, key: &StreamKey) -> bool {
+        self.wants.contains_key(key)
+    }
+
+    /// Where the stream is, as far as it is known.
+    pub(crate) fn place(&self, key: &StreamKey) -> Option<&Place> {
+        self.wants.get(key)?.place.as_ref()
+    }
+
+    /// Whether the stream comes. While it does not, the directory is asked from time to time: at once when it stops.
+    pub(crate) fn look(&mut self, now: Instant, key: &StreamKey, comes: bool) {
+        let Some(want) = self.wants.get_mut(key) else { return };
+        if comes {
+            (want.next, want.denied) = (None, None);
+        } else if want.next.is_none() && want.asked.is_none() {
+            self.find(now, key);
+        }
+    }
+
+    /// Asks about what is due. Returns when the next is.
+    pub(crate) fn tick(&mut self, now: Instant) -> Option<Instant> {
+        let is_due = |want: &Want| want.next.is_some_and(|at| at <= now);
+        let due: Vec<_> = self.wants.iter().filter(|(_, want)| is_due(want)).map(|(key, _)| key.clone()).collect();
+        for key in due {
+            self.find(now, &key);
+        }
+        self.wants.values().fold(None, |first, want| earlier(first, want.next))
+    }
+
+    fn find(&mut self, now: Instant, key: &StreamKey) {
+        let find = FindNumber(self.number());
+        let Some(want) = self.wants.get_mut(key) else { return };
+        if want.asked.is_some() {
+            want.is_outdated = true;
+            return;
+        }
+        (want.asked, want.is_outdated) = (Some(find), false);
+        // An adapter that answers nothing is asked again all the same.
+        want.next = Some(now + AGAIN * 5);
+        self.totals.finds += 1;
+        self.finds.insert(find, key.clone());
+        self.orders.push_back(DirectoryOrder::Find { find, name: name_of(key) });
+    }
+
+    /// The answer to a question. Returns the stream if its place may have changed.
+    pub(crate) fn located(&mut self, now: Instant, find: FindNumber, located: Located) -> Option<StreamKey> {
+        let key = self.finds.remove(&find)?;
+        let want = self.wants.get_mut(&key).filter(|want| want.asked == Some(find))?;
+        (want.asked, want.next) = (None, Some(now + AGAIN));
+        let place = match located {
+            Located::At { owner, .. } => {
+                // Without an address it is a server that is probably dead.
+                let (node, fencing) = (owner.node, owner.fencing);
+                Some(owner.address.map(|address| Place { node, address, fencing }))
+            }
+            Located::Here | Located::Nowhere => Some(None),
+            // The directory does not answer: what was known holds.
+            Located::Unknown => None,
+        };
+        let is_new = place.as_ref().is_some_and(|place| *place != want.place);
+        if let Some(place) = place {
+            want.place = place;
+        }
+        if want.is_outdated {
+            self.find(now, &key);
+        }
+        is_new.then_some(key)
+    }
+
+    /// The name has changed hands.
+    pub(crate) fn changed(&mut self, now: Instant, name: &str) {
+        if let Some(key) = key_of(name) {
+            self.find(now, &key);
+        }
+    }
+
+    /// The server that should have the stream says that it does not: the directory is asked once more. If the same is denied
+    /// again, the next look is in a while, or at a notice.
+    pub(crate) fn denied(&mut self, now: Instant, key: &StreamKey, fencing: u64) {
+        let Some(want) = self.wants.get_mut(key) else { return };
+        if want.denied.replace(fencing) != Some(fencing) {
+            self.totals.denied += 1;
+            self.orders.push_back(DirectoryOrder::Deny { name: name_of(key), fencing });
+            self.find(now, key);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+use std::time::Duration;
+
+use super::*;
+use crate::location::{ClaimError, Located, Owner};
+use crate::policy::{AskId, Verdict};
+
+fn key(text: &str) -> StreamKey {
+    text.parse().expect("a name")
+}
+
+fn start() -> Instant {
+    #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
+    Instant::now()
+}
+
+fn orders(cluster: &mut Cluster) -> Vec<DirectoryOrder> {
+    let mut orders = Vec::new();
+    loop {
+        match cluster.next_order() {
+            DirectoryOrder::Wait => return orders,
+            order => orders.push(order),
+        }
+    }
+}
+
+/// The one question among the orders.
+fn question(cluster: &mut Cluster) -> FindNumber {
+    let finds: Vec<_> = orders(cluster)
+        .into_iter()
+        .filter_map(|order| match order {
+            DirectoryOrder::Find { find, .. } => Some(find),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(finds.len(), 1, "one question");
+    finds[0]
+}
+
+fn at(node: &str, fencing: u64) -> Located {
+    let owner = Owner { node: node.into(), fencing, address: Some(format!("rtmp://{node}").into()) };
+    Located::At { owner, stale: false }
+}
+
+fn claim(cluster: &mut Cluster, connection: u64) -> ClaimNumber {
+    cluster.claim(&key("live/cam"), connection, AskId(connection), Conflict::Refuse)
+}
+
+#[test]
+fn a_claim_is_decided_once_and_released_once() {
+    let mut cluster = Cluster::default();
+    let one = claim(&mut cluster, 7);
+    let name: Arc<str> = "__defaultVhost__/live/cam".into();
+    let expected = DirectoryOrder::Claim { claim: one, name, conflict: Conflict::Refuse };
+    assert_eq!(orders(&mut cluster), [expected]);
+    assert_eq!(cluster.snapshot().waiting, 1);
+    assert_eq!(cluster.claimed(one, Ok(Some(5))), Some((7, AskId(7), Verdict::Allow)));
+    assert_eq!(cluster.claimed(one, Ok(Some(5))), None);
+    assert_eq!((cluster.lease(&key("live/cam")), cluster.lease(&key("live/other"))), (Some(5), None));
+    cluster.release(one);
+    cluster.release(one);
+    assert_eq!(orders(&mut cluster), [DirectoryOrder::Release(one)]);
+    assert!(cluster.names.is_empty() && cluster.claims.is_empty());
+}
+
+#[test]
+fn a_claim_of_a_client_that_has_left_is_released_whatever_the_answer() {
+    let mut cluster = Cluster::default();
+    let one = claim(&mut cluster, 7);
+    cluster.release(one);
+    assert_eq!(cluster.claimed(one, Ok(Some(5))), None);
+    assert_eq!(orders(&mut cluster)[1..], [DirectoryOrder::Release(one)]);
+    assert_eq!(cluster.lease(&key("live/cam")), None);
+}
+
+#[test]
+fn a_refused_claim_tells_clients_nothing_of_the_other_server() {
+    let mut cluster = Cluster::default();
+    for (error, is_taken) in [(ClaimError::Held("secret-node".into()), true), (ClaimError::NoAnswer, false)] {
+        let one = claim(&mut cluster, 7);
+        let (.., verdict) = cluster.claimed(one, Err(error)).expect("it waits");
+        assert!(!format!("{verdict:?}").contains("secret-node"));
+        assert_eq!(matches!(verdict, Verdict::Origin { .. }), is_taken, "{verdict:?}");
+    }
+    assert!(cluster.names.is_empty() && cluster.claims.is_empty());
+    let totals = cluster.snapshot().totals;
+    assert_eq!((totals.held, totals.refused, totals.granted), (1, 1, 0));
+}
+
+#[test]
+fn who_publishes_a_lost_name_is_known_and_those_that_wait_go_on_waiting() {
+    let mut cluster = Cluster::default();
+    let (one, waits) = (claim(&mut cluster, 7), claim(&mut cluster, 8));
+    cluster.claimed(one, Ok(None));
+    cluster.registered("__defaultVhost__/live/cam", 9);
+    assert_eq!(cluster.lease(&key("live/cam")), Some(9));
+    let lost = cluster.lost("__defaultVhost__/live/cam").expect("it had the name");
+    assert_eq!((lost.key, lost.connections), (key("live/cam"), vec![7]));
+    assert!(cluster.lost("__defaultVhost__/live/cam").is_none(), "told once");
+    assert_eq!(cluster.lease(&key("live/cam")), None);
+    assert!(cluster.claimed(waits, Err(ClaimError::Held("b".into()))).is_some());
+    assert!(cluster.names.is_empty() && cluster.claims.is_empty());
+}
+
+#[test]
+fn a_wanted_name_is_asked_about_until_it_comes_and_again_when_it_stops() {
+    let (mut cluster, now) = (Cluster::default(), start());
+    let cam = key("live/cam");
+    cluster.want(now, &cam);
+    cluster.want(now, &cam);
+    let find = question(&mut cluster);
+    assert_eq!(cluster.located(now, find, Located::Nowhere), None, "nothing new");
+    assert_eq!(cluster.tick(now), Some(now + Duration::from_secs(1)));
+    cluster.tick(now + Duration::from_secs(1));
+    let find = question(&mut cluster);
+    assert_eq!(cluster.located(now, find, at("b", 5)), Some(cam.clone()));
+    assert_eq!(cluster.wants[&cam].place.as_ref().map(|place| place.fencing), Some(5));
+    cluster.look(now, &cam, true);
+    assert_eq!((cluster.tick(now + Duration::from_secs(9)), orders(&mut cluster)), (None, Vec::new()));
+    cluster.look(now, &cam, false);
+    let find = question(&mut cluster);
+    assert_eq!(cluster.located(now, find, Located::Unknown), None, "what was known holds");
+    assert!(cluster.place(&cam).is_some());
+    cluster.forget(&cam);
+    assert!(matches!(orders(&mut cluster)[..], [DirectoryOrder::Unwatch(_)]));
+    assert!(cluster.wants.is_empty() && cluster.finds.is_empty());
+}
+
+#[test]
+fn a_change_while_a_question_is_open_leads_to_another_question() {
+    let (mut cluster, now) = (Cluster::default(), start());
+    cluster.want(now, &key("live/cam"));
+    let find = question(&mut cluster);
+    cluster.changed(now, "__defaultVhost__/live/cam");
+    cluster.changed(now, "__defaultVhost__/live/cam");
+    cluster.changed(now, "no name");
+    assert!(orders(&mut cluster).is_empty());
+    cluster.located(now, find, Located::Nowhere);
+    let find = question(&mut cluster);
+    assert_eq!(cluster.located(now, find, at("b", 6)), Some(key("live/cam")));
+}
+
+#[test]
+fn a_denial_is_asked_about_once() {
+    let (mut cluster, now) = (Cluster::default(), start());
+    let cam = key("live/cam");
+    cluster.want(now, &cam);
+    let find = question(&mut cluster);
+    cluster.located(now, find, at("b", 5));
+    cluster.denied(now, &cam, 5);
+    let find = question(&mut cluster);
+    cluster.located(now, find, at("b", 5));
+    cluster.denied(now, &cam, 5);
+    assert!(orders(&mut cluster).is_empty());
+    assert_eq!(cluster.snapshot().totals.denied, 1);
+}

@@ -1,0 +1,200 @@
+//! What the relays want of the directory of a cluster, and what it tells them.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use super::relays::{Held, Relays, Ticket};
+use super::state::{State, targets_of};
+use super::{Edge, Order, Origin, PushTarget, RelayKind};
+use crate::cluster::{ClaimNumber, ClusterSnapshot, DirectoryOrder, FindNumber, PullSigner, SignedPull};
+use crate::hub::RelayFacts;
+use crate::location::{ClaimError, Conflict, Located};
+use crate::policy::AskId;
+use crate::session::CloseReason;
+use crate::url::StreamKey;
+
+/// The property of `connect` that has the signature of a pull within a cluster.
+pub(super) const SIGNED_PROPERTY: &str = "anabranchPull";
+
+/// The secret of the cluster, and the time of day.
+#[derive(Debug, Default)]
+pub(super) struct Signing {
+    signer: Option<PullSigner>,
+    /// A moment and the Unix time it was.
+    clock: Option<(Instant, u64)>,
+}
+
+impl Signing {
+    fn unix(&self, now: Instant) -> Option<u64> {
+        self.clock.map(|(then, unix)| unix + now.saturating_duration_since(then).as_secs())
+    }
+
+    pub(super) fn sign(&self, now: Instant, key: &StreamKey, fencing: u64) -> Option<String> {
+        let pull = SignedPull { key: key.clone(), fencing, hop: 1 };
+        Some(self.signer.as_ref()?.sign(&pull, self.unix(now)?))
+    }
+
+    fn verify(&self, now: Instant, text: &str) -> Option<SignedPull> {
+        self.signer.as_ref()?.verify(text, self.unix(now)?)
+    }
+}
+
+/// For the program's part in the directory. Streams are called by their names in the directory, `vhost/app/stream`.
+impl Relays {
+    /// Called when [`poll_directory`](Self::poll_directory) has something to do. It is called without any lock, from the
+    /// threads that use the server's hub, connections and uplinks.
+    pub fn set_directory_waker(&self, waker: Waker) {
+        self.shared.wakes_directory(waker);
+    }
+
+    /// What the directory is to do next, until it returns [`DirectoryOrder::Wait`].
+    pub fn poll_directory(&self) -> DirectoryOrder {
+        self.shared.state().cluster.next_order()
+    }
+
+    /// The outcome of a claim: the number of the lease; `None` if the directory does not answer and the name may be
+    /// published all the same.
+    pub fn claimed(&self, claim: ClaimNumber, outcome: Result<Option<u64>, ClaimError>) {
+        self.shared.change(|state| {
+            if let Some((connection, ask, verdict)) = state.cluster.claimed(claim, outcome) {
+                state.desk.orders.push_back(Order::Answer { connection, ask, verdict });
+            }
+        });
+    }
+
+    /// A name of this server has its lease, or another one.
+    pub fn registered(&self, name: &str, fencing: u64) {
+        self.shared.change(|state| state.cluster.registered(name, fencing));
+    }
+
+    /// A name is no longer this server's: the clients that publish it are closed.
+    pub fn lost(&self, name: &str) {
+        self.shared.change(|state| {
+            let Some(lost) = state.cluster.lost(name) else { return };
+            for connection in lost.connections {
+                state.desk.orders.push_back(Order::Close { connection, reason: CloseReason::LeaseLost });
+            }
+            state.is_unsure(lost.key);
+        });
+    }
+
+    /// The answer to a question.
+    pub fn located(&self, now: Instant, find: FindNumber, located: Located) {
+        self.shared.change(|state| {
+            if let Some(key) = state.cluster.located(now, find, located) {
+                state.is_unsure(key);
+            }
+        });
+    }
+
+    /// A name that is watched has changed hands.
+    pub fn changed(&self, now: Instant, name: &str) {
+        self.shared.change(|state| state.cluster.changed(now, name));
+    }
+
+    /// The secret of the cluster: pulls are signed and checked with it. Before, no pull is signed.
+    pub fn set_cluster_secret(&self, secret: &str) {
+        self.shared.signing().signer = Some(PullSigner::new(secret));
+    }
+
+    /// What this server has and wants in the directory.
+    pub fn cluster(&self) -> ClusterSnapshot {
+        self.shared.state().cluster.snapshot()
+    }
+}
+
+/// For the connections of clients.
+impl Relays {
+    /// Sets the time of day, as [`Core::set_clock`](crate::conn::Core::set_clock).
+    pub(crate) fn set_clock(&self, now: Instant, unix: u64) {
+        self.shared.signing().clock = Some((now, unix));
+    }
+
+    /// True if names are claimed before they are published.
+    pub(crate) fn claims_names(&self) -> bool {
+        self.shared.state().rules.cluster().is_some()
+    }
+
+    /// A client wants to publish: its name is claimed. The driver gets the verdict as an order. `None` if the server ends.
+    pub(crate) fn claim(&self, (connection, ask): (u64, AskId), key: &StreamKey, conflict: Conflict) -> Option<Ticket> {
+        self.shared.change(|state| {
+            if state.closing {
+                return None;
+            }
+            let claim = state.cluster.claim(key, connection, ask, conflict);
+            Some(Ticket::new(&self.shared, Held::Claim(claim)))
+        })
+    }
+
+    /// What a server of the cluster may pull that sends this text; `None` if it is not signed.
+    pub(crate) fn verify_pull(&self, now: Instant, text: &str) -> Option<SignedPull> {
+        self.shared.signing().verify(now, text)
+    }
+
+    /// True if a client publishes the stream here under this lease.
+    pub(crate) fn has_lease(&self, pull: &SignedPull) -> bool {
+        self.shared.state().cluster.lease(&pull.key) == Some(pull.fencing)
+    }
+}
+
+impl State {
+    /// True if the directory says which server has the streams of these settings.
+    fn asks_directory(&self, edge: Option<&Edge>) -> bool {
+        self.rules.cluster().is_some() && edge.is_some_and(|edge| edge.origins.is_empty())
+    }
+
+    /// The settings of pulls, if there is a server to pull from.
+    pub(super) fn pulls_by<'a>(&self, edge: Option<&'a Edge>) -> Option<&'a Edge> {
+        edge.filter(|edge| !edge.origins.is_empty() || self.rules.cluster().is_some())
+    }
+
+    /// The servers from which a stream is pulled, and the lease of the one that the directory names.
+    pub(super) fn pull_targets(
+        &self,
+        edge: &Edge,
+        key: &StreamKey,
+        client: Option<&RelayFacts>,
+    ) -> (Vec<PushTarget>, Option<u64>) {
+        if !edge.origins.is_empty() {
+            return (targets_of(edge, key, client), None);
+        }
+        let Some(place) = self.cluster.place(key) else { return (Vec::new(), None) };
+        // What other servers write into the directory need not be an address.
+        let origin: Option<Origin> = place.address.parse().ok();
+        let targets: Vec<_> = origin.iter().map(|origin| PushTarget::at_origin(origin, key, "")).collect();
+        (targets, Some(place.fencing))
+    }
+
+    /// The directory is asked about the streams that are pulled from where it says.
+    pub(super) fn sync_wants(&mut self, now: Instant, key: &StreamKey) {
+        let is_wanted = self
+            .of_key(key)
+            .any(|one| one.kind() == RelayKind::Pull && one.is_alive() && self.asks_directory(one.rules.edge.as_ref()));
+        if is_wanted {
+            self.cluster.want(now, key);
+        } else {
+            self.cluster.forget(key);
+        }
+    }
+
+    /// A relay was looked at: if nothing comes, the directory may know another server.
+    pub(super) fn look_for(&mut self, now: Instant, key: &StreamKey, comes: bool) {
+        if self.cluster.is_wanted(key) {
+            self.cluster.look(now, key, comes);
+        }
+    }
+
+    /// The server that the directory names has refused a pull.
+    pub(super) fn denied(&mut self, now: Instant, key: &StreamKey, lease: Option<u64>) {
+        if let Some(fencing) = lease {
+            self.cluster.denied(now, key, fencing);
+        }
+    }
+}
+
+impl super::relays::Shared {
+    /// The claim is not needed any more.
+    pub(super) fn release(&self, claim: ClaimNumber) {
+        self.change(|state| state.cluster.release(claim));
+    }
+}

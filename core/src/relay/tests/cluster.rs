@@ -1,0 +1,469 @@
+//! A cluster: servers that claim names in a directory and pull streams from each other.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::cluster::{ClaimNumber, ClusterConfig, DirectoryOrder, FindNumber};
+use crate::location::tests::directory::Directory;
+use crate::location::{ClaimId, Event, FindId, Location, LocationConfig, OnLoss, Output, Reply, RequestId};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// As in the settings of a program.
+const TTL: Duration = Duration::from_secs(10);
+const SECRET: &str = "a secret of the cluster";
+const CAM: &str = "live/cam";
+
+/// The directory, and the part of each server in it.
+pub(super) struct Members {
+    directory: Directory,
+    is_down: bool,
+    members: BTreeMap<usize, Member>,
+    replies: Vec<(Instant, usize, RequestId, Reply)>,
+    next: Option<Instant>,
+}
+
+struct Member {
+    node: Arc<str>,
+    location: Location,
+    /// Its link to the directory drops everything.
+    is_cut: bool,
+    claims: HashMap<ClaimNumber, ClaimId>,
+    claimed: HashMap<ClaimId, ClaimNumber>,
+    finds: HashMap<FindId, FindNumber>,
+}
+
+impl Members {
+    pub(super) fn new(now: Instant) -> Self {
+        let directory = Directory::new(TTL, now);
+        Members { directory, is_down: false, members: BTreeMap::new(), replies: Vec::new(), next: None }
+    }
+
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.replies.iter().map(|(at, ..)| *at).chain(self.next).min()
+    }
+}
+
+impl Net {
+    /// A server of the cluster.
+    fn member(&mut self, config: VhostConfig, on_loss: OnLoss) -> usize {
+        let cluster = Some(ClusterConfig::default());
+        let at = self.server_of(Config { cluster, ..Config::from(config) });
+        let core = &self.servers[at].core;
+        core.set_clock(self.now, 1_000_000);
+        core.relays().set_cluster_secret(SECRET);
+        let node: Arc<str> = self.address_of(at).to_string().into();
+        let config = LocationConfig { on_loss, ttl: TTL, ..LocationConfig::new(node.clone()) };
+        let member = Member {
+            location: Location::new(config, at as u64, self.now),
+            node,
+            is_cut: false,
+            claims: HashMap::new(),
+            claimed: HashMap::new(),
+            finds: HashMap::new(),
+        };
+        self.directory.members.insert(at, member);
+        at
+    }
+
+    fn members<const N: usize>(&mut self) -> [usize; N] {
+        let members = [(); N].map(|()| self.member(VhostConfig::default(), OnLoss::Serve));
+        self.run(SECOND);
+        // The directory counts as one that has had its data for long.
+        members
+    }
+
+    /// The server dies, and its part in the directory with it.
+    fn crash(&mut self, server: usize) {
+        self.kill(server);
+        self.directory.members.remove(&server);
+    }
+
+    /// Does what the servers want of the directory.
+    pub(super) fn consult(&mut self) -> bool {
+        let now = self.now;
+        let mut busy = false;
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.directory.replies).into_iter().partition(|(at, ..)| *at <= now);
+        self.directory.replies = later;
+        for (_, server, id, reply) in due {
+            busy = true;
+            if let Some(member) = self.directory.members.get_mut(&server).filter(|member| !member.is_cut) {
+                member.location.handle_reply(now, id, reply);
+            }
+        }
+        let mut next = None;
+        let mut notices = Vec::new();
+        let Members { directory, is_down, members, replies, .. } = &mut self.directory;
+        for (at, member) in members.iter_mut() {
+            let relays = self.servers[*at].core.relays();
+            while member.obeys(now, relays) {
+                busy = true;
+            }
+            loop {
+                match member.location.poll(now) {
+                    Output::Connect if *is_down || member.is_cut => member.location.handle_disconnected(now),
+                    Output::Connect => member.location.handle_connected(now),
+                    Output::Disconnect => {}
+                    Output::Ask(id, request) => {
+                        if !*is_down && !member.is_cut {
+                            let (reply, notice) = directory.apply(now, &member.node, &request);
+                            replies.push((now + LATENCY, *at, id, reply));
+                            notices.extend(notice);
+                        }
+                    }
+                    Output::Event(event) => member.tells(now, relays, event),
+                    Output::Wait(at) => {
+                        next = next.into_iter().chain(at).min();
+                        break;
+                    }
+                }
+                busy = true;
+            }
+        }
+        for notice in notices {
+            for member in members.values_mut().filter(|member| !member.is_cut) {
+                member.location.handle_notice(now, &notice.name, &notice.node, notice.fencing);
+            }
+        }
+        self.directory.next = next;
+        busy
+    }
+
+    /// The directory dies: its connections are reset.
+    fn kill_directory(&mut self) {
+        self.directory.is_down = true;
+        let now = self.now;
+        self.directory.members.values_mut().for_each(|member| member.location.handle_disconnected(now));
+    }
+
+    fn cut(&mut self, server: usize, is_cut: bool) {
+        self.directory.members.get_mut(&server).expect("it is one").is_cut = is_cut;
+    }
+
+    /// A client that publishes; `None` if it may not.
+    fn encoder(&mut self, server: usize, name: &str) -> Option<u64> {
+        let end = self.publisher(server, name);
+        self.run(Duration::from_millis(50));
+        self.heard(end).has("publishing").then_some(end)
+    }
+
+    fn cluster(&self, server: usize) -> crate::cluster::ClusterSnapshot {
+        self.servers[server].core.relays().cluster()
+    }
+
+    /// What must hold at the end: nothing is left of claims and pulls.
+    fn is_idle(&self, servers: &[usize]) {
+        for server in servers {
+            assert!(self.list(*server).is_empty() && self.uplinks(*server).is_empty(), "{:?}", self.list(*server));
+            let left = self.cluster(*server);
+            assert!(left.names.is_empty() && left.places.is_empty() && left.waiting == 0, "{left:?}");
+            let member = &self.directory.members[server];
+            assert!(member.claims.is_empty() && member.location.leases() == (0, 0));
+        }
+    }
+}
+
+impl Member {
+    /// Does one thing that the server wants.
+    fn obeys(&mut self, now: Instant, relays: &Relays) -> bool {
+        match relays.poll_directory() {
+            DirectoryOrder::Claim { claim, name, conflict } => {
+                let id = self.location.claim(now, &name, conflict);
+                self.claims.insert(claim, id);
+                self.claimed.insert(id, claim);
+            }
+            DirectoryOrder::Release(claim) => {
+                if let Some(id) = self.claims.remove(&claim) {
+                    self.claimed.remove(&id);
+                    self.location.release(now, id);
+                }
+            }
+            DirectoryOrder::Find { find, name } => {
+                let id = self.location.find(now, &name);
+                self.finds.insert(id, find);
+            }
+            DirectoryOrder::Watch(name) => self.location.watch(&name),
+            DirectoryOrder::Unwatch(name) => self.location.unwatch(&name),
+            DirectoryOrder::Deny { name, fencing } => self.location.deny(&name, fencing),
+            DirectoryOrder::Wait => return false,
+        }
+        true
+    }
+
+    fn tells(&mut self, now: Instant, relays: &Relays, event: Event) {
+        match event {
+            Event::Granted { claim, fencing } => relays.claimed(self.claimed[&claim], Ok(fencing)),
+            Event::Refused { claim, error } => relays.claimed(self.claimed[&claim], Err(error)),
+            Event::Registered { name, fencing } => relays.registered(&name, fencing),
+            Event::Lost { name, .. } => relays.lost(&name),
+            Event::Located { find, located } => {
+                relays.located(now, self.finds.remove(&find).expect("it was asked"), located);
+            }
+            Event::Changed { name } => relays.changed(now, &name),
+        }
+    }
+}
+
+#[test]
+fn a_stream_of_one_server_plays_on_all_by_one_signed_pull_each() {
+    let mut net = Net::new();
+    let asks = crate::conn::Asks { connect: true, play: true, ..Default::default() };
+    let limits = crate::policy::Limits { players: Some(0), connections: Some(1), ..Default::default() };
+    let owner = net.member(VhostConfig { asks, limits, ..VhostConfig::default() }, OnLoss::Serve);
+    let [b, c] = net.members();
+    let publisher = net.encoder(owner, CAM).expect("the name is free");
+    let asked = net.servers[owner].asked;
+    let players: Vec<_> =
+        [b, c].iter().flat_map(|server| [net.player(*server, CAM), net.player(*server, CAM)]).collect();
+    net.stream(publisher, 1, 3);
+    for player in &players {
+        assert!(net.heard(*player).times().ends_with(&[2000, 2010, 2040, 3000, 3010, 3040]));
+    }
+    assert_eq!(net.servers[owner].core.hub().player_count(&key(CAM)), 2, "one for each server");
+    // The owner has asked nothing about them, and counts none.
+    assert_eq!(net.servers[owner].asked, asked);
+    assert_eq!(net.cluster(b).places.len(), 1);
+    for end in players.into_iter().chain([publisher]) {
+        net.leave(end);
+    }
+    net.run(60 * SECOND);
+    net.is_idle(&[owner, b, c]);
+}
+
+#[test]
+fn of_two_publishers_of_a_name_one_gets_it_and_the_other_after_it() {
+    let mut net = Net::new();
+    let [a, b, c] = net.members();
+    let first = net.encoder(a, CAM).expect("the name is free");
+    let refused = net.publisher(b, CAM);
+    net.run(SECOND);
+    assert!(net.heard(refused).has("NetStream.Publish.BadName"), "{:?}", net.heard(refused).events);
+    let player = net.player(c, CAM);
+    let local = net.player(b, CAM);
+    net.stream(first, 0, 3);
+    net.leave(first);
+    net.run(Duration::from_millis(20));
+    // B still pulls what A had.
+    let second = net.encoder(b, CAM).expect("the name is free again");
+    net.stream(second, 0, 4);
+    for player in [player, local] {
+        let heard = net.heard(player);
+        assert!(heard.closed.is_none() && !heard.has("ended"), "{:?}", heard.events);
+        assert!(heard.times().is_sorted() && heard.times().len() >= 18, "{:?}", heard.times());
+    }
+    let places: Vec<_> = net.cluster(c).places.into_iter().map(|(_, node, _)| node.to_string()).collect();
+    assert_eq!(places, ["10.0.0.2:1935"]);
+    for end in [second, player, local] {
+        net.leave(end);
+    }
+    net.run(60 * SECOND);
+    net.is_idle(&[a, b, c]);
+}
+
+#[test]
+fn two_publishers_at_once_on_two_servers_never_both_get_the_name() {
+    let mut net = Net::new();
+    let [a, b] = net.members();
+    for round in 0..50 {
+        let name = format!("live/{round}");
+        let ends = [net.client(a, &name, true), net.client(b, &name, true)];
+        net.run(SECOND);
+        let granted = ends.iter().filter(|end| net.heard(**end).has("publishing")).count();
+        let refused = ends.iter().filter(|end| net.heard(**end).has("BadName")).count();
+        assert_eq!((granted, refused), (1, 1), "round {round}");
+        ends.into_iter().for_each(|end| net.leave(end));
+    }
+    net.run(60 * SECOND);
+    net.is_idle(&[a, b]);
+}
+
+#[test]
+fn players_wait_for_a_publisher_on_any_server_and_get_it_at_once() {
+    let mut net = Net::new();
+    let [a, b] = net.members();
+    let player = net.player(b, CAM);
+    net.run(5 * SECOND);
+    assert!(!net.heard(player).has("rejected"));
+    let from = net.now;
+    let publisher = net.encoder(a, CAM).expect("the name is free");
+    net.gop(publisher, 0, 1);
+    net.run(SECOND);
+    let first = net.heard(player).first.expect("media came") - from;
+    assert!(first < Duration::from_millis(400), "{first:?}");
+    let other = net.player(b, "live/none");
+    net.run(11 * SECOND);
+    assert!(net.heard(other).has("NetStream.Play.StreamNotFound"), "{:?}", net.heard(other).events);
+}
+
+#[test]
+fn a_killed_owner_is_followed_to_the_server_where_its_encoder_comes_back() {
+    let mut net = Net::new();
+    let [a, b, c] = net.members();
+    let first = net.encoder(a, CAM).expect("the name is free");
+    let player = net.player(c, CAM);
+    net.stream(first, 0, 3);
+    net.crash(a);
+    let killed = net.now;
+    let second = loop {
+        // As an encoder that tries again each second.
+        if let Some(end) = net.encoder(b, CAM) {
+            break end;
+        }
+        net.run(SECOND);
+        assert!(net.now < killed + TTL + 2 * SECOND, "the name is free after its time to live");
+    };
+    net.stream(second, 0, 4);
+    let heard = net.heard(player);
+    assert!(heard.closed.is_none(), "{:?}", heard.events);
+    let times = heard.times();
+    assert!(times.is_sorted() && times.len() >= 18, "{times:?}");
+}
+
+#[test]
+fn no_frame_is_lost_while_the_directory_is_away_for_half_a_minute() {
+    let mut net = Net::new();
+    let [a, b] = net.members();
+    let publisher = net.encoder(a, CAM).expect("the name is free");
+    let player = net.player(b, CAM);
+    net.stream(publisher, 0, 3);
+    net.kill_directory();
+    net.stream(publisher, 3, 30);
+    // A new player of a stream that is pulled already, and a new publisher.
+    let late = net.player(b, CAM);
+    let other = net.encoder(b, "live/other");
+    net.run(2 * SECOND);
+    assert!(other.is_some_and(|end| net.heard(end).closed.is_none()) || net.cluster(b).waiting == 0);
+    net.stream(publisher, 35, 2);
+    net.directory.is_down = false;
+    net.stream(publisher, 37, 5);
+    let (heard, late) = (net.heard(player), net.heard(late));
+    assert!(heard.closed.is_none() && late.closed.is_none());
+    assert_eq!(heard.times().len(), 3 * 40, "{:?}", heard.times());
+    assert!(late.times().len() >= 3 * 7);
+}
+
+#[test]
+fn a_publisher_whose_name_another_server_has_got_is_closed_and_its_players_follow() {
+    let mut net = Net::new();
+    let [a, b] = net.members();
+    let first = net.encoder(a, CAM).expect("the name is free");
+    let local = net.player(a, CAM);
+    net.stream(first, 0, 2);
+    net.cut(a, true);
+    net.stream(first, 2, 15);
+    assert!(net.heard(first).closed.is_none(), "it goes on meanwhile");
+    let second = net.encoder(b, CAM).expect("the name is free after its time to live");
+    net.cut(a, false);
+    for at in 0..12 {
+        net.gop(first, 17_000 + at * 1000, 1);
+        net.gop(second, at * 1000, 2);
+        net.run(SECOND);
+    }
+    assert!(net.heard(first).has("NetStream.Publish.BadName"), "{:?}", net.heard(first).events);
+    assert!(net.servers[a].ended.contains(&CloseReason::LeaseLost), "{:?}", net.servers[a].ended);
+    let heard = net.heard(local);
+    assert!(heard.closed.is_none() && !heard.has("ended"), "{:?}", heard.events);
+    assert!(heard.times().is_sorted() && heard.counts(&peer::key_frame(2)) >= 5, "{:?}", heard.times());
+    assert_eq!(net.cluster(a).totals.lost, 1);
+}
+
+#[test]
+fn strict_exclusion_refuses_and_closes_while_the_directory_is_away() {
+    let mut net = Net::new();
+    let [a, b] = [(); 2].map(|()| net.member(VhostConfig::default(), OnLoss::Strict));
+    net.run(SECOND);
+    let first = net.encoder(a, CAM).expect("the name is free");
+    net.kill_directory();
+    net.stream(first, 0, 12);
+    assert!(net.servers[a].ended.contains(&CloseReason::LeaseLost));
+    let refused = net.publisher(b, CAM);
+    net.run(2 * SECOND);
+    assert!(net.heard(refused).has("NetStream.Publish.Denied"), "{:?}", net.heard(refused).events);
+    let words = net.heard(refused).events.join(" ");
+    assert!(words.contains("cannot find out whether the name is free"), "{words}");
+}
+
+#[test]
+fn a_client_that_leaves_before_its_claim_is_answered_leaves_no_lease() {
+    let mut net = Net::new();
+    let [a, b] = net.members();
+    for wait in 0..12 {
+        let end = net.client(a, CAM, true);
+        net.run(Duration::from_millis(wait));
+        net.leave(end);
+        net.run(SECOND);
+        let other = net.encoder(b, CAM).expect("the name is free");
+        net.leave(other);
+        net.run(SECOND);
+    }
+    net.run(60 * SECOND);
+    net.is_idle(&[a, b]);
+}
+
+/// A pull that names this stream, with this text as its signature.
+fn forged(net: &mut Net, server: usize, text: &str) -> Heard {
+    let destination = Destination::parse(&format!("rtmp://{}/{CAM}", net.address_of(server))).expect("a URL");
+    let mut config = ClientConfig::to(&destination);
+    config.properties.insert("anabranchPull", text.to_owned());
+    let end = net.client_with(server, config, destination.stream(), false);
+    net.run(SECOND);
+    net.heard(end)
+}
+
+#[test]
+fn only_a_valid_signature_skips_the_rules_of_the_owner() {
+    use crate::cluster::{PullSigner, SignedPull};
+    let mut net = Net::new();
+    let asks = crate::conn::Asks { play: true, ..Default::default() };
+    let owner = net.member(VhostConfig { asks, ..VhostConfig::default() }, OnLoss::Serve);
+    net.run(SECOND);
+    let publisher = net.encoder(owner, CAM).expect("the name is free");
+    net.servers[owner].verdict = Verdict::Deny("no".to_owned());
+    let fencing = net.cluster(owner).names[0].1.expect("it is confirmed");
+    let pull = SignedPull { key: key(CAM), fencing, hop: 1 };
+    let unix = 1_000_000 + 3;
+    let good = PullSigner::new(SECRET).sign(&pull, unix);
+    net.stream(publisher, 0, 1);
+    assert!(!forged(&mut net, owner, &good).media.is_empty());
+    let expected = net.servers[owner].asked;
+    let wrong = [
+        PullSigner::new("another secret").sign(&pull, unix),
+        PullSigner::new(SECRET).sign(&pull, unix - 3600),
+        PullSigner::new(SECRET).sign(&SignedPull { hop: 2, ..pull.clone() }, unix),
+        good.replace("-1-", "-2-"),
+        String::new(),
+        "1-2-3".to_owned(),
+    ];
+    for (at, text) in wrong.iter().enumerate() {
+        let heard = forged(&mut net, owner, text);
+        assert!(heard.media.is_empty() && heard.has("NetStream.Play.Failed"), "{text}: {:?}", heard.events);
+        assert_eq!(net.servers[owner].asked, expected + at + 1, "the back end is asked as about all players");
+    }
+    // Signed for what is not here, or under another lease.
+    for other in [SignedPull { fencing: fencing + 1, ..pull.clone() }] {
+        let heard = forged(&mut net, owner, &PullSigner::new(SECRET).sign(&other, unix));
+        assert!(heard.has("NetStream.Play.StreamNotFound"), "{:?}", heard.events);
+    }
+    let other = SignedPull { key: key("live/other"), ..pull };
+    let heard = forged(&mut net, owner, &PullSigner::new(SECRET).sign(&other, unix));
+    assert!(heard.media.is_empty() && heard.has("NetStream.Play.Failed"), "{:?}", heard.events);
+}
+
+#[test]
+fn a_lease_that_was_renewed_under_another_number_is_found_again() {
+    let mut net = Net::new();
+    let [a, b] = net.members();
+    let publisher = net.encoder(a, CAM).expect("the name is free");
+    let player = net.player(b, CAM);
+    net.stream(publisher, 0, 2);
+    net.directory.directory.flush();
+    net.stream(publisher, 2, 12);
+    assert_eq!(net.heard(player).times().len(), 3 * 14);
+    // The next pull is made under the new number.
+    net.leave(player);
+    net.stream(publisher, 14, 15);
+    assert!(net.uplinks(b).is_empty());
+    let player = net.player(b, CAM);
+    net.stream(publisher, 29, 2);
+    assert!(net.heard(player).times().len() >= 3);
+}

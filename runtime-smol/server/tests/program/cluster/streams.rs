@@ -1,0 +1,213 @@
+//! Streams of a cluster: published on one server, played on others.
+
+use std::net::SocketAddr;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anabranch_core::client::{ClientConfig, ClientEvent, Destination};
+use anabranch_core::cluster::{PullSigner, SignedPull};
+use anabranch_core::message::MessageType;
+use anabranch_tests::peer::Driver;
+use anabranch_tests::program::{Program, free_address};
+use anabranch_tests::redis::Redis;
+use anabranch_tests::{TIMEOUT, wait_for};
+
+use super::wait_state;
+use crate::launch;
+use crate::relays::{Encoder, list, wait_frames};
+
+const SECRET: &str = "a secret of these tests";
+
+/// A server of the cluster, where the others reach it.
+fn node_at(address: SocketAddr, redis: &Redis, more: &str) -> Program {
+    let settings = format!(
+        "[api]\nlisten = '127.0.0.1:0'\n[cluster]\nredis = '{}'\nadvertise = 'rtmp://{address}'\nttl = '3s'\nhold = false\n\
+         secret = '{SECRET}'\n{more}",
+        redis.url()
+    );
+    let node = launch().settings(&settings).start_at(address);
+    wait_state(&node, "connected");
+    node
+}
+
+fn node(redis: &Redis) -> Program {
+    node_at(free_address(), redis, "")
+}
+
+fn names(redis: &Redis) -> usize {
+    redis.command(&["KEYS", "ab:s:*"]).lines().filter(|line| !line.is_empty()).count()
+}
+
+fn wait_names(redis: &Redis, count: usize) {
+    wait_for(&format!("{count} names in the directory"), TIMEOUT, || (names(redis) == count).then_some(()));
+}
+
+/// The timestamps of the next pictures.
+fn times(player: &mut Driver, count: usize) -> Vec<u32> {
+    let picture = |event| match event {
+        ClientEvent::Media { message, .. } if message.type_id == MessageType::VIDEO => Some(message.timestamp),
+        _ => None,
+    };
+    (0..count).map(|_| player.wait_event("a picture", picture)).collect()
+}
+
+/// An encoder that tries again until it may publish; when that was.
+fn insist(program: &Program, name: &str) -> (Encoder, Instant) {
+    let driver = wait_for("grant", TIMEOUT, || {
+        let mut driver = program.visitor();
+        driver.publish(name).is_ok().then_some(driver)
+    });
+    (Encoder::of(driver), Instant::now())
+}
+
+#[test]
+fn what_is_published_on_one_server_plays_on_all() {
+    let redis = Redis::new();
+    let [a, b, c] = [(); 3].map(|()| node(&redis));
+    let encoder = Encoder::start(&a, "cam");
+    let mut players: Vec<_> = [&b, &c, &b, &a].map(|program| program.player("cam")).into();
+    for player in &mut players {
+        wait_frames(player, 30);
+    }
+    assert_eq!((list(&b, "edge").len(), list(&c, "edge").len(), list(&a, "edge").len()), (1, 1, 0));
+    let target = list(&b, "edge")[0]["target"].as_str().unwrap_or_default().to_owned();
+    assert!(target.contains(&a.address().to_string()) && !target.contains(SECRET), "{target}");
+    // Only its own player counts at the owner.
+    assert_eq!((a.metric("anabranch_players"), b.metric("anabranch_players")), (Some(1.0), Some(2.0)));
+    assert_eq!(names(&redis), 1);
+    let mut other = b.visitor();
+    let refusal = other.publish("cam").expect_err("another server has the name");
+    assert_eq!(refusal.code, "NetStream.Publish.BadName");
+    assert!(!refusal.description.contains(&a.address().to_string()), "{refusal:?}");
+    b.wait_line("is that of the server");
+    drop(encoder);
+    wait_names(&redis, 0);
+    // The name is free at once, and the players follow.
+    let (_encoder, _) = insist(&b, "cam");
+    for player in &mut players {
+        wait_frames(player, 30);
+    }
+}
+
+#[test]
+fn of_two_encoders_with_one_name_exactly_one_wins() {
+    let redis = Redis::new();
+    let [a, b] = [(); 2].map(|()| node(&redis));
+    let barrier = Barrier::new(2);
+    for round in 0..100 {
+        let name = format!("cam{round}");
+        let granted = thread::scope(|scope| {
+            let publishes = |program: &'_ Program| {
+                let mut driver = program.visitor();
+                let name = name.clone();
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    barrier.wait();
+                    let outcome = driver.publish(&name).map_err(|refusal| refusal.code);
+                    // Until both are decided.
+                    barrier.wait();
+                    outcome
+                })
+            };
+            [publishes(&a), publishes(&b)].map(|one| one.join().expect("it is decided"))
+        });
+        let won = granted.iter().filter(|outcome| outcome.is_ok()).count();
+        let refused = granted.iter().filter_map(|outcome| outcome.as_ref().err());
+        assert_eq!(won, 1, "round {round}: {granted:?}");
+        assert!(refused.eq([&"NetStream.Publish.BadName".to_owned()]), "round {round}: {granted:?}");
+    }
+    wait_names(&redis, 0);
+}
+
+#[test]
+fn players_lose_no_frame_while_the_redis_is_dead() {
+    let mut redis = Redis::new();
+    let [a, b] = [(); 2].map(|()| node(&redis));
+    let _encoder = Encoder::start(&a, "cam");
+    let mut player = b.player("cam");
+    // The sequence header has the time of the frame behind it.
+    let first = times(&mut player, 2)[1];
+    redis.kill();
+    wait_state(&b, "lost");
+    // Ten seconds, more than three times the life of a name.
+    let during = times(&mut player, 500);
+    redis.start();
+    wait_state(&b, "connected");
+    let after = times(&mut player, 100);
+    let expected: Vec<_> = (1..=600).map(|number| first + number * 20).collect();
+    assert_eq!([during, after].concat(), expected);
+    wait_names(&redis, 1);
+}
+
+#[test]
+fn a_killed_owner_is_followed_to_the_server_of_its_encoder() {
+    let redis = Redis::new();
+    let [a, b, c] = [(); 3].map(|()| node(&redis));
+    let encoder = Encoder::start(&a, "cam");
+    let mut player = c.player("cam");
+    let before = times(&mut player, 20);
+    a.kill();
+    let killed = Instant::now();
+    // Its publisher ends with an error, which is not what this is about.
+    std::mem::forget(encoder);
+    let (_encoder, granted) = insist(&b, "cam");
+    assert!(granted - killed < Duration::from_secs(3 + 2), "{:?}", granted - killed);
+    let after = times(&mut player, 50);
+    let all = [before, after].concat();
+    assert!(all.is_sorted(), "{all:?}");
+    assert_eq!(c.metric("anabranch_plays_total"), Some(1.0), "the player is the same");
+}
+
+#[test]
+fn no_publisher_is_closed_and_no_name_stolen_when_all_data_is_lost() {
+    let redis = Redis::new();
+    let [a, b] = [(); 2].map(|()| node_at(free_address(), &redis, "on_loss = 'refuse'\n"));
+    let _encoders: Vec<_> = (0..10).map(|number| Encoder::start(&a, &format!("cam{number}"))).collect();
+    wait_names(&redis, 10);
+    redis.command(&["FLUSHALL"]);
+    // The owner comes back within a third of the life of a name; until then the names are free, as `hold` is off.
+    wait_names(&redis, 10);
+    for number in 0..10 {
+        let refusal = b.visitor().publish(&format!("cam{number}")).expect_err("another server has the name");
+        assert_eq!(refusal.code, "NetStream.Publish.BadName");
+    }
+    assert_eq!(a.metric("anabranch_publishers"), Some(10.0));
+    assert_eq!(a.metric("anabranch_cluster_names_lost_total"), Some(0.0));
+    // What is pulled now is pulled under the new leases.
+    wait_frames(&mut b.player("cam7"), 10);
+}
+
+#[test]
+fn a_forged_signature_gets_no_more_than_any_player() {
+    let redis = Redis::new();
+    let owner = node_at(free_address(), &redis, "[defaults.limits]\nplayers = 0\n");
+    let other = node(&redis);
+    let _encoder = Encoder::start(&owner, "cam");
+    // Without the signature nobody plays here.
+    wait_frames(&mut other.player("cam"), 10);
+    let fencing = wait_for("lease", TIMEOUT, || {
+        redis.command(&["HGET", "ab:s:{__defaultVhost__/live/cam}", "epoch"]).parse::<u64>().ok()
+    });
+    let destination = Destination::parse(&format!("rtmp://{}/live/cam", owner.address())).expect("a URL");
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let key = "live/cam".parse().expect("a name");
+    let pull = SignedPull { key, fencing, hop: 1 };
+    let plays = |text: String| {
+        let mut config = ClientConfig::to(&destination);
+        config.properties.insert("anabranchPull", text);
+        Driver::with(owner.address(), config).is_granted(false, "cam")
+    };
+    assert!(plays(PullSigner::new(SECRET).sign(&pull, unix)));
+    for (text, what) in [
+        (PullSigner::new("another secret of theirs").sign(&pull, unix), "secret"),
+        (PullSigner::new(SECRET).sign(&pull, unix - 3600), "time"),
+        (PullSigner::new(SECRET).sign(&SignedPull { fencing: fencing - 1, ..pull.clone() }, unix), "lease"),
+        (PullSigner::new(SECRET).sign(&SignedPull { hop: 2, ..pull.clone() }, unix), "hop"),
+        ("1-1-1-1-1-1".to_owned(), "form"),
+    ] {
+        assert!(!plays(text), "{what}");
+    }
+    assert!(owner.lines(SECRET).is_empty() && other.lines(SECRET).is_empty());
+    assert!(!other.get("/api/v1/cluster").to_string().contains(SECRET));
+}
