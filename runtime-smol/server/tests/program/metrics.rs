@@ -302,6 +302,14 @@ fn no_counter_ever_goes_backward() {
     assert!(all.others("anabranch_stream_bytes_total") > 0.0, "there were more than two");
 }
 
+/// Settings of the parts whose metrics are there only while they are used. Nothing answers on either port.
+const OF_ALL_PARTS: &str = "[cluster]
+redis = 'redis://127.0.0.1:1'
+advertise = 'rtmp://10.0.0.7'
+[[defaults.forward]]
+to = 'rtmp://127.0.0.1:1/live/{stream}'
+";
+
 #[test]
 fn dashboard_and_guide_show_what_there_is() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/grafana.json");
@@ -319,7 +327,7 @@ fn dashboard_and_guide_show_what_there_is() {
         );
     });
     assert!(expressions >= 10 && named.len() >= 12, "{named:?}");
-    let program = start_with_api("");
+    let program = start_with_api(OF_ALL_PARTS);
     let mut publisher = program.publisher("cam");
     publisher.send(video_header());
     drop(program.visitor());
