@@ -181,10 +181,16 @@ impl Sentinels {
         format!("redis-sentinel://{}/{}", hosts.join(","), Sentinels::MASTER)
     }
 
-    /// Has them replace the master by its replica, which is no crash. False if they cannot yet.
-    pub fn fail_over(&self) -> bool {
-        let said = command(self.addresses[0], &[], &["SENTINEL", "FAILOVER", Sentinels::MASTER]);
-        said.as_deref() == Some("OK")
+    /// Has them make this replica the master, which is no crash. True once it is: call it until then. A Sentinel gives up
+    /// a replacement if another one turns the replica back meanwhile, because it has not heard of it.
+    pub fn fail_over_to(&self, replica: SocketAddr) -> bool {
+        let master = command(self.addresses[0], &[], &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Sentinels::MASTER]);
+        if master.is_some_and(|master| master.contains(&replica.port().to_string())) {
+            return true;
+        }
+        // One that is in progress, or cannot begin yet, is an error.
+        let _ = command(self.addresses[0], &[], &["SENTINEL", "FAILOVER", Sentinels::MASTER]);
+        false
     }
 }
 

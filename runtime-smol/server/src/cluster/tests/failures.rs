@@ -289,7 +289,7 @@ fn sentinels_name_the_next_master() {
         (said.contains("role:slave") && said.contains("master_link_status:up")).then_some(())
     });
     wait_for("replication", TIMEOUT, || (count(&master) == 30).then_some(()));
-    wait_for("Sentinels that fail over", TIMEOUT, || sentinels.fail_over().then_some(()));
+    wait_for("Sentinels that fail over", TIMEOUT, || sentinels.fail_over_to(at).then_some(()));
     wait_for("the first Redis", TIMEOUT, || (a.directory.state().address == at.to_string()).then_some(()));
     a.wait_confirmed(30);
     assert_eq!(a.lost(), []);
