@@ -7,6 +7,7 @@
 mod file;
 mod name;
 mod pace;
+mod place;
 pub(crate) mod repair;
 mod settings;
 mod status;
@@ -20,21 +21,19 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anabranch_core::url::{StreamKey, shortened};
-use anabranch_host::{Handle, PublishStart, Subscription, Update};
-use smol::future::yield_now;
+use anabranch_host::{Handle, PublishStart};
 use tracing::warn;
 
 use pace::Pace;
+use place::Place;
 pub(crate) use settings::RecordSettings;
-use status::{EndReason, Failure, Progress};
+use status::{Failure, Progress};
 pub(crate) use status::{Failing, RecordedFile, Recordings, RunningRecording};
 use stream_recording::{OnFile, StreamRecording};
 use writers::Writers;
 
 use crate::settings::OfStreams;
 
-/// The number of updates that a recording handles before it lets other recordings run.
-const TURN: usize = 64;
 /// At this number of remembered names old ones are removed.
 const MANY: usize = 1024;
 
@@ -166,7 +165,7 @@ impl Inner {
             streams.active.insert(key.clone(), progress.clone());
             (streams.paces(key), progress)
         };
-        let place = Place { inner: self.clone(), key: key.clone(), progress: progress.clone(), left: false };
+        let place = Place::new(self.clone(), key.clone(), progress.clone());
         // Subscribe now, so that the recording misses nothing.
         let subscription = handle.subscribe_to(key);
         let on_file = self.on_file.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -192,88 +191,6 @@ impl Inner {
 
     fn handle(&self) -> MutexGuard<'_, Option<Handle>> {
         self.handle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A stream's entry among those that are being recorded. Dropping it removes the entry, however the recording ends.
-struct Place {
-    inner: Arc<Inner>,
-    key: StreamKey,
-    progress: Arc<Progress>,
-    /// True after the entry is removed: from then on another recording may have added it again.
-    left: bool,
-}
-
-impl Place {
-    async fn record(mut self, mut subscription: Subscription, mut recording: StreamRecording) {
-        let mut turn = 0;
-        let mut next = None;
-        loop {
-            turn += 1;
-            if turn % TURN == 0 {
-                yield_now().await;
-            }
-            let mut update = next.take().or_else(|| subscription.try_recv());
-            if update.is_none() {
-                let publishers = self.progress.publishers();
-                if publishers > 1 {
-                    update = subscription.try_recv();
-                    if update.is_none() {
-                        self.progress.catch_up(publishers);
-                    }
-                }
-            }
-            if update.is_none() {
-                recording.flush();
-                if !subscription.is_live() {
-                    recording.end_of_stream(EndReason::Unpublished);
-                    // A publisher that begins now waits for this lock, and then gets a new recording.
-                    let inner = self.inner.clone();
-                    let mut streams = inner.streams();
-                    next = subscription.try_recv();
-                    if next.is_none() && !subscription.is_live() {
-                        self.leave(&mut streams);
-                        return;
-                    }
-                    continue;
-                }
-                update = subscription.recv_async().await;
-            }
-            match update {
-                Some(Update::Frame(frame)) => recording.frame(&frame),
-                Some(Update::Missed(gap)) => recording.missed(&gap),
-                Some(Update::Ended) => {
-                    recording.end_of_stream(EndReason::Unpublished);
-                    self.progress.end_publication();
-                }
-                // The server has stopped.
-                None => {
-                    recording.end_of_stream(EndReason::Stopped);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn leave(&mut self, streams: &mut Streams) {
-        self.left = true;
-        if let Some(progress) = streams.active.remove(&self.key) {
-            progress.end();
-        }
-        let now = Instant::now();
-        if streams.paces.get(&self.key).is_some_and(|pace| pace.is_past(now)) {
-            streams.paces.remove(&self.key);
-        }
-        self.inner.ended.notify_all();
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.left {
-            let inner = self.inner.clone();
-            self.leave(&mut inner.streams());
-        }
     }
 }
 
