@@ -85,7 +85,8 @@ impl Redis {
         self.try_command(words).unwrap_or_else(|| panic!("Redis does not answer {words:?}"))
     }
 
-    fn try_command(&self, words: &[&str]) -> Option<String> {
+    /// The same; `None` if it does not answer. A Sentinel that makes it a replica ends its connections.
+    pub fn try_command(&self, words: &[&str]) -> Option<String> {
         command(self.address, &self.client, words)
     }
 

@@ -27,8 +27,8 @@ use tracing::warn;
 use pace::Pace;
 use place::Place;
 pub(crate) use settings::RecordSettings;
-use status::{Failure, Progress};
 pub(crate) use status::{Failing, RecordedFile, Recordings, RunningRecording};
+use status::{Failure, Progress};
 use stream_recording::{OnFile, StreamRecording};
 use writers::Writers;
 
