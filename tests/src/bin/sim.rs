@@ -1,6 +1,7 @@
 //! Runs scenes of the simulator: a whole server with its clients on a virtual clock, one line per scene.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -8,13 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anabranch_tests::sim::scene::{self, Budget, Failure, Kind, Outcome, Plan, Scene, Shape};
+use anabranch_tests::sim::cluster::{ClusterOutcome, ClusterScene};
+use anabranch_tests::sim::scene::{self, Budget, Failure, History, Kind, Outcome, Plan, Scene, Shape};
 
 const USAGE: &str = "\
 Plays scenes of the simulator. Equal seeds and options print equal lines.
 
 usage: sim [options]
-  --scene KIND       modest (default), busy, hostile or random
+  --scene KIND       modest (default), busy, hostile, random, or cluster: several servers, of which only the seed, the
+                     number of scenes and the operations can be chosen
   --seed S           the scene of this seed; default 1
   --seeds N          so many, from S on; default 1
   --jobs J           scenes at a time; default 1
@@ -41,6 +44,8 @@ struct Options {
     keep_going: bool,
     quiet: bool,
     trace: bool,
+    /// True for several servers.
+    is_cluster: bool,
     shape: Shape,
     only: Option<Vec<(usize, Option<Duration>)>>,
     until: Option<Duration>,
@@ -54,7 +59,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match options(&arguments) {
-        Ok(options) => run(&options),
+        Ok(options) if options.is_cluster => run(&options, ClusterScene::new),
+        Ok(options) => run(&options, |seed| Scene::new(seed, &options.shape)),
         Err(error) => {
             eprintln!("{error}\n\n{USAGE}");
             ExitCode::from(2)
@@ -84,7 +90,8 @@ fn options(arguments: &[String]) -> Result<Options, String> {
             }
         }
     }
-    if let Some(name) = values.remove("scene") {
+    let is_cluster = values.get("scene") == Some(&"cluster");
+    if let Some(name) = values.remove("scene").filter(|_| !is_cluster) {
         let kinds =
             [("modest", Kind::Modest), ("busy", Kind::Busy), ("hostile", Kind::Hostile), ("random", Kind::Random)];
         let known = kinds.into_iter().find(|(known, _)| *known == name);
@@ -116,6 +123,7 @@ fn options(arguments: &[String]) -> Result<Options, String> {
         keep_going: flags.contains(&"keep-going"),
         quiet: flags.contains(&"quiet"),
         trace: flags.contains(&"trace"),
+        is_cluster,
         shape,
         only: values.remove("only").map(only).transpose()?,
         until: take::<f64>(values, "until")?.map(seconds).transpose()?,
@@ -158,12 +166,61 @@ fn only(list: &str) -> Result<Vec<(usize, Option<Duration>)>, String> {
     Ok(list)
 }
 
+/// What the tool needs of a scene.
+trait Told: History {
+    /// All of it.
+    fn whole(&self) -> Plan;
+    /// When each operation happens.
+    fn times(&self) -> Vec<Duration>;
+    /// What happens in a plan, a line each.
+    fn describe(&self, plan: &Plan) -> String;
+    /// The virtual time of it.
+    fn length(outcome: &Self::Outcome) -> Duration;
+}
+
+impl Told for Scene {
+    fn whole(&self) -> Plan {
+        self.whole()
+    }
+
+    fn times(&self) -> Vec<Duration> {
+        self.operations().iter().map(|operation| operation.at).collect()
+    }
+
+    fn describe(&self, plan: &Plan) -> String {
+        self.describe(plan)
+    }
+
+    fn length(outcome: &Outcome) -> Duration {
+        outcome.elapsed
+    }
+}
+
+impl Told for ClusterScene {
+    fn whole(&self) -> Plan {
+        self.whole()
+    }
+
+    fn times(&self) -> Vec<Duration> {
+        self.operations().iter().map(|operation| operation.at).collect()
+    }
+
+    fn describe(&self, plan: &Plan) -> String {
+        self.describe(plan)
+    }
+
+    fn length(outcome: &ClusterOutcome) -> Duration {
+        outcome.elapsed
+    }
+}
+
 impl Options {
-    fn plan(&self, scene: &Scene) -> Plan {
+    fn plan(&self, scene: &impl Told) -> Plan {
         let mut plan = scene.whole();
         if let Some(only) = &self.only {
+            let times = scene.times();
             let step = |(number, at): &(usize, Option<Duration>)| {
-                scene.operations().get(*number).map(|operation| (*number, at.unwrap_or(operation.at)))
+                times.get(*number).map(|time| (*number, at.unwrap_or(*time)))
             };
             plan.steps = only.iter().filter_map(step).collect();
         }
@@ -172,23 +229,24 @@ impl Options {
     }
 }
 
-type Played = (u64, Result<Outcome, Failure>);
-
-fn run(options: &Options) -> ExitCode {
+fn run<S: Told>(options: &Options, make: impl Fn(u64) -> S + Sync) -> ExitCode
+where
+    S::Outcome: fmt::Display + Send,
+{
     let begin = Instant::now();
     let (next, stop) = (AtomicU64::new(options.seeds.start), AtomicBool::new(false));
     let (mut passed, mut failed, mut elapsed) = (0_u64, 0_u64, Duration::ZERO);
     std::thread::scope(|threads| {
-        let (results, played) = mpsc::channel::<Played>();
+        let (results, played) = mpsc::channel::<(u64, Result<S::Outcome, Failure>)>();
         for _ in 0..options.jobs {
-            let (results, next, stop) = (results.clone(), &next, &stop);
+            let (results, next, stop, make) = (results.clone(), &next, &stop, &make);
             threads.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= options.seeds.end {
                         return;
                     }
-                    let scene = Scene::new(seed, &options.shape);
+                    let scene = make(seed);
                     let result = scene::attempt(&scene, &options.plan(&scene));
                     if results.send((seed, result)).is_err() {
                         return;
@@ -205,13 +263,13 @@ fn run(options: &Options) -> ExitCode {
                 match result {
                     Ok(outcome) => {
                         passed += 1;
-                        elapsed += outcome.elapsed;
-                        print_passed(options, expected, &outcome);
+                        elapsed += S::length(&outcome);
+                        print_passed(options, &make(expected), expected, &outcome);
                     }
                     Err(failure) => {
                         failed += 1;
                         stop.store(!options.keep_going, Ordering::Relaxed);
-                        print_failed(options, expected, failure);
+                        print_failed(options, &make(expected), expected, failure);
                     }
                 }
                 expected += 1;
@@ -230,10 +288,12 @@ fn run(options: &Options) -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
-fn print_passed(options: &Options, seed: u64, outcome: &Outcome) {
+fn print_passed<S: Told>(options: &Options, scene: &S, seed: u64, outcome: &S::Outcome)
+where
+    S::Outcome: fmt::Display,
+{
     if options.trace {
-        let scene = Scene::new(seed, &options.shape);
-        print!("{}", scene.describe(&options.plan(&scene)));
+        print!("{}", scene.describe(&options.plan(scene)));
     }
     if !options.quiet {
         // A reader that has seen enough is no failure.
@@ -241,14 +301,13 @@ fn print_passed(options: &Options, seed: u64, outcome: &Outcome) {
     }
 }
 
-fn print_failed(options: &Options, seed: u64, failure: Failure) {
-    let scene = Scene::new(seed, &options.shape);
-    let plan = options.plan(&scene);
+fn print_failed(options: &Options, scene: &impl Told, seed: u64, failure: Failure) {
+    let plan = options.plan(scene);
     if options.trace {
         print!("{}", scene.describe(&plan));
     }
     println!("seed {seed}: FAILED after {:?}: {}\n  {}", failure.at, failure.what, failure.place);
-    let shrunk = scene::shrink(&scene, &plan, failure, Budget::default());
+    let shrunk = scene::shrink(scene, &plan, failure, Budget::default());
     let seconds = |time: Duration| format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
     println!("The shortest history found in {} tries, of {} operations:", shrunk.runs, plan.steps.len());
     print!("{}", scene.describe(&shrunk.plan));

@@ -26,6 +26,7 @@ mod back_end;
 mod channel;
 mod check;
 mod client;
+pub mod cluster;
 mod link;
 mod media;
 mod pair;

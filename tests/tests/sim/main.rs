@@ -1,6 +1,7 @@
 //! The simulator: core on simulated links with a virtual clock, one subject in each module. One binary, linked once.
 
 mod asks;
+mod cluster;
 mod encoders;
 mod join;
 mod media;

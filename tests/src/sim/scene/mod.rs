@@ -15,7 +15,7 @@ use std::time::Duration;
 use anabranch_core::conn::{Config, VhostConfig};
 
 pub use act::{Act, Line, Operation};
-pub use shrink::{Budget, Failure, Shrunk, attempt, shrink};
+pub use shrink::{Budget, Failure, History, Shrunk, attempt, shrink};
 
 use super::{Check, Digest, Rng, Sim};
 
@@ -202,7 +202,27 @@ impl Scene {
         Outcome::of(&net)
     }
 
-    /// The server before anything has happened.
+    /// What happens in a plan, a line each.
+    pub fn describe(&self, plan: &Plan) -> String {
+        let mut client = 0;
+        let mut lines = String::new();
+        let mut steps = plan.steps.iter().peekable();
+        for (number, Operation { act, .. }) in self.operations.iter().enumerate() {
+            if let Some((_, at)) = steps.next_if(|(next, _)| *next == number) {
+                let who = if act.opens() { format!("client {client} ") } else { String::new() };
+                lines.push_str(&format!("{number:>5}  {:>10.3} s  {who}{act}\n", at.as_secs_f64()));
+            }
+            client += usize::from(act.opens());
+        }
+        lines.push_str(&format!("         {:>8.3} s  all clients leave\n", plan.end.as_secs_f64()));
+        lines
+    }
+}
+
+impl History for Scene {
+    type Net = Sim;
+    type Outcome = Outcome;
+
     fn stage(&self) -> Sim {
         let mut net = Sim::with_config(self.seed, self.config.clone());
         let replies = self.replies.clone();
@@ -251,20 +271,12 @@ impl Scene {
         }
     }
 
-    /// What happens in a plan, a line each.
-    pub fn describe(&self, plan: &Plan) -> String {
-        let mut client = 0;
-        let mut lines = String::new();
-        let mut steps = plan.steps.iter().peekable();
-        for (number, Operation { act, .. }) in self.operations.iter().enumerate() {
-            if let Some((_, at)) = steps.next_if(|(next, _)| *next == number) {
-                let who = if act.opens() { format!("client {client} ") } else { String::new() };
-                lines.push_str(&format!("{number:>5}  {:>10.3} s  {who}{act}\n", at.as_secs_f64()));
-            }
-            client += usize::from(act.opens());
-        }
-        lines.push_str(&format!("         {:>8.3} s  all clients leave\n", plan.end.as_secs_f64()));
-        lines
+    fn outcome(net: &Sim) -> Outcome {
+        Outcome::of(net)
+    }
+
+    fn elapsed(net: &Sim) -> Duration {
+        net.elapsed()
     }
 }
 

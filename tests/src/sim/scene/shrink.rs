@@ -4,7 +4,7 @@ use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use super::{Outcome, Plan, Scene};
+use super::Plan;
 
 /// How a scene failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,26 @@ pub struct Shrunk {
     pub runs: u32,
 }
 
+/// What can be played whole or in part, and shortened if it fails.
+pub trait History {
+    /// What it happens to.
+    type Net;
+    /// What comes of it.
+    type Outcome;
+
+    /// The servers before anything has happened.
+    fn stage(&self) -> Self::Net;
+    /// Plays it according to a plan.
+    ///
+    /// # Panics
+    /// If anything is wrong.
+    fn perform(&self, net: &mut Self::Net, plan: &Plan);
+    /// What came of it so far.
+    fn outcome(net: &Self::Net) -> Self::Outcome;
+    /// How much time has passed.
+    fn elapsed(net: &Self::Net) -> Duration;
+}
+
 thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
@@ -65,21 +85,21 @@ thread_local! {
 ///
 /// # Errors
 /// How it failed: a panic in it is caught and not printed.
-pub fn attempt(scene: &Scene, plan: &Plan) -> Result<Outcome, Failure> {
+pub fn attempt<H: History>(scene: &H, plan: &Plan) -> Result<H::Outcome, Failure> {
     stay_silent();
     let mut net = scene.stage();
     CATCHING.set(true);
     let result = panic::catch_unwind(AssertUnwindSafe(|| scene.perform(&mut net, plan)));
     CATCHING.set(false);
     match result {
-        Ok(()) => Ok(Outcome::of(&net)),
-        Err(payload) => Err(Failure { what: words(&*payload), place: PLACE.take(), at: net.elapsed() }),
+        Ok(()) => Ok(H::outcome(&net)),
+        Err(payload) => Err(Failure { what: words(&*payload), place: PLACE.take(), at: H::elapsed(&net) }),
     }
 }
 
 /// Shortens the history of a scene that fails with `failure` when all of it is played: leaves out operations (delta
 /// debugging), then time.
-pub fn shrink(scene: &Scene, plan: &Plan, failure: Failure, budget: Budget) -> Shrunk {
+pub fn shrink<H: History>(scene: &H, plan: &Plan, failure: Failure, budget: Budget) -> Shrunk {
     let mut search = Search { scene, budget, begin: Instant::now(), best: plan.clone(), failure, runs: 0 };
     search.cut_what_follows();
     search.leave_out();
@@ -89,8 +109,8 @@ pub fn shrink(scene: &Scene, plan: &Plan, failure: Failure, budget: Budget) -> S
     Shrunk { plan: search.best, failure: search.failure, runs: search.runs }
 }
 
-struct Search<'a> {
-    scene: &'a Scene,
+struct Search<'a, H> {
+    scene: &'a H,
     budget: Budget,
     begin: Instant,
     best: Plan,
@@ -98,7 +118,7 @@ struct Search<'a> {
     runs: u32,
 }
 
-impl Search<'_> {
+impl<H: History> Search<'_, H> {
     /// Takes this plan if it fails in the same way.
     fn try_plan(&mut self, plan: Plan) -> bool {
         if self.is_spent() {

@@ -1,0 +1,383 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::task::Wake;
+use std::time::{Duration, Instant};
+
+use anabranch_core::conn::{Conn, Core, VhostConfig};
+use anabranch_core::hub::StreamId;
+use anabranch_core::relay::{AttemptId, Failure, Order};
+use anabranch_core::session::CloseReason;
+use anabranch_core::url::StreamKey;
+
+use super::ClusterSim;
+use super::line::{End, What};
+
+/// Orders at one time after which the relays are said to spin.
+const ORDERS_AT_ONCE: u32 = 100_000;
+/// After a failure, how long connections that were hurt by it may miss frames.
+const RECOVERY: Duration = Duration::from_secs(15);
+
+/// A server, with what an adapter keeps for it.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) config: VhostConfig,
+    /// `None` while it does not run.
+    pub(super) core: Option<Core>,
+    pub(super) state: NodeState,
+    /// Counts its runs.
+    pub(super) run: u64,
+    /// When its relays have something to do.
+    pub(super) next: Option<Instant>,
+    pub(super) scheduled: Option<Instant>,
+    /// When it stops, if it drains.
+    pub(super) drains: Option<Instant>,
+    pub(super) conns: BTreeMap<u64, (usize, usize)>,
+    /// Connections to other servers, and the most that there were at one time.
+    pub(super) uplinks: usize,
+    pub(super) most_uplinks: usize,
+    pub(super) subscribed: BTreeMap<StreamId, BTreeSet<(usize, usize)>>,
+    /// Ends to serve, because their stream was woken.
+    pub(super) woken: Vec<(usize, usize)>,
+    /// The streams that each connection of a client publishes.
+    pub(super) attached: BTreeMap<(usize, StreamId), StreamKey>,
+    /// How many clients publish a name.
+    pub(super) published: BTreeMap<StreamKey, usize>,
+    pub(super) trouble: Trouble,
+    /// Connections that it makes to other servers, until they are there.
+    pub(super) dials: BTreeMap<AttemptId, (Instant, SocketAddr)>,
+}
+
+/// Whether a server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// It runs.
+    Up,
+    /// Its process is gone: its address refuses connections.
+    Down,
+    /// Its machine is gone: its address does not answer.
+    Dark,
+}
+
+/// Failures that touch a server, or its connections to others.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Trouble {
+    active: u32,
+    last: Option<Instant>,
+}
+
+impl Trouble {
+    /// True if frames that pass the server may be lost.
+    pub(super) fn excuses(&self, now: Instant) -> bool {
+        self.active > 0 || self.last.is_some_and(|last| now < last + RECOVERY)
+    }
+}
+
+/// Notes that a server's relays have something to do.
+#[derive(Debug)]
+struct Signal {
+    node: usize,
+    list: Arc<Mutex<BTreeSet<usize>>>,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.list.lock().expect("no thread panics").insert(self.node);
+    }
+}
+
+impl Node {
+    pub(super) fn new(config: VhostConfig) -> Self {
+        Node {
+            config,
+            core: None,
+            state: NodeState::Down,
+            run: 0,
+            next: None,
+            scheduled: None,
+            drains: None,
+            conns: BTreeMap::new(),
+            uplinks: 0,
+            most_uplinks: 0,
+            subscribed: BTreeMap::new(),
+            woken: Vec::new(),
+            attached: BTreeMap::new(),
+            published: BTreeMap::new(),
+            trouble: Trouble::default(),
+            dials: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        let dials = self.dials.values().map(|(at, _)| *at).min();
+        [self.next, self.drains, dials].into_iter().flatten().min()
+    }
+}
+
+/// Where a server listens.
+pub(super) fn address_of(node: usize) -> SocketAddr {
+    let [.., high, low] = (node as u32 + 1).to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 1935)
+}
+
+fn node_at(address: SocketAddr) -> Option<usize> {
+    let IpAddr::V4(ip) = address.ip() else {
+        return None;
+    };
+    let [_, _, high, low] = ip.octets();
+    usize::from(u16::from_be_bytes([high, low])).checked_sub(1)
+}
+
+impl ClusterSim {
+    /// Starts a server that does not run.
+    pub fn start_node(&mut self, node: usize) {
+        if self.nodes[node].state == NodeState::Up {
+            return;
+        }
+        if self.nodes[node].state == NodeState::Dark {
+            self.light_up(node);
+        }
+        let (now, signals) = (self.now, self.signals.clone());
+        let server = &mut self.nodes[node];
+        server.run += 1;
+        let mut rng = self.rng.fork(0x6e6f_6465 << 32 | (node as u64) << 16 | server.run);
+        let core = Core::new(server.config.clone().into(), rng.seed());
+        core.relays().set_waker(Arc::new(Signal { node, list: signals }).into());
+        core.set_clock(now, self.unix + (now - self.start).as_secs());
+        server.core = Some(core);
+        let is_first = std::mem::replace(&mut server.state, NodeState::Up) == NodeState::Down && server.run == 1;
+        server.drains = None;
+        if !is_first {
+            self.trouble(node, false);
+        }
+        self.signals.lock().expect("no thread panics").insert(node);
+        self.touch_node(node);
+    }
+
+    /// The process of a server is killed: its connections break, and its address refuses others.
+    pub fn kill_node(&mut self, node: usize) {
+        self.end_node(node, NodeState::Down);
+    }
+
+    /// The machine of a server is gone: nothing answers any more.
+    pub fn darken_node(&mut self, node: usize) {
+        self.end_node(node, NodeState::Dark);
+    }
+
+    fn end_node(&mut self, node: usize, state: NodeState) {
+        if self.nodes[node].state != NodeState::Up {
+            return;
+        }
+        let now = self.now;
+        self.trouble(node, true);
+        for index in 0..self.lines.len() {
+            let line = &mut self.lines[index];
+            for side in [0, 1] {
+                if line.hosts[side] != Some(node) || line.ends[side].take().is_none() {
+                    continue;
+                }
+                if state == NodeState::Dark {
+                    line.stall();
+                    line.is_dark = true;
+                } else {
+                    line.is_broken = true;
+                    line.pipe(1 - side).clear();
+                    line.pipe(side).clear();
+                    line.pipe(side).close(now);
+                }
+                self.touch_line(index);
+                break;
+            }
+        }
+        let server = &mut self.nodes[node];
+        server.state = state;
+        (server.core, server.next, server.drains) = (None, None, None);
+        server.conns.clear();
+        server.uplinks = 0;
+        server.subscribed.clear();
+        server.woken.clear();
+        server.attached.clear();
+        server.dials.clear();
+        let names: Vec<_> = std::mem::take(&mut server.published).into_keys().collect();
+        for name in names {
+            self.note_owners(&name);
+        }
+        self.touch_node(node);
+    }
+
+    /// The machine is back: what others send on their old connections is answered with a reset.
+    fn light_up(&mut self, node: usize) {
+        let now = self.now;
+        for index in 0..self.lines.len() {
+            let line = &mut self.lines[index];
+            if !line.is_dark || !line.hosts.contains(&Some(node)) {
+                continue;
+            }
+            (line.is_dark, line.is_broken) = (false, true);
+            line.resume();
+            for side in [0, 1] {
+                line.pipe(side).clear();
+                line.pipe(side).close(now);
+            }
+            self.touch_line(index);
+        }
+    }
+
+    /// A failure that touches the server begins, or has ended.
+    pub(super) fn trouble(&mut self, node: usize, begins: bool) {
+        let now = self.now;
+        let trouble = &mut self.nodes[node].trouble;
+        trouble.active = if begins { trouble.active + 1 } else { trouble.active.saturating_sub(1) };
+        trouble.last = Some(now);
+    }
+
+    /// The server gets no new clients, asks the others to leave, and stops after this time.
+    pub fn drain_node(&mut self, node: usize, time: Duration) {
+        let deadline = self.now + time;
+        let server = &mut self.nodes[node];
+        let (Some(core), None) = (&server.core, server.drains) else {
+            return;
+        };
+        core.drain();
+        server.drains = Some(deadline);
+        // Its clients lose nothing that they need not, but they leave.
+        self.trouble(node, true);
+        self.trouble(node, false);
+        for end in self.nodes[node].conns.values().copied().collect::<Vec<_>>() {
+            self.with_conn(end, |conn| conn.drain(deadline, None));
+        }
+        self.touch_node(node);
+        self.settle();
+    }
+
+    /// The time of a draining server is over.
+    fn stop(&mut self, node: usize) {
+        for end in self.nodes[node].conns.values().copied().collect::<Vec<_>>() {
+            self.with_conn(end, Conn::shutdown);
+        }
+        let now = self.now;
+        if let Some(core) = &self.nodes[node].core {
+            core.relays().close(now);
+        }
+        self.settle();
+        self.end_node(node, NodeState::Down);
+    }
+
+    fn with_conn(&mut self, end: (usize, usize), act: impl FnOnce(&mut Conn)) {
+        let (line, side) = end;
+        if let Some(End { what: What::Conn(conn), .. }) = &mut self.lines[line].ends[side]
+            && let Some(conn) = conn.as_client()
+        {
+            act(conn);
+            self.serve(line, side);
+        }
+    }
+
+    /// Does what is due at a server.
+    pub(super) fn turn_node(&mut self, node: usize) {
+        let now = self.now;
+        self.touch_node(node);
+        let due = |dial: &(Instant, SocketAddr)| dial.0 <= now;
+        let dials = self.nodes[node].dials.extract_if(.., |_, dial| due(dial)).collect::<Vec<_>>();
+        for (attempt, (_, address)) in dials {
+            self.dial(node, attempt, address);
+        }
+        if self.nodes[node].next.is_some_and(|next| next <= now) {
+            self.drive(node);
+        }
+        if self.nodes[node].drains.is_some_and(|at| at <= now) {
+            self.stop(node);
+        }
+    }
+
+    /// Polls the relays of a server until they wait.
+    pub(super) fn drive(&mut self, node: usize) {
+        self.touch_node(node);
+        for _ in 0..ORDERS_AT_ONCE {
+            let Some(core) = &self.nodes[node].core else {
+                return;
+            };
+            match core.relays().poll(self.now) {
+                Order::Wait(next) => {
+                    self.nodes[node].next = next;
+                    return;
+                }
+                order => self.obey(node, order),
+            }
+        }
+        self.fail(&format!("the relays of server {node} give orders without end"));
+    }
+
+    fn obey(&mut self, node: usize, order: Order) {
+        let now = self.now;
+        match order {
+            Order::Resolve { attempt, .. } => {
+                let failure = Failure::Resolve("there are no names here".into());
+                self.relays(node, |relays| relays.failed(now, attempt, failure));
+            }
+            Order::Connect { attempt, address, .. } => {
+                let latency = node_at(address).map_or(Duration::ZERO, |other| self.latency(node, other));
+                self.nodes[node].dials.insert(attempt, (now + latency * 2, address));
+            }
+            Order::Abort(attempt) => _ = self.nodes[node].dials.remove(&attempt),
+            Order::Answer { connection, ask, verdict } => {
+                if let Some(end) = self.nodes[node].conns.get(&connection).copied() {
+                    self.with_conn(end, |conn| conn.answer(now, ask, verdict));
+                }
+            }
+            Order::Close { connection } => {
+                if let Some(end) = self.nodes[node].conns.get(&connection).copied() {
+                    self.with_conn(end, |conn| conn.close(CloseReason::OriginLost));
+                }
+            }
+            Order::Poll { connection } => {
+                if let Some((line, side)) = self.nodes[node].conns.get(&connection).copied() {
+                    self.serve(line, side);
+                }
+            }
+            Order::Wake(stream) => self.wake(node, stream),
+            Order::Remark(remark) => {
+                self.digest.bytes(remark.name().as_bytes());
+                *self.remarks.entry(remark.name()).or_default() += 1;
+            }
+            Order::Wait(_) => {}
+        }
+    }
+
+    fn relays(&mut self, node: usize, act: impl FnOnce(&anabranch_core::relay::Relays)) {
+        if let Some(core) = &self.nodes[node].core {
+            act(core.relays());
+        }
+    }
+
+    /// A connection to another server is there, or not.
+    fn dial(&mut self, node: usize, attempt: AttemptId, address: SocketAddr) {
+        let now = self.now;
+        let Some(core) = &self.nodes[node].core else {
+            return;
+        };
+        let relays = core.relays().clone();
+        let other = node_at(address).filter(|other| *other < self.nodes.len());
+        let Some(other) = other.filter(|other| self.nodes[*other].state != NodeState::Down) else {
+            return relays.failed(now, attempt, Failure::Connect("connection refused".into()));
+        };
+        if self.nodes[other].state == NodeState::Dark || self.is_cut(node, other) {
+            // It does not answer; the relay gives it up.
+            return;
+        }
+        let Some(uplink) = relays.connected(now, attempt, address) else {
+            return;
+        };
+        let (id, line) = (uplink.id(), self.lines.len());
+        let server = &mut self.nodes[node];
+        server.conns.insert(id, (line, 0));
+        server.uplinks += 1;
+        server.most_uplinks = server.most_uplinks.max(server.uplinks);
+        self.uplinks += 1;
+        self.open(other, address_of(node), [Some(node), Some(other)], None, End::conn(uplink));
+    }
+}
