@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anabranch_tests::sim::cluster::{ClusterOutcome, ClusterScene};
+use anabranch_tests::sim::cluster::{ClusterOutcome, ClusterScene, Tree, TreeFigures};
 use anabranch_tests::sim::scene::{self, Budget, Failure, History, Kind, Outcome, Plan, Scene, Shape};
 
 const USAGE: &str = "\
@@ -27,6 +27,7 @@ usage: sim [options]
   --only 3,7@1.5,9   of the scene only these operations, `@` at another second
   --until SECONDS    end sooner
   --trace            print the history
+  --no-shrink        do not shorten scenes that fail
   --publishers N, --players N, --streams N
   --fps N            pictures a second, sounds in proportion
   --small            frames of some hundred bytes
@@ -36,6 +37,7 @@ usage: sim [options]
   --stalls N, --breaks N, --churn N, --variations N
                      an hour: links that stall, connections that break, clients that leave for others to come, pauses
                      and the like
+  --trees            no scenes: measures trees of 10, 100 and 1,000 servers with 10,000 players, a row of a table each
 A scene that fails is shortened to the operations that matter, for a minute at the most.";
 
 struct Options {
@@ -43,6 +45,7 @@ struct Options {
     jobs: usize,
     keep_going: bool,
     quiet: bool,
+    shrinks: bool,
     trace: bool,
     /// True for several servers.
     is_cluster: bool,
@@ -56,6 +59,13 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    if arguments.iter().any(|argument| argument == "--trees") {
+        println!("{}", TreeFigures::HEAD);
+        for servers in [10, 100, 1_000] {
+            println!("{}", Tree::of(servers, 10_000).measure());
+        }
         return ExitCode::SUCCESS;
     }
     match options(&arguments) {
@@ -76,7 +86,7 @@ fn options(arguments: &[String]) -> Result<Options, String> {
     while let Some(argument) = rest.next() {
         let name = argument.strip_prefix("--").ok_or_else(|| format!("{argument} is no option"))?;
         match name {
-            "keep-going" | "quiet" | "trace" => flags.push(name),
+            "keep-going" | "quiet" | "trace" | "no-shrink" => flags.push(name),
             "small" => {
                 flags.push(name);
                 rerun.push_str(" --small");
@@ -122,6 +132,7 @@ fn options(arguments: &[String]) -> Result<Options, String> {
         jobs: take(values, "jobs")?.unwrap_or(1_usize).max(1),
         keep_going: flags.contains(&"keep-going"),
         quiet: flags.contains(&"quiet"),
+        shrinks: !flags.contains(&"no-shrink"),
         trace: flags.contains(&"trace"),
         is_cluster,
         shape,
@@ -307,6 +318,9 @@ fn print_failed(options: &Options, scene: &impl Told, seed: u64, failure: Failur
         print!("{}", scene.describe(&plan));
     }
     println!("seed {seed}: FAILED after {:?}: {}\n  {}", failure.at, failure.what, failure.place);
+    if !options.shrinks {
+        return;
+    }
     let shrunk = scene::shrink(scene, &plan, failure, Budget::default());
     let seconds = |time: Duration| format!("{}.{:09}", time.as_secs(), time.subsec_nanos());
     println!("The shortest history found in {} tries, of {} operations:", shrunk.runs, plan.steps.len());

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use anabranch_core::relay::RelayKind;
 use anabranch_core::url::StreamKey;
 
 use super::ClusterSim;
@@ -12,6 +13,7 @@ const STILL: Duration = Duration::from_secs(3);
 impl ClusterSim {
     /// Checks what must hold at each moment. It runs twice a second, so tests need not call it.
     ///
+    /// - A server has one pull of a name at the most.
     /// - A player that has frames of a publication goes on to get them, unless a failure touched the servers on the
     ///   way.
     ///
@@ -37,10 +39,26 @@ impl ClusterSim {
                 self.fail(&format!("client {index} gets no frames any more, for {:?}", self.now - last));
             }
         }
+        self.check_pulls();
         let now = self.now;
         for (name, since) in &self.double {
             if now > *since && self.rules.one_owner {
                 self.fail(&format!("several servers publish {name}"));
+            }
+        }
+    }
+
+    /// A server has one pull of a name at the most, with as many connections as there are origins.
+    fn check_pulls(&self) {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let Some(core) = node.core.as_ref().filter(|_| node.uplinks > 1) else {
+                continue;
+            };
+            let relays = core.relays().list(self.now);
+            let mut pulls: Vec<_> = relays.iter().filter(|relay| relay.kind == RelayKind::Pull).collect();
+            pulls.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+            if let Some(pair) = pulls.windows(2).find(|pair| pair[0].key == pair[1].key) {
+                self.fail(&format!("server {index} has two pulls of {}", pair[0].key));
             }
         }
     }

@@ -42,7 +42,7 @@ pub(super) struct Client {
 
 #[derive(Debug)]
 pub(super) enum Part {
-    Publisher { encoder: Encoder, state: Option<Box<EncoderState>> },
+    Publisher { encoder: Box<Encoder>, state: Option<Box<EncoderState>> },
     Player(Box<Viewing>),
 }
 
@@ -62,6 +62,7 @@ pub(super) enum Stage {
 pub(super) struct Publication {
     pub(super) client: usize,
     pub(super) node: usize,
+    start: Instant,
 }
 
 impl Client {
@@ -90,7 +91,7 @@ impl ClusterSim {
     /// A client comes that publishes `name`, such as `live/cam`, at this server. When that fails or refuses it, it
     /// tries one of others, if there are any.
     pub fn publish(&mut self, node: usize, name: &str, encoder: Encoder, among: &[usize]) -> ClientId {
-        self.come(node, name, Part::Publisher { encoder, state: None }, among)
+        self.come(node, name, Part::Publisher { encoder: Box::new(encoder), state: None }, among)
     }
 
     /// A client comes that plays `name` at this server.
@@ -234,10 +235,10 @@ impl ClusterSim {
                 client.granted = Some(now);
                 let node = client.node;
                 if let Part::Publisher { encoder, state } = &mut client.part {
-                    let mut made = EncoderState::new(encoder.clone(), origin, client.rng.fork(origin as u64));
+                    let mut made = EncoderState::new((**encoder).clone(), origin, client.rng.fork(origin as u64));
                     made.begin(now, &mut self.archive);
                     *state = Some(Box::new(made));
-                    self.publications.push(Publication { client: index, node });
+                    self.publications.push(Publication { client: index, node, start: now });
                     self.send(index, connection);
                 }
                 self.touch_client(index);
@@ -306,5 +307,19 @@ impl ClusterSim {
             Ok(Some(skipped)) => self.check_skip(index, skipped),
         }
         self.received += 1;
+        self.note_latency(index);
+    }
+
+    fn note_latency(&mut self, index: usize) {
+        if !self.measures {
+            return;
+        }
+        if let Part::Player(viewing) = &mut self.clients[index].part
+            && let Some(place) = viewing.place
+            && let Some(sent) = self.archive.message(place)
+        {
+            let taken = self.publications[place.0].start + Duration::from_millis(sent.taken as u64);
+            viewing.latencies.push(self.now.saturating_duration_since(taken));
+        }
     }
 }

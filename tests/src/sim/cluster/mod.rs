@@ -13,6 +13,7 @@ mod client;
 mod line;
 mod node;
 mod scene;
+mod tree;
 mod viewing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,10 +27,12 @@ use anabranch_core::url::StreamKey;
 pub use act::{Act, Operation, encoder};
 pub use node::NodeState;
 pub use scene::{ClusterOutcome, ClusterScene};
+pub use tree::{Tree, TreeFigures};
 
 use self::client::{Client, Part, Publication, Stage};
 use self::line::{End, Line};
 use self::node::{Node, address_of};
+use self::viewing::Viewing;
 use super::media::Archive;
 use super::{ClientId, Digest, Link, Rng};
 
@@ -72,6 +75,8 @@ pub struct ClusterSim {
     steps_at_once: u32,
     digest: Digest,
     received: u64,
+    /// True while the latency of each frame is kept.
+    measures: bool,
     uplinks: u64,
     ends: BTreeMap<&'static str, usize>,
     remarks: BTreeMap<&'static str, usize>,
@@ -125,6 +130,7 @@ impl ClusterSim {
             steps_at_once: 0,
             digest: Digest::default(),
             received: 0,
+            measures: false,
             uplinks: 0,
             ends: BTreeMap::new(),
             remarks: BTreeMap::new(),
@@ -156,9 +162,9 @@ impl ClusterSim {
         for index in self.between(pair) {
             let line = &mut self.lines[index];
             if is_cut {
-                line.stall()
+                line.stall();
             } else {
-                line.resume()
+                line.resume();
             }
             self.touch_line(index);
         }
@@ -374,16 +380,44 @@ impl ClusterSim {
 
     /// How many frames a player got.
     pub fn frames(&self, id: ClientId) -> u64 {
-        match &self.clients[id.index()].part {
-            Part::Player(viewing) => viewing.frames,
-            Part::Publisher { .. } => 0,
-        }
+        self.viewing(id).map_or(0, |viewing| viewing.frames)
     }
 
     /// When the first frame came, from the beginning on.
     pub fn first_frame(&self, id: ClientId) -> Option<Duration> {
+        self.viewing(id)?.first_ever.map(|at| at - self.start)
+    }
+
+    /// From now on keeps the latency of each frame and the longest time that each player is without one.
+    pub fn measure(&mut self) {
+        self.measures = true;
+        for client in &mut self.clients {
+            if let Part::Player(viewing) = &mut client.part {
+                (viewing.latencies, viewing.longest) = (Vec::new(), Duration::ZERO);
+            }
+        }
+    }
+
+    /// The median of the time from the sending of a frame to its arrival at a player, since [`measure`](Self::measure).
+    pub fn median_latency(&self, id: ClientId) -> Duration {
+        let mut latencies = self.viewing(id).map(|viewing| viewing.latencies.clone()).unwrap_or_default();
+        latencies.sort_unstable();
+        latencies.get(latencies.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// The longest time that a player was without a frame, since [`measure`](Self::measure).
+    pub fn longest_gap(&self, id: ClientId) -> Duration {
+        self.viewing(id).map(|viewing| viewing.longest).unwrap_or_default()
+    }
+
+    /// When the newest frame came, from the beginning on.
+    pub fn last_frame(&self, id: ClientId) -> Option<Duration> {
+        self.viewing(id)?.last.map(|at| at - self.start)
+    }
+
+    fn viewing(&self, id: ClientId) -> Option<&Viewing> {
         match &self.clients[id.index()].part {
-            Part::Player(viewing) => viewing.first_ever.map(|at| at - self.start),
+            Part::Player(viewing) => Some(viewing),
             Part::Publisher { .. } => None,
         }
     }

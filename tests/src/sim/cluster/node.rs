@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anabranch_core::conn::{Conn, Core, VhostConfig};
 use anabranch_core::hub::StreamId;
 use anabranch_core::relay::{AttemptId, Failure, Order};
-use anabranch_core::session::CloseReason;
 use anabranch_core::url::StreamKey;
 
 use super::ClusterSim;
@@ -281,9 +280,9 @@ impl ClusterSim {
     pub(super) fn turn_node(&mut self, node: usize) {
         let now = self.now;
         self.touch_node(node);
-        let due = |dial: &(Instant, SocketAddr)| dial.0 <= now;
-        let dials = self.nodes[node].dials.extract_if(.., |_, dial| due(dial)).collect::<Vec<_>>();
-        for (attempt, (_, address)) in dials {
+        let dials = self.nodes[node].dials.clone();
+        for (attempt, (_, address)) in dials.into_iter().filter(|(_, (at, _))| *at <= now) {
+            self.nodes[node].dials.remove(&attempt);
             self.dial(node, attempt, address);
         }
         if self.nodes[node].next.is_some_and(|next| next <= now) {
@@ -329,9 +328,9 @@ impl ClusterSim {
                     self.with_conn(end, |conn| conn.answer(now, ask, verdict));
                 }
             }
-            Order::Close { connection } => {
+            Order::Close { connection, reason } => {
                 if let Some(end) = self.nodes[node].conns.get(&connection).copied() {
-                    self.with_conn(end, |conn| conn.close(CloseReason::OriginLost));
+                    self.with_conn(end, |conn| conn.close(reason));
                 }
             }
             Order::Poll { connection } => {

@@ -261,9 +261,9 @@ impl<'a> Author<'a> {
         }
         for _ in 0..self.rng.within(8..=20) {
             if is_calm || self.rng.once_in(2) {
-                self.client()
+                self.client();
             } else {
-                self.failure()
+                self.failure();
             }
             self.pass(3_000);
         }

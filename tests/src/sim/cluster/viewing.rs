@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anabranch_core::message::{Message, MessageType};
 
@@ -25,8 +25,9 @@ pub(super) struct Viewing {
     times: [Option<u32>; 2],
     /// Coded frames on all connections.
     pub(super) frames: u64,
-    /// The longest time from the sending of a frame to its arrival, in the stretch that is measured.
-    pub(super) latest: std::time::Duration,
+    /// The latencies of frames, if they are measured, and the longest time without a frame meanwhile.
+    pub(super) latencies: Vec<Duration>,
+    pub(super) longest: Duration,
 }
 
 /// Frames of one publication that a player did not get.
@@ -39,8 +40,8 @@ pub(super) struct Skipped {
 impl Viewing {
     /// A new connection.
     pub(super) fn begin(&mut self) {
-        let Viewing { frames, first_ever, latest, .. } = *self;
-        *self = Viewing { frames, first_ever, latest, ..Viewing::default() };
+        let Viewing { frames, first_ever, latencies, longest, .. } = std::mem::take(self);
+        *self = Viewing { frames, first_ever, latencies, longest, ..Viewing::default() };
     }
 
     /// Takes a message; the error says what is wrong with it.
@@ -85,6 +86,7 @@ impl Viewing {
             return Err(format!("{media:?} {from:?} goes back in time from {time:?} to {}", message.timestamp));
         }
         *time = Some(message.timestamp);
+        self.longest = self.longest.max(self.last.map_or(Duration::ZERO, |last| now - last));
         self.last = Some(now);
         self.first.get_or_insert(now);
         self.first_ever.get_or_insert(now);
