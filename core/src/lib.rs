@@ -289,6 +289,7 @@ pub mod location;
 pub mod message;
 pub mod pacing;
 pub mod policy;
+mod pool;
 pub mod preface;
 pub mod relay;
 pub mod replay;

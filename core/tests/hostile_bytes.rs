@@ -159,7 +159,9 @@ fn settle(conn: &mut Conn, now: Instant, random: &mut Random, attached: &mut i64
         match conn.poll(now) {
             conn::Output::Action(Action::Attach(_) | Action::Subscribe(_)) => *attached += 1,
             conn::Output::Action(Action::Detach { .. } | Action::Unsubscribe(_)) => *attached -= 1,
-            conn::Output::Action(Action::Wake(_) | Action::Ask(_) | Action::Notify(_) | Action::Remark(_)) => {}
+            conn::Output::Action(
+                Action::Wake(_) | Action::Finish | Action::Ask(_) | Action::Notify(_) | Action::Remark(_),
+            ) => {}
             conn::Output::Wait(_) | conn::Output::Closed(_) => {
                 let waiting = conn.outbound().len();
                 // Media up to the high-water mark, one more frame and the headers, and replies.

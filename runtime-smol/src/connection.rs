@@ -219,6 +219,7 @@ impl Connection {
                 }
             }
             Action::Wake(stream) => local.shared.wake(stream),
+            Action::Finish => self.transport.finish(),
             other => local.shared.host.act(other, &self.lines, self),
         }
     }

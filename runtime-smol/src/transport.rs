@@ -166,6 +166,15 @@ impl Transport {
         }
     }
 
+    /// Ends the sending side: the peer sees the end once it has read all.
+    pub(crate) fn finish(&self) {
+        self.end();
+        // What waits for room in the socket would be lost.
+        if !self.is_full() {
+            let _ = self.socket.shutdown(Shutdown::Write);
+        }
+    }
+
     /// Ends the connection at once; bytes under way may be lost. An error means that the connection is gone already.
     pub(crate) fn cut(&self) {
         let _ = self.socket.shutdown(Shutdown::Both);

@@ -346,6 +346,7 @@ impl Connection {
             Action::Subscribe(stream) => shared.fanouts.join(stream, self),
             Action::Unsubscribe(stream) => shared.fanouts.leave(stream, self),
             Action::Wake(stream) => shared.wake(stream),
+            Action::Finish => self.transport.finish(),
             other => shared.host.act(other, &self.lines, self),
         }
     }

@@ -66,6 +66,13 @@ impl Transport {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
+    /// Ends the sending side: the peer sees the end once it has read all.
+    pub(crate) fn finish(&self) {
+        self.end();
+        // The only possible error is that the socket is no longer connected.
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
     /// Sends TLS's closing alert, if the connection has TLS.
     pub(crate) fn end(&self) {
         #[cfg(feature = "tls")]

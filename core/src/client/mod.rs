@@ -217,12 +217,31 @@ impl Client {
 
     /// Closes the connection in good order: ends all streams, and closes when that is written.
     pub fn close(&mut self) {
+        let phase = self.stop_all();
+        self.settle_in(phase, ClientCloseReason::Closed, false);
+    }
+
+    /// The same, but waits until the server has closed, too, up to the time for the last bytes: a server that gets a reset
+    /// instead of the end logs an error. Once [all is written](Self::is_parting) shut down the sending side: most servers
+    /// close only then.
+    pub(crate) fn part(&mut self) {
+        let phase = self.stop_all();
+        self.settle_in(phase, ClientCloseReason::Closed, true);
+    }
+
+    /// True if all is written, and the server is to close.
+    pub(crate) fn is_parting(&self) -> bool {
+        self.endpoint.is_lingering() && self.endpoint.outbound.is_idle()
+    }
+
+    /// Ends all streams. Returns the stage before that.
+    fn stop_all(&mut self) -> Phase {
         let phase = self.phase();
         let handles: Vec<_> = self.streams.iter().map(|stream| stream.handle).collect();
         for handle in handles {
             self.stop(handle);
         }
-        self.settle_in(phase, ClientCloseReason::Closed);
+        phase
     }
 
     /// The stage the connection has reached.
@@ -307,14 +326,15 @@ impl Client {
     }
 
     fn settle(&mut self, reason: ClientCloseReason) {
-        self.settle_in(self.phase(), reason);
+        self.settle_in(self.phase(), reason, false);
     }
 
-    fn settle_in(&mut self, phase: Phase, reason: ClientCloseReason) {
+    fn settle_in(&mut self, phase: Phase, reason: ClientCloseReason, waits: bool) {
         if self.is_closing() {
             return;
         }
-        self.endpoint.settle(reason, phase, None, self.config.timeouts.linger);
+        let told = waits.then(String::new);
+        self.endpoint.settle(reason, phase, told, self.config.timeouts.linger);
         self.streams = ClientStreams::default();
         self.pending = Vec::new();
     }

@@ -41,6 +41,9 @@ pub enum Action {
     Notify(Box<Notice>),
     /// Poll all connections subscribed to the stream: it has something new for them.
     Wake(StreamId),
+    /// Nothing more is sent: shut down the sending side of the connection, and go on to read. Only for connections that this
+    /// server has opened.
+    Finish,
     /// Something that the operator should know. For logs; nothing depends on it.
     Remark(Remark),
 }

@@ -23,7 +23,7 @@ pub enum AnyConn {
 #[derive(Debug)]
 pub enum AnyOutput {
     /// Something to do; poll again afterwards. An uplink has only [`Subscribe`](Action::Subscribe),
-    /// [`Unsubscribe`](Action::Unsubscribe) and [`Wake`](Action::Wake).
+    /// [`Unsubscribe`](Action::Unsubscribe), [`Wake`](Action::Wake) and [`Finish`](Action::Finish).
     Action(Action),
     /// Nothing to do until one of these events happens.
     Wait(Wait),
@@ -209,6 +209,7 @@ impl AnyConn {
                     AnyOutput::Action(Action::Unsubscribe(stream))
                 }
                 UplinkOutput::Action(UplinkAction::Wake(stream)) => AnyOutput::Action(Action::Wake(stream)),
+                UplinkOutput::Action(UplinkAction::Finish) => AnyOutput::Action(Action::Finish),
                 UplinkOutput::Wait(wait) => AnyOutput::Wait(wait),
                 UplinkOutput::Closed(report) => AnyOutput::Closed(Ended::Uplink(report)),
             },

@@ -190,6 +190,7 @@ fn label(action: &Action, name: fn(&StreamKey) -> String) -> String {
         Action::Ask(ask) => format!("ask {}", subject(&ask.subject)),
         Action::Notify(notice) => format!("tell the end of {}", subject(&notice.subject)),
         Action::Wake(_) => "wake".to_owned(),
+        Action::Finish => "finish".to_owned(),
         Action::Remark(remark) => format!("remark: {remark}"),
     }
 }

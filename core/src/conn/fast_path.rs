@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Output;
-use super::pool::FREE;
 use super::slow_path::SlowPath;
 #[cfg(doc)]
 use crate::hub::Player;
+use crate::pool::FREE;
 use crate::session::{Outbound, Wait, WrongConnection, unique_number};
 use crate::source::{self, Place};
 

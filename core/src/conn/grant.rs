@@ -319,7 +319,12 @@ impl SlowPath {
         let client = self.facts_in(request.entering());
         let mut ticket = None;
         if let (Subject::Traverse(facts), true) = (&subject, request.application(&self.vhost).config.edge.is_some()) {
-            ticket = self.server.relays().ask_to_connect(now, (self.id, id), &facts.key, traverse_facts(&client));
+            let asked = self.server.relays().ask_to_connect(now, (self.id, id), &facts.key, traverse_facts(&client));
+            let asked = asked.ok_or_else(|| request.refusal(not_asked()));
+            match self.ruled_besides(now, Step::Question, asked) {
+                Ok(asked) => ticket = Some(asked),
+                Err(rejection) => return self.reject(request, &rejection),
+            }
         } else {
             self.actions.push_back(Action::Ask(Box::new(Ask { id, deadline: limit.end(), subject, client })));
         }
@@ -373,7 +378,7 @@ impl SlowPath {
     /// Asks the origin of this edge whether it takes the stream. It counts among the questions, because the request waits
     /// like one for a back end. Returns the request if it need not be asked.
     fn ask_origin(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
-        let Request::Publish { application, key, facts, by_pass: false, .. } = &request else {
+        let Request::Publish { application, key, facts, by_pass, .. } = &request else {
             return Some(request);
         };
         let Some(edge) = application.config.edge.as_ref().filter(|edge| edge.publish && !edge.origins.is_empty())
@@ -382,7 +387,8 @@ impl SlowPath {
         };
         let time = edge.publish_wait.saturating_add(ORIGIN_SLACK).min(LONGEST);
         let address = self.peer().map(|peer| peer.ip());
-        let question = rules::may_ask(application, address).map_err(|refusal| request.refusal(refusal));
+        let question = (!by_pass).then(|| rules::may_ask(application, address)).transpose();
+        let question = question.map_err(|refusal| request.refusal(refusal));
         let question = match self.ruled_besides(now, Step::Question, question) {
             Ok(question) => question,
             Err(rejection) => {
@@ -392,11 +398,20 @@ impl SlowPath {
         };
         let (id, limit) = (self.server.next_ask(), TimeLimit::new(now, time));
         let path = self.relayed().unwrap_or_default();
-        let client = RelayFacts { params: facts.params.as_str().into(), path: path.into() };
+        // A pass says nothing to an origin, which decides about what a program publishes as about all else.
+        let client = RelayFacts { params: policy::without_pass(&facts.params).into(), path: path.into() };
         let ticket = self.server.relays().ask_to_publish(now, (self.id, id), key, &client);
+        let ticket = ticket.ok_or_else(|| request.refusal(not_asked()));
+        let ticket = match self.ruled_besides(now, Step::Question, ticket) {
+            Ok(ticket) => Some(ticket),
+            Err(rejection) => {
+                self.refuse(request, asked, &rejection);
+                return None;
+            }
+        };
         self.session.answer_takes(time);
         let stage = Stage::Origin { asked };
-        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: Some(question) }));
+        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: question }));
         None
     }
 
@@ -718,6 +733,11 @@ impl SlowPath {
         }
         facts
     }
+}
+
+/// Nothing will answer: the server ends, or its edge has no origins any more.
+fn not_asked() -> Refusal {
+    Refusal::OriginDenied("no origin can be asked at present".to_owned())
 }
 
 /// The refusal of an origin, with its status code where clients of this server may get that code, and with its words.

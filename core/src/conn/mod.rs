@@ -36,7 +36,6 @@ mod fast_path;
 mod grant;
 mod local;
 mod player;
-mod pool;
 mod publisher;
 mod react;
 mod reading;

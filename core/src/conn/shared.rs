@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::ask::AskId;
-use super::pool::{Pool, Portion};
 use super::slow_path::SlowPath;
 use super::vhost::{VhostSnapshot, VirtualHost, VirtualHosts};
 use super::{Config, Conn};
@@ -13,6 +12,7 @@ use crate::capture::{Capturing, Opening, Recorder, Replayer, Tap};
 use crate::hub::{Hub, HubConfig};
 use crate::pacing::Sockets;
 use crate::policy::{Passes, Refusal, canonical};
+use crate::pool::{Pool, Portion};
 use crate::relay::Relays;
 use crate::session::{Session, Tally};
 
@@ -82,7 +82,7 @@ impl Core {
             [UNFINISHED_DIVISOR, KEPT_DIVISOR].map(|part| Arc::new(Pool::new(config.memory / part)));
         let vhosts = VirtualHosts::new(&config, &hub);
         let connections = Arc::new(AtomicU64::new(0));
-        let relays = Relays::new(hub.clone(), seed, connections.clone(), sockets);
+        let relays = Relays::new(hub.clone(), seed, connections.clone(), sockets, unfinished.clone());
         relays.set_rules(vhosts.relay_rules(config.cluster));
         let shared = Shared {
             rules: RwLock::new(Arc::new(Rules { vhosts, config: Arc::new(config) })),

@@ -19,7 +19,8 @@
 //! What differs:
 //!
 //! * A server that refuses something waits for the client to close before it closes, so that its message is not lost to
-//!   a reset. A client that leaves does not wait: nothing depends on its last commands.
+//!   a reset. A client that leaves does not wait, because nothing depends on its last commands; one that has published may
+//!   wait, so that the server sees an end and no reset.
 //! * A server tells clients which limit they exceeded. A client does not tell a server.
 //! * A server pings. A client does not: what it publishes has a time limit as every write has, and one that plays may
 //!   set a limit on silence.
@@ -177,6 +178,11 @@ impl<S: State, E> Endpoint<S, E> {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.state.closing().is_some()
+    }
+
+    /// True if the connection ends, and the peer is to close first.
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.state.closing().is_some_and(Closing::lingers)
     }
 
     /// Bytes received, handshake included.

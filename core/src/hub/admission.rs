@@ -1,5 +1,5 @@
 use super::group::{Counts, Group};
-use super::{Busy, Conflict, Entry, Holder, Holds, Hub, Player, Publisher, Registry, Stream};
+use super::{Busy, Conflict, Entry, Holder, Holds, Hub, Player, Publisher, Registry, Stream, Wish};
 use crate::policy::{Counted, Limits, Refusal};
 use crate::url::StreamKey;
 use std::net::SocketAddr;
@@ -100,12 +100,12 @@ impl Hub {
     ) -> Result<Player, E> {
         let mut registry = self.registry();
         may(&registry)?;
-        let (stream, is_first) = registry.seat(key, client, self);
+        let (stream, wish, is_first) = registry.seat(key, client, self);
         drop(registry);
         if is_first {
             self.changes.changed(key);
         }
-        Ok(Player::join(self.clone(), stream, client))
+        Ok(Player::join(self.clone(), stream, client, wish))
     }
 
     fn check_publisher(
@@ -181,17 +181,23 @@ impl Registry {
         self.change(key, hub, |entry| entry.holder.replace(holder))
     }
 
-    /// Also returns true if it is the first client.
-    fn seat(&mut self, key: &StreamKey, client: bool, hub: &Hub) -> (Arc<Stream>, bool) {
-        self.change(key, hub, |entry| {
-            let is_first = client && entry.clients == 0;
-            if is_first {
-                entry.wanted_by.clone_from(&hub.client);
+    /// Also returns what relays know of the client, and true if it is the first client that waits or plays.
+    fn seat(&mut self, key: &StreamKey, client: bool, hub: &Hub) -> (Arc<Stream>, Option<Arc<Wish>>, bool) {
+        let facts = hub.client.as_ref().filter(|_| client);
+        let wish = facts.map(|facts| {
+            self.last_wish += 1;
+            Wish::new(self.last_wish, facts.clone())
+        });
+        let (stream, is_first) = self.change(key, hub, |entry| {
+            let is_first = client && entry.wanting() == 0;
+            if let Some(wish) = &wish {
+                entry.wishes.add(wish.clone());
             }
             entry.players += 1;
             entry.clients += usize::from(client);
             is_first
-        })
+        });
+        (stream, wish, is_first)
     }
 
     fn change<T>(&mut self, key: &StreamKey, hub: &Hub, change: impl FnOnce(&mut Entry) -> T) -> (Arc<Stream>, T) {
@@ -217,13 +223,16 @@ impl Registry {
         (removed, freed)
     }
 
-    /// A player is gone. Returns the stream if it is removed now, and whether it was the last client.
-    pub(super) fn leave(&mut self, key: &StreamKey, client: bool) -> (Option<Arc<Stream>>, bool) {
+    /// A player is gone. Returns the stream if it is removed now, and whether it was the last client that waited or played.
+    pub(super) fn leave(&mut self, key: &StreamKey, client: bool, wish: Option<&Wish>) -> (Option<Arc<Stream>>, bool) {
         let mut was_last = false;
         let removed = self.reduce(key, |entry| {
             entry.players -= 1;
             entry.clients -= usize::from(client);
-            was_last = client && entry.clients == 0;
+            if let Some(wish) = wish {
+                entry.wishes.remove(wish);
+            }
+            was_last = client && entry.wanting() == 0;
         });
         (removed, was_last)
     }

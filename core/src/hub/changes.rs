@@ -20,12 +20,21 @@ pub(crate) struct Changes {
 pub(crate) struct Standing {
     /// The number of the publisher, if it is no relay.
     pub(crate) publisher: Option<u64>,
-    /// How many clients play it or wait for it.
+    /// The connection of that publisher, once it is known.
+    pub(crate) connection: Option<u64>,
+    /// How many clients play it or wait for it, without those that were told that they do not get it.
     pub(crate) clients: usize,
     /// What is known of the publisher.
     pub(crate) published_by: Option<Arc<RelayFacts>>,
     /// What is known of the first client of the present ones.
-    pub(crate) wanted_by: Option<Arc<RelayFacts>>,
+    pub(crate) wanted_by: Option<Wanted>,
+}
+
+/// What is known of a client that plays a name, and its number among those.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) number: u64,
+    pub(crate) facts: Arc<RelayFacts>,
 }
 
 /// What relays know of a client.
@@ -97,10 +106,24 @@ impl Hub {
         let own = entry.holder.as_ref().filter(|holder| holder.role != Holds::Relay);
         Standing {
             publisher: own.map(|holder| holder.number),
-            clients: entry.clients,
+            connection: own.and_then(|holder| holder.connection).map(|(connection, _)| connection),
+            clients: entry.wanting(),
             published_by: own.and_then(|holder| holder.facts.clone()),
-            wanted_by: entry.wanted_by.clone(),
+            wanted_by: entry.wishes.next(0),
         }
+    }
+
+    /// The next client that plays the name, behind the one of this number.
+    pub(crate) fn next_wanted(&self, key: &StreamKey, behind: u64) -> Option<Wanted> {
+        self.registry().streams.get(key)?.wishes.next(behind)
+    }
+
+    /// The origins refuse the name to all clients of which relays know this: they do not wait any longer. Returns the
+    /// stream whose players are to be woken.
+    pub(crate) fn refuse_wanted(&self, key: &StreamKey, facts: &RelayFacts) -> Option<StreamId> {
+        let mut registry = self.registry();
+        let entry = registry.streams.get_mut(key)?;
+        entry.wishes.refuse(facts).then_some(entry.stream.id)
     }
 
     /// All names in use.

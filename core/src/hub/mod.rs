@@ -47,6 +47,7 @@ mod memory;
 mod player;
 mod publisher;
 mod slowness;
+mod wishes;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -57,7 +58,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 pub use admission::NotAdmitted;
-pub(crate) use changes::{Changes, RelayFacts, Standing};
+pub(crate) use changes::{Changes, RelayFacts, Standing, Wanted};
 use group::HostCounts;
 pub use group::{Counts, Group};
 use memory::Memory;
@@ -65,6 +66,7 @@ pub use memory::{Gave, MemorySnapshot, Relief};
 pub use player::{Player, PullEnd, Pulled};
 pub use publisher::Publisher;
 pub(crate) use slowness::Slowness;
+use wishes::{Wish, Wishes};
 
 use crate::endpoint::unique_number;
 use crate::pacing::{Pacing, Publishers};
@@ -201,6 +203,7 @@ struct Registry {
     counts: HashMap<Box<str>, HostCounts>,
     last_id: u64,
     last_holder: u64,
+    last_wish: u64,
 }
 
 #[derive(Debug)]
@@ -212,11 +215,16 @@ struct Entry {
     players: usize,
     /// How many of the players are clients.
     clients: usize,
-    /// The first client of the present ones.
-    wanted_by: Option<Arc<RelayFacts>>,
+    /// What relays know of the clients that play it.
+    wishes: Wishes,
 }
 
 impl Entry {
+    /// How many clients play it or wait for it, without those that were told that they do not get it.
+    fn wanting(&self) -> usize {
+        self.clients.saturating_sub(self.wishes.refused())
+    }
+
     /// What it adds to the counts of its virtual host and of its group.
     fn counts(&self) -> Counts {
         let publishers = usize::from(self.holder.as_ref().is_some_and(|holder| holder.role == Holds::Client));
@@ -538,7 +546,7 @@ impl Registry {
                 holder: None,
                 players: 0,
                 clients: 0,
-                wanted_by: None,
+                wishes: Wishes::default(),
             };
             counts.add(entry.group.as_ref(), entry.counts());
             entry

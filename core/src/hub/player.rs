@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Hub, Stream, StreamId};
+use super::{Hub, Stream, StreamId, Wish};
 use crate::endpoint::unique_number;
 use crate::flv::{AudioCodec, VideoCodec};
 use crate::source::{Batch, Cursor, Frame, Gap, Next, Place, WireFormat};
@@ -23,6 +23,8 @@ pub struct Player {
     over_before: u64,
     /// Publications that had begun by the last pull.
     begun: u64,
+    /// What relays know of it.
+    wish: Option<Arc<Wish>>,
 }
 
 /// What [`Player::pull`] returns in addition to frames.
@@ -48,13 +50,13 @@ pub enum PullEnd {
 }
 
 impl Player {
-    pub(super) fn join(hub: Hub, stream: Arc<Stream>, client: bool) -> Self {
+    pub(super) fn join(hub: Hub, stream: Arc<Stream>, client: bool, wish: Option<Arc<Wish>>) -> Self {
         stream.players.fetch_add(1, Ordering::Relaxed);
         let source = stream.source();
         let (cursor, begun) = (source.join(), source.epoch());
         let over_before = if source.is_live() { begun.saturating_sub(1) } else { begun };
         drop(source);
-        Player { hub, stream, cursor, client, follows: None, over_before, begun }
+        Player { hub, stream, cursor, client, follows: None, over_before, begun, wish }
     }
 
     /// The same player, which gets each publication up to its end.
@@ -100,9 +102,9 @@ impl Player {
         self.stream.source().is_live()
     }
 
-    /// True if no origin has the stream: there is no use in waiting for it.
+    /// True if no origin has the stream, or none gives it to this client: there is no use in waiting for it.
     pub(crate) fn is_absent(&self) -> bool {
-        self.stream.absent.load(Ordering::Relaxed)
+        self.stream.absent.load(Ordering::Relaxed) || self.wish.as_ref().is_some_and(|wish| wish.is_refused())
     }
 
     /// The codecs of the stream, as far as they are known.
@@ -223,7 +225,7 @@ impl Drop for Player {
             source.unfollow(number);
             self.stream.settle(&source);
         }
-        let (removed, was_last) = self.hub.registry().leave(&self.stream.key, self.client);
+        let (removed, was_last) = self.hub.registry().leave(&self.stream.key, self.client, self.wish.as_deref());
         if was_last {
             self.hub.changes.changed(&self.stream.key);
         }

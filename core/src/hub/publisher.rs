@@ -49,6 +49,7 @@ impl Publisher {
     /// Says which connection publishes, for [`Hub::holder`].
     pub fn held_by(&self, connection: u64, address: Option<SocketAddr>) {
         self.hub.registry().name_holder(&self.stream.key, self.number, (connection, address));
+        self.hub.changes.changed(&self.stream.key);
     }
 
     /// The publisher that it took the name over from, if it did.

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -100,6 +101,17 @@ pub fn without_passes(text: &str) -> String {
         rest = after;
     }
     shown + rest
+}
+
+/// A query, with or without the question mark, without its pass: that is for this server only.
+pub(crate) fn without_pass(query: &str) -> Cow<'_, str> {
+    if !query.contains(PASS) {
+        return query.into();
+    }
+    let is_other = |pair: &&str| pair.split_once('=').map_or(*pair, |(name, _)| name) != PASS;
+    let pairs: Vec<_> = query.trim_start_matches('?').split('&').filter(is_other).collect();
+    let mark = if query.starts_with('?') && !pairs.is_empty() { "?" } else { "" };
+    format!("{mark}{}", pairs.join("&")).into()
 }
 
 struct Parts {
@@ -206,5 +218,18 @@ mod tests {
         assert_eq!(without_passes("frame=1 é"), "frame=1 é");
         assert_eq!(without_passes(PASS), PASS);
         assert_eq!(without_passes(&format!("{PASS}={}", &pass[..20])), format!("{PASS}=***"), "a line that was cut");
+    }
+
+    #[test]
+    fn a_query_loses_its_pass_and_nothing_else() {
+        for (query, without) in [
+            ("?a=1&b=2", "?a=1&b=2"),
+            ("?anabranch_pass=17-0a-0b", ""),
+            ("?a=1&anabranch_pass=17-0a-0b&b=2", "?a=1&b=2"),
+            ("anabranch_pass=17-0a-0b&my_anabranch_pass=3", "my_anabranch_pass=3"),
+            ("", ""),
+        ] {
+            assert_eq!(without_pass(query), without, "{query}");
+        }
     }
 }

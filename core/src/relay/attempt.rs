@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::desk::Desk;
 use super::{AttemptId, Failure, Order, PushTarget, RelayError, RelayId};
-use crate::split_mix::split_mix;
 use crate::stats::ConnStatsView;
 use crate::time_limit::TimeLimit;
 use crate::url::Scheme;
@@ -14,46 +14,6 @@ use crate::url::Scheme;
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// The most addresses of one name that are tried.
 const ADDRESSES: usize = 16;
-
-/// Where relays leave their orders, and what gives them numbers.
-#[derive(Debug, Default)]
-pub(super) struct Desk {
-    pub(super) orders: VecDeque<Order>,
-    /// The relay of each look-up and attempt that has not ended.
-    pub(super) attempts: std::collections::HashMap<AttemptId, RelayId>,
-    last_attempt: u64,
-    random: u64,
-}
-
-impl Desk {
-    pub(super) fn new(seed: u64) -> Self {
-        Desk { random: seed, ..Desk::default() }
-    }
-
-    pub(super) fn random(&mut self) -> u64 {
-        split_mix(&mut self.random)
-    }
-
-    fn attempt(&mut self, relay: RelayId) -> AttemptId {
-        self.last_attempt += 1;
-        let attempt = AttemptId(self.last_attempt);
-        self.attempts.insert(attempt, relay);
-        attempt
-    }
-
-    fn abort(&mut self, attempt: AttemptId) {
-        self.attempts.remove(&attempt);
-        // An order that was not given yet need not be.
-        let before = self.orders.len();
-        self.orders.retain(|order| match order {
-            Order::Resolve { attempt: ordered, .. } | Order::Connect { attempt: ordered, .. } => *ordered != attempt,
-            _ => true,
-        });
-        if self.orders.len() == before {
-            self.orders.push_back(Order::Abort(attempt));
-        }
-    }
-}
 
 /// What a relay tells its uplink.
 #[derive(Debug, Default)]
@@ -80,6 +40,7 @@ pub(super) struct Try {
     pub(super) target: PushTarget,
     /// How many redirects have led to it.
     pub(super) redirects: u8,
+    pub(super) began: Instant,
     phase: Phase,
 }
 
@@ -112,6 +73,8 @@ pub(super) struct Up {
     pub(super) live: Option<Instant>,
     /// True if the peer has granted it.
     pub(super) granted: bool,
+    /// True if it was live at any time.
+    pub(super) was_live: bool,
     /// True if the peer asked for another connection, and this one stays until there is one.
     pub(super) leaving: bool,
     pub(super) goodbye: bool,
@@ -142,13 +105,12 @@ impl Try {
         let limit = TimeLimit::new(now, limit);
         if let Ok(address) = host.parse::<IpAddr>() {
             let race = Race { left: VecDeque::from([SocketAddr::new(address, port)]), running: Vec::new(), next: now };
-            let mut this = Try { goal, target, redirects, phase: Phase::Connecting { race, limit } };
+            let mut this = Try { goal, target, redirects, began: now, phase: Phase::Connecting { race, limit } };
             this.try_next(now, relay, desk);
             return this;
         }
-        let attempt = desk.attempt(relay);
-        desk.orders.push_back(Order::Resolve { attempt, host, port });
-        Try { goal, target, redirects, phase: Phase::Resolving { attempt, limit } }
+        let attempt = desk.look_up(relay, host, port);
+        Try { goal, target, redirects, began: now, phase: Phase::Resolving { attempt, limit } }
     }
 
     pub(super) fn has(&self, attempt: AttemptId) -> bool {
@@ -164,6 +126,16 @@ impl Try {
             Phase::Up(up) => Some(up),
             _ => None,
         }
+    }
+
+    /// True while it is to become or to stay the one that is used.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.up().is_none_or(|up| !up.leaving && !up.goodbye)
+    }
+
+    /// True if the peer asked for another connection.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.up().is_some_and(|up| up.leaving)
     }
 
     pub(super) fn up_mut(&mut self) -> Option<&mut Up> {
@@ -307,7 +279,10 @@ impl Try {
 
     fn abort(&mut self, desk: &mut Desk) {
         match &mut self.phase {
-            Phase::Resolving { attempt, .. } => desk.abort(*attempt),
+            Phase::Resolving { attempt, .. } => {
+                let server = self.target.destination();
+                desk.leave_look_up(*attempt, server.host(), server.port());
+            }
             Phase::Connecting { race, .. } => race.running.drain(..).for_each(|attempt| desk.abort(attempt)),
             Phase::Up(_) => {}
         }

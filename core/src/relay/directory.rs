@@ -3,9 +3,12 @@
 use std::task::Waker;
 use std::time::Instant;
 
+use super::desk::Desk;
+use super::goals::Goals;
+use super::relay::Relay;
 use super::relays::{Held, Relays, Ticket};
 use super::state::{State, targets_of};
-use super::{Edge, Order, Origin, PushTarget, RelayKind};
+use super::{Edge, Order, Origin, PushTarget, RelayKind, RelayState};
 use crate::cluster::{ClaimNumber, ClusterSnapshot, DirectoryOrder, FindNumber, PullSigner, SignedPull};
 use crate::hub::RelayFacts;
 use crate::location::{ClaimError, Conflict, Located};
@@ -15,6 +18,9 @@ use crate::url::StreamKey;
 
 /// The property of `connect` that has the signature of a pull within a cluster.
 pub(super) const SIGNED_PROPERTY: &str = "anabranchPull";
+
+/// The goal of a try whose server is no longer a goal.
+const NO_GOAL: usize = usize::MAX;
 
 /// The secret of the cluster, and the time of day.
 #[derive(Debug, Default)]
@@ -189,6 +195,41 @@ impl State {
         if let Some(fencing) = lease {
             self.cluster.denied(now, key, fencing);
         }
+    }
+}
+
+impl Relay {
+    /// The directory says which server has the stream of a pull now; none has it if there are no targets. What is live goes
+    /// on until the other server has sent a frame.
+    pub(super) fn go_to(&mut self, now: Instant, targets: Vec<PushTarget>, lease: Option<u64>, desk: &mut Desk) {
+        let is_other_lease = std::mem::replace(&mut self.lease, lease) != lease;
+        if self.has_same_servers(&targets) {
+            if is_other_lease {
+                self.goals.forget_failures();
+            }
+            return;
+        }
+        let moves = !targets.is_empty();
+        self.tries.retain_mut(|one| {
+            one.goal = NO_GOAL;
+            match one.up_mut().filter(|up| up.live.is_some()) {
+                Some(up) => {
+                    up.leaving |= moves;
+                    true
+                }
+                None => !one.end(desk),
+            }
+        });
+        self.goals = Goals::new(targets);
+        self.stagger_at = moves.then_some(now);
+        if !self.is_sending() {
+            self.set_state(now, if moves { RelayState::Connecting } else { RelayState::Waiting });
+        }
+    }
+
+    /// True while a pull has frames, or a push is granted.
+    pub(super) fn is_live(&self) -> bool {
+        self.live().is_some()
     }
 }
 

@@ -29,11 +29,18 @@
 //! between them run in one simulator.
 
 mod attempt;
+mod audience;
+mod claims;
 mod config;
+mod desk;
 mod directory;
+mod goals;
+mod lookups;
 mod order;
+mod plan;
 mod pull;
 mod push;
+mod recent;
 #[allow(clippy::module_inception)] // one relay, among all that the module has
 mod relay;
 mod relays;
@@ -46,7 +53,7 @@ mod uplink;
 
 pub use config::{Backoff, Edge, Forward};
 pub use order::{AttemptId, Failure, Order};
-pub(crate) use relay::TraverseFacts;
+pub(crate) use plan::TraverseFacts;
 pub(crate) use relays::Ticket;
 pub use relays::{NotAdded, Relays};
 pub use remark::{EndedBecause, RelayEvent, Remark};

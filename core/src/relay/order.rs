@@ -11,7 +11,7 @@ use crate::session::CloseReason;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// Look up the addresses of a host, then call [`resolved`](super::Relays::resolved), or
-    /// [`failed`](super::Relays::failed). An order [`Abort`](Order::Abort) may come before.
+    /// [`failed`](super::Relays::failed), however long that takes: only so many look-ups go on at one time.
     Resolve {
         /// Names the look-up in the answer.
         attempt: AttemptId,
@@ -31,7 +31,7 @@ pub enum Order {
         /// The name that the server must prove, for `rtmps`. It may be an address.
         tls: Option<String>,
     },
-    /// The look-up or the connection is not needed any more. An answer that is on its way does no harm: `connected`
+    /// The connection is not needed any more. An answer that is on its way does no harm: `connected`
     /// returns `None` then.
     Abort(AttemptId),
     /// Hand the verdict to the connection of this number, by [`Conn::answer`](crate::conn::Conn::answer): the origin has

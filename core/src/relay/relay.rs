@@ -2,28 +2,31 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::{Desk, Try, Up};
+use super::attempt::{Try, Up};
+use super::audience::Next;
+use super::desk::Desk;
+use super::goals::Goals;
+use super::plan::{Lost, Plan, Refused, Times, Totals};
+use super::recent::AFTERMATH;
 use super::rules::StreamRules;
+use super::state::targets_of;
 use super::{
-    AttemptId, Backoff, EndedBecause, Failure, Order, PushTarget, RelayError, RelayEvent, RelayId, RelayKind,
-    RelaySnapshot, RelayState, Remark, TargetSource,
+    AttemptId, EndedBecause, Failure, Order, PushTarget, RelayError, RelayEvent, RelayId, RelayKind, RelayState,
+    Remark, TargetSource,
 };
 use crate::client::Destination;
+use crate::hub::RelayFacts;
 use crate::policy::{AskId, Verdict};
-use crate::session::CloseReason;
-use crate::source::Gap;
-use crate::stats::ConnSnapshot;
 use crate::time_limit::TimeLimit;
 use crate::url::StreamKey;
 
 /// A connection that was live for so long was stable: the failures before it are forgotten.
 const STABLE: Duration = Duration::from_secs(10);
-/// After a stable connection is lost, so many refusals in a row may come of what the peer still has of that connection:
-/// they do not count as lasting.
-const AFTERMATH: u32 = 5;
-
-/// The goal of a try whose server is no longer a goal.
-const NO_GOAL: usize = usize::MAX;
+/// So many refusals in a row may come of what a target still has of our last publication there: they do not count as
+/// lasting.
+const AFTER_OURS: u32 = 5;
+/// A peer that asked for another connection so long ago may do so again without a pause.
+const MOVED: Duration = Duration::from_secs(60);
 
 /// One push or pull, with all that it tries.
 #[derive(Debug)]
@@ -33,23 +36,26 @@ pub(super) struct Relay {
     pub(super) source: TargetSource,
     pub(super) plan: Plan,
     pub(super) rules: Arc<StreamRules>,
-    times: Times,
-    goals: Vec<Goal>,
+    pub(super) times: Times,
+    pub(super) goals: Goals,
     pub(super) tries: Vec<Try>,
     /// When the next goal is tried while another try goes on.
-    stagger_at: Option<Instant>,
-    began: Instant,
-    state: RelayState,
-    since: Instant,
+    pub(super) stagger_at: Option<Instant>,
+    pub(super) began: Instant,
+    pub(super) state: RelayState,
+    pub(super) since: Instant,
     /// When the attempts began of which the next live connection is the result.
-    phase_began: Option<Instant>,
-    attempts: u64,
-    connects: u64,
-    was_stable: bool,
-    last_error: Option<RelayError>,
-    left_out: String,
-    target: Arc<str>,
-    past: Totals,
+    pub(super) phase_began: Option<Instant>,
+    pub(super) attempts: u64,
+    pub(super) connects: u64,
+    /// Until when a target may refuse because it still has our last publication there.
+    pub(super) aftermath: Option<Instant>,
+    /// How often peers asked for another connection, and when they did last.
+    pub(super) moves: (u32, Option<Instant>),
+    pub(super) last_error: Option<RelayError>,
+    pub(super) left_out: String,
+    pub(super) target: Arc<str>,
+    pub(super) past: Totals,
     pub(super) ending: Option<EndedBecause>,
     /// The relay before it, which says goodbye to the same server: it begins when that is over.
     pub(super) after: Option<RelayId>,
@@ -57,95 +63,6 @@ pub(super) struct Relay {
     pub(super) lease: Option<u64>,
     /// When the relays must look at it, as noted among their timers.
     pub(super) timer: Option<Instant>,
-}
-
-/// What the relay does, and until when.
-#[derive(Debug)]
-pub(super) enum Plan {
-    Push {
-        /// True while the stream is not published: the target waits.
-        idle: bool,
-    },
-    Pull {
-        /// How long players wait for the first frame.
-        wait: TimeLimit,
-        /// When it ends because there are no players.
-        linger: Option<Instant>,
-        /// True once there was a frame.
-        was_live: bool,
-        /// The servers for which it is pulled.
-        path: Box<str>,
-    },
-    /// A client waits for the origin's verdict, then publishes.
-    Upward {
-        connection: u64,
-        ask: AskId,
-        /// Until when the origin may answer. `None` once it has.
-        answer: Option<TimeLimit>,
-        /// Until when the publisher is kept without an origin, while there is none.
-        keep: Option<TimeLimit>,
-        path: Box<str>,
-    },
-    /// A client waits for the origin's verdict about its `connect`.
-    Traverse { connection: u64, ask: AskId, answer: TimeLimit, facts: Box<TraverseFacts> },
-}
-
-/// What a client sent in `connect`, for its origin.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct TraverseFacts {
-    pub(crate) app: String,
-    pub(crate) tc_url: Option<String>,
-    pub(crate) page_url: Option<String>,
-    pub(crate) swf_url: Option<String>,
-    pub(crate) arguments: Vec<crate::amf::Value>,
-}
-
-/// How long things may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
-    pub(super) connect: Duration,
-    pub(super) stagger: Option<Duration>,
-    pub(super) backoff: Backoff,
-    pub(super) redirects: u8,
-}
-
-/// One server that the relay may use.
-#[derive(Debug)]
-struct Goal {
-    target: PushTarget,
-    failures: u32,
-    /// When it may be tried again.
-    retry: Option<Instant>,
-}
-
-/// What ended connections add to the counts.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Totals {
-    pub(super) bytes_in: u64,
-    pub(super) bytes_out: u64,
-    pub(super) frames_in: u64,
-    pub(super) frames_out: u64,
-    pub(super) dropped: Gap,
-}
-
-impl Totals {
-    fn add(&mut self, one: &ConnSnapshot) {
-        self.bytes_in += one.bytes_in;
-        self.bytes_out += one.bytes_out;
-        self.frames_in += one.frames_in;
-        self.frames_out += one.frames_out;
-        self.dropped.add(one.dropped);
-    }
-}
-
-/// How an uplink ended.
-#[derive(Debug)]
-pub(super) struct Lost {
-    pub(super) error: RelayError,
-    /// Where the peer has sent it instead.
-    pub(super) redirect: Option<Destination>,
-    /// True if the peer asked for another connection: it is made at once.
-    pub(super) reconnect: bool,
 }
 
 impl Relay {
@@ -169,7 +86,7 @@ impl Relay {
             plan,
             rules,
             times,
-            goals: targets.into_iter().map(|target| Goal { target, failures: 0, retry: None }).collect(),
+            goals: Goals::new(targets),
             tries: Vec::new(),
             stagger_at: None,
             began: now,
@@ -178,7 +95,8 @@ impl Relay {
             phase_began: None,
             attempts: 0,
             connects: 0,
-            was_stable: false,
+            aftermath: None,
+            moves: (0, None),
             last_error: None,
             left_out: String::new(),
             target,
@@ -203,24 +121,45 @@ impl Relay {
         &self.times
     }
 
-    /// The client of this connection has gone. If the relay is that of another client now, it goes on.
-    pub(super) fn withdraw(&mut self, connection: u64) {
-        match &mut self.plan {
-            Plan::Upward { connection: own, answer, .. } if *own == connection => *answer = None,
-            Plan::Traverse { connection: own, .. } if *own == connection => {}
-            _ => return,
-        }
-        self.ending.get_or_insert(EndedBecause::Unpublished);
+    /// The target may still have our last publication there.
+    pub(super) fn comes_after_another(&mut self, desk: &Desk) {
+        let ended = self.goals.targets().filter_map(|target| desk.recent.aftermath(&self.key, target.destination()));
+        self.aftermath = ended.max();
     }
 
-    /// Another client takes over the stream that a client publishes at the origin.
-    pub(super) fn hand_over(&mut self, connection: u64, ask: AskId, limit: TimeLimit, desk: &mut Desk) {
+    /// The client of this connection has gone. If the relay is that of other clients, too, it goes on.
+    pub(super) fn withdraw(&mut self, connection: u64) {
+        let is_over = match &mut self.plan {
+            Plan::Upward(claims) => claims.remove(connection),
+            Plan::Traverse { connection: own, .. } => *own == connection,
+            Plan::Push { .. } | Plan::Pull(_) => false,
+        };
+        if is_over {
+            self.ending.get_or_insert(EndedBecause::Unpublished);
+        }
+    }
+
+    /// The stream is published here by the client of this connection.
+    pub(super) fn published_by(&mut self, connection: u64) {
+        if let Plan::Upward(claims) = &mut self.plan
+            && claims.published_by(connection)
+        {
+            self.ending.get_or_insert(EndedBecause::Published);
+        }
+    }
+
+    /// True if it publishes a stream at an origin with what is known of this client.
+    pub(super) fn is_upward_of(&self, client: &RelayFacts) -> bool {
+        matches!(&self.plan, Plan::Upward(claims) if *claims.facts == *client)
+    }
+
+    /// Another client wants to publish the stream with the same parameters.
+    pub(super) fn join(&mut self, connection: u64, ask: AskId, limit: TimeLimit, desk: &mut Desk) {
         let is_live = self.live().is_some();
-        if let Plan::Upward { connection: own, ask: asked, answer, keep, .. } = &mut self.plan {
-            (*own, *asked, *keep) = (connection, ask, None);
-            *answer = (!is_live).then_some(limit);
+        if let Plan::Upward(claims) = &mut self.plan {
+            claims.add(connection, ask, limit);
             if is_live {
-                desk.orders.push_back(Order::Answer { connection, ask, verdict: Verdict::Allow });
+                claims.granted(desk);
             }
         }
     }
@@ -232,55 +171,31 @@ impl Relay {
 
     /// True if a push has this target.
     pub(super) fn goes_to(&self, destination: &Destination) -> bool {
-        self.goals.first().is_some_and(|goal| goal.target.destination() == destination)
+        self.goals.first().is_some_and(|target| target.destination() == destination)
     }
 
     /// The settings have changed. Its connections stay as they are.
-    pub(super) fn adopt(&mut self, rules: Arc<StreamRules>, times: Times) {
-        (self.rules, self.times) = (rules, times);
+    pub(super) fn adopt(&mut self, times: Times) {
+        self.times = times;
+    }
+
+    /// Where a push goes.
+    pub(super) fn destination(&self) -> Option<&Destination> {
+        self.goals.first().map(PushTarget::destination)
     }
 
     /// True if its servers are still those that the configuration has.
     pub(super) fn has_same_servers(&self, targets: &[PushTarget]) -> bool {
-        self.goals.len() == targets.len()
-            && self.goals.iter().zip(targets).all(|(goal, target)| same_server(&goal.target, target.destination()))
+        self.goals.has_same_servers(targets)
     }
 
-    /// The directory says which server has the stream of a pull now; none has it if there are no targets. What is live goes
-    /// on until the other server has sent a frame.
-    pub(super) fn go_to(&mut self, now: Instant, targets: Vec<PushTarget>, lease: Option<u64>, desk: &mut Desk) {
-        let is_other_lease = std::mem::replace(&mut self.lease, lease) != lease;
-        if self.has_same_servers(&targets) {
-            if is_other_lease {
-                self.forget_failures();
-            }
-            return;
-        }
-        let moves = !targets.is_empty();
-        self.tries.retain_mut(|one| {
-            one.goal = NO_GOAL;
-            match one.up_mut().filter(|up| up.live.is_some()) {
-                Some(up) => {
-                    up.leaving |= moves;
-                    true
-                }
-                None => !one.end(desk),
-            }
-        });
-        self.goals = targets.into_iter().map(|target| Goal { target, failures: 0, retry: None }).collect();
-        self.stagger_at = moves.then_some(now);
-        if self.live().is_none() {
-            self.set_state(now, if moves { RelayState::Connecting } else { RelayState::Waiting });
-        }
-    }
-
-    /// True while a pull has frames, or a push is granted.
-    pub(super) fn is_live(&self) -> bool {
-        self.live().is_some()
-    }
-
-    fn live(&self) -> Option<&Up> {
+    pub(super) fn live(&self) -> Option<&Up> {
         self.tries.iter().filter_map(Try::up).find(|up| up.live.is_some() && !up.leaving)
+    }
+
+    /// True if a connection is live, even one that another is to replace.
+    pub(super) fn is_sending(&self) -> bool {
+        self.tries.iter().filter_map(Try::up).any(|up| up.live.is_some() && !up.goodbye)
     }
 
     fn remark(&self, event: RelayEvent, target: &Arc<str>, desk: &mut Desk) {
@@ -292,7 +207,7 @@ impl Relay {
         self.remark(event, &self.target, desk);
     }
 
-    fn set_state(&mut self, now: Instant, state: RelayState) {
+    pub(super) fn set_state(&mut self, now: Instant, state: RelayState) {
         if self.state != state {
             (self.state, self.since) = (state, now);
         }
@@ -304,12 +219,14 @@ impl Relay {
             return;
         }
         (self.ending, self.since) = (Some(why), now);
-        if let Plan::Upward { connection, ask, answer: Some(_), .. } | Plan::Traverse { connection, ask, .. } =
-            self.plan
-        {
-            let words = "the server ends".to_owned();
-            let verdict = Verdict::Origin { code: String::new(), words };
-            desk.orders.push_back(Order::Answer { connection, ask, verdict });
+        match &mut self.plan {
+            Plan::Upward(claims) => claims.refuse("the server ends", desk),
+            Plan::Traverse { connection, ask, .. } => {
+                let words = "the server ends".to_owned();
+                let verdict = Verdict::Origin { code: String::new(), words };
+                desk.orders.push_back(Order::Answer { connection: *connection, ask: *ask, verdict });
+            }
+            Plan::Push { .. } | Plan::Pull(_) => {}
         }
         self.end_tries(desk);
     }
@@ -333,9 +250,7 @@ impl Relay {
         if let Plan::Push { idle } = &mut self.plan
             && std::mem::take(idle)
         {
-            for goal in &mut self.goals {
-                (goal.failures, goal.retry) = (0, None);
-            }
+            self.goals.forget_failures();
             self.set_state(now, RelayState::Connecting);
         }
     }
@@ -356,6 +271,7 @@ impl Relay {
             }
             return true;
         }
+        self.next_client(now, desk);
         self.begin_tries(now, desk);
         true
     }
@@ -367,7 +283,7 @@ impl Relay {
                 Ok(()) => at += 1,
                 Err(error) => {
                     let one = self.tries.remove(at);
-                    self.try_failed(now, &one, error, false, desk);
+                    self.try_failed(now, &one, error, None, desk);
                 }
             }
         }
@@ -376,26 +292,19 @@ impl Relay {
     fn check_plan(&mut self, now: Instant, desk: &mut Desk) {
         match &mut self.plan {
             Plan::Push { .. } => {}
-            Plan::Pull { wait, linger, was_live, .. } => {
-                if linger.is_some_and(|end| end <= now) {
+            Plan::Pull(audience) => {
+                if audience.is_gone(now) {
                     self.end(now, EndedBecause::Unwanted, desk);
-                } else if !*was_live && wait.is_over(now) {
+                } else if audience.has_waited(now) {
                     self.end(now, EndedBecause::NoOrigin, desk);
                 }
             }
-            Plan::Upward { connection, ask, answer, keep, .. } => {
-                let (connection, ask) = (*connection, *ask);
-                if answer.as_mut().is_some_and(|limit| limit.is_over(now)) {
-                    *answer = None;
-                    let words = match &self.last_error {
-                        Some(error) => format!("no origin grants this at present: {error}"),
-                        None => "no origin answers at present".to_owned(),
-                    };
-                    let verdict = Verdict::Origin { code: String::new(), words };
-                    desk.orders.push_back(Order::Answer { connection, ask, verdict });
-                    self.end(now, EndedBecause::NoOrigin, desk);
-                } else if keep.as_mut().is_some_and(|limit| limit.is_over(now)) {
-                    desk.orders.push_back(Order::Close { connection, reason: CloseReason::OriginLost });
+            Plan::Upward(claims) => {
+                let words = match &self.last_error {
+                    Some(error) => format!("no origin grants this at present: {error}"),
+                    None => "no origin answers at present".to_owned(),
+                };
+                if claims.expire(now, &words, desk) && claims.is_empty() || claims.is_given_up(now, desk) {
                     self.end(now, EndedBecause::NoOrigin, desk);
                 }
             }
@@ -410,27 +319,66 @@ impl Relay {
         }
     }
 
+    /// If the origins refuse what they were shown of one client, they are shown that of the next one.
+    fn next_client(&mut self, now: Instant, desk: &mut Desk) {
+        let Plan::Pull(audience) = &mut self.plan else {
+            return;
+        };
+        if self.ending.is_some() || !audience.is_refused() {
+            return;
+        }
+        let busy = self.tries.iter().any(Try::is_wanted);
+        let tried = |goal: usize| self.tries.iter().any(|one| one.goal == goal);
+        let more = self.goals.next(now, tried, |_| false).is_some();
+        if (busy || more) && !audience.has_refusal_by(now) {
+            return;
+        }
+        match audience.next(&self.key, &self.rules, self.times.backoff, desk) {
+            Next::None => self.end(now, EndedBecause::Refused, desk),
+            Next::Again => self.show_client(),
+            Next::Client(pause) => {
+                self.show_client();
+                if !pause.is_zero() {
+                    self.goals.wait_until(now + pause);
+                }
+                self.end_tries(desk);
+                self.stagger_at = None;
+            }
+        }
+    }
+
+    /// The origins are shown what is known of the client of the audience.
+    fn show_client(&mut self) {
+        if let (Plan::Pull(audience), Some(edge)) = (&self.plan, &self.rules.edge) {
+            let client = audience.client().map(|client| &*client.facts);
+            self.goals.replace(targets_of(edge, &self.key, client));
+        }
+    }
+
     fn begin_tries(&mut self, now: Instant, desk: &mut Desk) {
-        if matches!(self.plan, Plan::Push { idle: true }) || self.live().is_some() || self.after.is_some() {
+        if self.ending.is_some()
+            || matches!(self.plan, Plan::Push { idle: true })
+            || self.live().is_some()
+            || self.after.is_some()
+        {
             return;
         }
         // Only pulls try several servers at a time beyond the connection: no two servers may get the same stream.
-        let is_pull = matches!(self.plan, Plan::Pull { .. });
+        let is_pull = matches!(self.plan, Plan::Pull(_));
         if !is_pull && self.tries.iter().any(|one| one.up().is_some()) {
             return;
         }
-        let busy = self.tries.iter().any(|one| one.up().is_none_or(|up| !up.leaving));
+        let busy = self.tries.iter().any(Try::is_wanted);
         if busy && self.stagger_at.is_some_and(|at| now < at) {
             return;
         }
-        let tried =
-            |goal: usize| self.tries.iter().any(|one| one.goal == goal && one.up().is_none_or(|up| !up.leaving));
-        let may = |(at, goal): &(usize, &Goal)| !tried(*at) && goal.retry.is_none_or(|retry| retry <= now);
-        let Some((goal, target)) = self.goals.iter().enumerate().find(may).map(|(at, goal)| (at, goal.target.clone()))
-        else {
+        let is_tried = |goal: usize| self.tries.iter().any(|one| one.goal == goal && !one.is_leaving());
+        let is_down = |target: &PushTarget| desk.recent.is_down(now, target.destination());
+        let Some((goal, target)) = self.goals.next(now, is_tried, is_down) else {
             self.stagger_at = None;
             return;
         };
+        let target = target.clone();
         self.begin_try(now, goal, target, 0, desk);
     }
 
@@ -443,7 +391,7 @@ impl Relay {
             }
         }
         self.target = target.shown().clone();
-        if self.live().is_none() {
+        if !self.is_sending() {
             self.set_state(now, RelayState::Connecting);
         }
         self.stagger_at = self.times.stagger.map(|stagger| now + stagger);
@@ -451,49 +399,86 @@ impl Relay {
         self.tries.push(one);
     }
 
-    /// A try is over, and was removed. If it was `live`, the connection is lost.
-    fn try_failed(&mut self, now: Instant, one: &Try, mut error: RelayError, at_once: bool, desk: &mut Desk) {
+    /// A try is over, and was removed. `moved` is the pause if the peer ended it to get another connection.
+    fn try_failed(&mut self, now: Instant, one: &Try, mut error: RelayError, moved: Option<Duration>, desk: &mut Desk) {
         if self.ending.is_some() || matches!(self.plan, Plan::Push { idle: true }) {
             return;
         }
-        let failures = match self.goals.get_mut(one.goal) {
-            Some(goal) => {
-                goal.failures = if at_once { 0 } else { goal.failures + 1 };
-                if self.was_stable && goal.failures <= AFTERMATH {
-                    error.is_lasting = false;
-                }
-                let pause = self.times.backoff.pause(goal.failures, error.is_lasting, desk.random());
-                goal.retry = if at_once { None } else { Some(now + pause) };
-                goal.failures
+        // Nothing is remembered of targets of pushes: each has one server, which is all that there is to try.
+        if one.up().is_none_or(|up| !up.granted) && self.is_of_edge() && !error.is_answer() {
+            desk.recent.note_down(now, one.target.destination());
+        }
+        let failures = match moved {
+            Some(pause) => {
+                self.goals.moved(now, one.goal, pause);
+                0
             }
-            None => 0,
+            None => {
+                let (backoff, random, is_ours) = (self.times.backoff, desk.random(), self.is_aftermath(now));
+                self.goals.failed(now, one.goal, |steps| {
+                    error.is_lasting &= !is_ours || steps > AFTER_OURS;
+                    backoff.pause(steps, error.is_lasting, random)
+                })
+            }
         };
         // The next server is tried at once.
         self.stagger_at = Some(now);
-        let tried = |goal: usize| self.tries.iter().any(|one| one.goal == goal);
-        let more = self.goals.iter().enumerate().any(|(at, goal)| !tried(at) && goal.retry.is_none_or(|at| at <= now));
-        let next =
-            if more || !self.tries.is_empty() { None } else { self.goals.iter().filter_map(|goal| goal.retry).min() };
+        let is_tried = |goal: usize| self.tries.iter().any(|one| one.goal == goal);
+        let more = self.goals.next(now, is_tried, |_| false).is_some();
+        let is_over = !more && self.tries.is_empty();
+        let next = if is_over { self.goals.next_retry() } else { None };
         if next.is_some() {
             self.set_state(now, if error.is_lasting { RelayState::Refused } else { RelayState::Waiting });
-        } else if self.goals.is_empty() && self.live().is_none() {
+        } else if self.goals.is_empty() && !self.is_sending() {
             self.set_state(now, RelayState::Waiting);
+        } else if !self.is_sending() {
+            self.set_state(now, RelayState::Connecting);
         }
         if self.kind() != RelayKind::Traverse {
             let next = next.map(|next| next.saturating_duration_since(now));
-            let event = RelayEvent::Failed { error: error.clone(), failures, next };
+            let was_live = one.up().is_some_and(|up| up.live.is_some()) && !self.is_sending();
+            let event = RelayEvent::Failed { error: error.clone(), failures, next, was_live };
             self.remark(event, one.target.shown(), desk);
         }
         self.last_error = Some(error);
-        if let Plan::Traverse { connection, ask, .. } = self.plan
-            && !more
-            && self.tries.is_empty()
-        {
-            let words = "no origin answers at present".to_owned();
-            let verdict = Verdict::Origin { code: String::new(), words };
-            desk.orders.push_back(Order::Answer { connection, ask, verdict });
-            self.ending = Some(EndedBecause::NoOrigin);
+        if !is_over {
+            return;
         }
+        let is_aftermath = self.is_aftermath(now);
+        match &mut self.plan {
+            Plan::Upward(claims) if claims.has_refusal() && !(is_aftermath && claims.is_taken()) => {
+                // The origin's own words go to the client.
+                claims.refuse("", desk);
+                if claims.is_empty() {
+                    self.ending = Some(EndedBecause::NoOrigin);
+                }
+            }
+            Plan::Traverse { connection, ask, .. } => {
+                let words = "no origin answers at present".to_owned();
+                let verdict = Verdict::Origin { code: String::new(), words };
+                desk.orders.push_back(Order::Answer { connection: *connection, ask: *ask, verdict });
+                self.ending = Some(EndedBecause::NoOrigin);
+            }
+            _ => {}
+        }
+    }
+
+    /// True if the servers are origins of an edge.
+    fn is_of_edge(&self) -> bool {
+        !matches!(self.plan, Plan::Push { .. })
+    }
+
+    fn is_aftermath(&self, now: Instant) -> bool {
+        self.aftermath.is_some_and(|end| now < end)
+    }
+
+    /// A peer asks for another connection: how long to wait before that. One that asks again and again waits for longer
+    /// and longer.
+    fn pause_of_move(&mut self, now: Instant, desk: &mut Desk) -> Duration {
+        let (count, last) = self.moves;
+        let count = if last.is_some_and(|last| now.saturating_duration_since(last) < MOVED) { count } else { 0 };
+        self.moves = (count.saturating_add(1), Some(now));
+        if count == 0 { Duration::ZERO } else { self.times.backoff.pause(count, false, desk.random()) }
     }
 
     fn place(&self, attempt: AttemptId) -> Option<usize> {
@@ -506,7 +491,7 @@ impl Relay {
         };
         if let Err(error) = self.tries[at].resolved(now, self.id, attempt, addresses, self.times.connect, desk) {
             let one = self.tries.remove(at);
-            self.try_failed(now, &one, error, false, desk);
+            self.try_failed(now, &one, error, None, desk);
         }
     }
 
@@ -516,7 +501,7 @@ impl Relay {
         };
         if let Err(error) = self.tries[at].failed(now, self.id, attempt, failure, desk) {
             let one = self.tries.remove(at);
-            self.try_failed(now, &one, error, false, desk);
+            self.try_failed(now, &one, error, None, desk);
         }
     }
 
@@ -526,7 +511,7 @@ impl Relay {
             return None;
         }
         let at = self.place(up.attempt)?;
-        let is_pull = matches!(self.plan, Plan::Pull { .. });
+        let is_pull = matches!(self.plan, Plan::Pull(_));
         if !is_pull && self.tries.iter().any(|one| one.up().is_some()) {
             return None;
         }
@@ -551,21 +536,17 @@ impl Relay {
             return;
         };
         up.granted = true;
+        desk.recent.note_up(self.tries[at].target.destination());
         match &mut self.plan {
-            Plan::Pull { .. } => {
+            Plan::Pull(audience) => {
+                audience.granted();
                 if self.live().is_none() {
                     self.set_state(now, RelayState::Silent);
                 }
                 return;
             }
             Plan::Push { .. } => {}
-            Plan::Upward { connection, ask, answer, keep, .. } => {
-                *keep = None;
-                if answer.take().is_some() {
-                    let (connection, ask, verdict) = (*connection, *ask, Verdict::Allow);
-                    desk.orders.push_back(Order::Answer { connection, ask, verdict });
-                }
-            }
+            Plan::Upward(claims) => claims.granted(desk),
             Plan::Traverse { connection, ask, .. } => {
                 let (connection, ask, verdict) = (*connection, *ask, Verdict::Allow);
                 desk.orders.push_back(Order::Answer { connection, ask, verdict });
@@ -586,11 +567,17 @@ impl Relay {
         if self.live().is_some_and(is_other) {
             return false;
         }
-        if let Plan::Pull { was_live, .. } = &mut self.plan {
-            *was_live = true;
+        if let Plan::Pull(audience) = &mut self.plan {
+            audience.was_live = true;
+            audience.granted();
         }
         self.became_live(now, at, String::new(), desk);
-        // The other servers are not needed.
+        // The other servers are not needed. One that had as long as the next waits for it is slow.
+        for one in self.tries.iter().filter(|one| !one.has(attempt) && one.up().is_none_or(|up| !up.granted)) {
+            if self.times.stagger.is_some_and(|stagger| now >= one.began + stagger) {
+                desk.recent.note_down(now, one.target.destination());
+            }
+        }
         self.tries.retain_mut(|one| one.has(attempt) || !one.end(desk));
         true
     }
@@ -599,15 +586,18 @@ impl Relay {
         let Some(one) = self.tries.get_mut(at) else {
             return;
         };
-        let target = one.target.shown().clone();
+        let (target, goal) = (one.target.shown().clone(), one.goal);
         let Some(up) = one.up_mut() else {
             return;
         };
         (up.live, up.granted, up.leaving) = (Some(now), true, false);
+        // A stream that begins again on the same connection is no further success.
+        let is_first = !std::mem::replace(&mut up.was_live, true);
         let peer = up.peer;
         self.stagger_at = None;
+        self.goals.succeeded(goal);
         self.target = target.clone();
-        self.connects += 1;
+        self.connects += u64::from(is_first);
         self.left_out.clone_from(&left_out);
         self.set_state(now, RelayState::Live);
         let after = now.saturating_duration_since(self.phase_began.take().unwrap_or(now));
@@ -619,10 +609,13 @@ impl Relay {
         let Some(up) = self.place(attempt).and_then(|at| self.tries[at].up_mut()) else {
             return;
         };
-        if up.live.take().is_some() {
+        let (is_used, is_leaving) = (up.live.take().is_some() && !up.goodbye, up.leaving);
+        if is_used && self.live().is_none() {
             // The publisher may come back at another origin.
             self.stagger_at = self.times.stagger.map(|stagger| now + stagger);
-            self.forget_failures();
+            if !is_leaving {
+                self.goals.forget_failures();
+            }
             self.phase_began = Some(now);
             self.set_state(now, RelayState::Silent);
             self.remark_own(RelayEvent::Silent, desk);
@@ -638,18 +631,27 @@ impl Relay {
         }
     }
 
-    /// The peer asks for another connection, and serves this one until there is one.
-    pub(super) fn leaves(&mut self, now: Instant, attempt: AttemptId) {
-        if let Some(up) = self.place(attempt).and_then(|at| self.tries[at].up_mut()) {
-            up.leaving = true;
-            self.forget_failures();
-            self.stagger_at = Some(now);
+    /// The peer asks for another connection, there or elsewhere, and serves this one until there is one.
+    pub(super) fn leaves(&mut self, now: Instant, attempt: AttemptId, elsewhere: Option<Destination>, desk: &mut Desk) {
+        let Some(at) = self.place(attempt).filter(|_| self.ending.is_none()) else {
+            return;
+        };
+        let one = &mut self.tries[at];
+        let (goal, target) = (one.goal, one.target.clone());
+        let Some(up) = one.up_mut().filter(|up| !up.leaving && !up.goodbye) else {
+            return;
+        };
+        up.leaving = true;
+        self.goals.forget_failures();
+        let pause = self.pause_of_move(now, desk);
+        if !pause.is_zero() {
+            return self.goals.wait_until(now + pause);
         }
-    }
-
-    fn forget_failures(&mut self) {
-        for goal in &mut self.goals {
-            (goal.failures, goal.retry) = (0, None);
+        self.stagger_at = Some(now);
+        if let Some(elsewhere) = elsewhere.filter(|elsewhere| self.may_follow(elsewhere)) {
+            let target = target.moved_to(elsewhere);
+            self.remark(RelayEvent::Redirected { to: target.shown().clone() }, &self.target, desk);
+            self.begin_try(now, goal, target, 1, desk);
         }
     }
 
@@ -664,69 +666,94 @@ impl Relay {
             return;
         };
         self.past.add(&up.stats.snapshot(now));
+        if up.granted && matches!(self.plan, Plan::Push { .. } | Plan::Upward(_)) {
+            self.aftermath = Some(now + AFTERMATH);
+            desk.recent.note_ended(now, &self.key, one.target.destination());
+        }
         if up.goodbye || up.leaving && self.live().is_some() {
             return;
         }
         let was_live = up.live;
-        if let Some(since) = was_live {
-            self.was_stable = now.saturating_duration_since(since) >= STABLE;
-            if self.was_stable {
-                self.forget_failures();
-            }
+        if was_live.is_some_and(|since| now.saturating_duration_since(since) >= STABLE) {
+            self.goals.forget_failures();
         }
-        let Lost { error, redirect, reconnect } = lost;
         if self.ending.is_some() {
             return;
         }
-        if let Some(destination) = redirect {
-            return self.redirected(now, &one, destination, desk);
+        let Lost { error, refused, redirect, reconnect } = lost;
+        let keep = self.rules.edge.as_ref().map_or(Duration::ZERO, |edge| edge.keep);
+        if let Plan::Upward(claims) = &mut self.plan {
+            claims.begin_keep(now, keep);
         }
-        if let Plan::Upward { connection, ask, answer, keep, .. } = &mut self.plan {
-            let (connection, ask) = (*connection, *ask);
-            if error.name == "rejected" && answer.is_some() {
-                // The origin's own words go to the client.
-                *answer = None;
-                let verdict = Verdict::Origin { code: error.code.clone(), words: error.words.clone() };
-                desk.orders.push_back(Order::Answer { connection, ask, verdict });
-                self.last_error = Some(error);
+        let moved = reconnect.then(|| self.pause_of_move(now, desk));
+        if let Some(destination) = redirect {
+            // A peer that asks for another connection may name any server: what is not configured is not used.
+            let is_followed = moved.is_none_or(|pause| pause.is_zero() && self.may_follow(&destination));
+            if is_followed {
+                return self.redirected(now, &one, destination, desk);
+            }
+        }
+        let is_aftermath = self.is_aftermath(now);
+        match (&mut self.plan, refused) {
+            (Plan::Upward(claims), Some(refused)) if claims.is_asking() => {
+                claims.note_refusal(&error);
+                // Another origin may take the connection; and one that has the name from us will not for long.
+                let is_final = refused != Refused::Connect && !(is_aftermath && claims.is_taken());
+                if is_final {
+                    claims.refuse("", desk);
+                    if claims.is_empty() {
+                        self.last_error = Some(error);
+                        self.ending = Some(EndedBecause::NoOrigin);
+                        return;
+                    }
+                }
+            }
+            // The owner of a name in a cluster is shown nothing of clients.
+            (Plan::Pull(audience), Some(Refused::Connect | Refused::Stream)) if self.lease.is_none() => {
+                audience.refused_until(now + self.times.stagger.unwrap_or_default());
+            }
+            (Plan::Traverse { connection, ask, .. }, Some(_)) => {
+                let verdict = Verdict::Origin { code: error.code, words: error.words };
+                desk.orders.push_back(Order::Answer { connection: *connection, ask: *ask, verdict });
                 self.ending = Some(EndedBecause::NoOrigin);
                 return;
             }
-            if answer.is_none() && keep.is_none() {
-                let time = self.rules.edge.as_ref().map_or(Duration::ZERO, |edge| edge.keep);
-                *keep = Some(TimeLimit::new(now, time));
-            }
-        }
-        if let Plan::Traverse { connection, ask, .. } = self.plan
-            && error.name == "rejected"
-        {
-            let verdict = Verdict::Origin { code: error.code, words: error.words };
-            desk.orders.push_back(Order::Answer { connection, ask, verdict });
-            self.ending = Some(EndedBecause::NoOrigin);
-            return;
+            _ => {}
         }
         if was_live.is_some() {
             self.phase_began = None;
         }
-        self.try_failed(now, &one, error, reconnect, desk);
+        self.try_failed(now, &one, error, moved, desk);
+    }
+
+    /// True if the configuration names the server for this stream, and for what the relay does.
+    fn may_follow(&self, destination: &Destination) -> bool {
+        let rules = &self.rules;
+        self.goals.has_server_of(destination)
+            || match self.plan {
+                Plan::Push { .. } => {
+                    rules.forward.iter().any(|forward| forward.takes(&self.key) && forward.to.is_at(destination))
+                }
+                _ => rules.edge.iter().flat_map(|edge| &edge.origins).any(|origin| origin.has(destination)),
+            }
     }
 
     /// The peer has sent it to another server: only one that the configuration names is used.
     fn redirected(&mut self, now: Instant, one: &Try, destination: Destination, desk: &mut Desk) {
         let error = |words: String| RelayError { name: "redirect", code: String::new(), words, is_lasting: true };
-        let is_known = self.goals.iter().any(|goal| same_server(&goal.target, &destination))
-            || self.rules.edge.as_ref().is_some_and(|edge| edge.origins.iter().any(|origin| origin.has(&destination)));
-        if !is_known {
-            let words = format!("it was sent to {}, which is not in the configuration", destination.tc_url());
-            return self.try_failed(now, one, error(words), false, desk);
-        }
-        if one.redirects >= self.times.redirects {
-            let words = format!("it was sent to another server {} times", u32::from(one.redirects) + 1);
-            return self.try_failed(now, one, error(words), false, desk);
-        }
         let target = one.target.moved_to(destination);
+        if !self.may_follow(target.destination()) {
+            let words = format!("it was sent to {}, which is not in the configuration", target.shown());
+            return self.try_failed(now, one, error(words), None, desk);
+        }
+        // One that was live there is sent for the first time.
+        let before = if one.up().is_some_and(|up| up.was_live) { 0 } else { one.redirects };
+        if before >= self.times.redirects {
+            let words = format!("it was sent to another server {} times", u32::from(before) + 1);
+            return self.try_failed(now, one, error(words), None, desk);
+        }
         self.remark(RelayEvent::Redirected { to: target.shown().clone() }, one.target.shown(), desk);
-        self.begin_try(now, one.goal, target, one.redirects + 1, desk);
+        self.begin_try(now, one.goal, target, before + 1, desk);
     }
 
     /// When to look at it again.
@@ -737,77 +764,25 @@ impl Relay {
         }
         let plan = match &self.plan {
             Plan::Push { .. } => None,
-            Plan::Pull { wait, linger, was_live, .. } => {
-                let wait = (!*was_live).then(|| wait.next_check());
-                wait.into_iter().chain(*linger).min()
-            }
-            Plan::Upward { answer, keep, .. } => answer.iter().chain(keep).map(TimeLimit::next_check).min(),
+            Plan::Pull(audience) => audience.next_check(),
+            Plan::Upward(claims) => claims.next_check(),
             Plan::Traverse { answer, .. } => Some(answer.next_check()),
         };
         let idle = matches!(self.plan, Plan::Push { idle: true }) || self.live().is_some() || self.after.is_some();
-        let is_pull = matches!(self.plan, Plan::Pull { .. });
+        let is_pull = matches!(self.plan, Plan::Pull(_));
         let occupied = !is_pull && self.tries.iter().any(|one| one.up().is_some());
         let next = if idle || occupied {
             None
-        } else if self.tries.iter().any(|one| one.up().is_none_or(|up| !up.leaving)) {
+        } else if self.tries.iter().any(Try::is_wanted) {
             // With no goal left that could be tried, retries of the failed ones are due.
-            let tried = |goal: usize| self.tries.iter().any(|one| one.goal == goal);
-            let free = self.goals.iter().enumerate().filter(|(at, _)| !tried(*at));
-            let retry = free.map(|(_, goal)| goal.retry).min();
-            match (retry, self.stagger_at) {
+            let is_tried = |goal: usize| self.tries.iter().any(|one| one.goal == goal);
+            match (self.goals.next_of(is_tried), self.stagger_at) {
                 (None, _) => None,
                 (Some(retry), at) => retry.into_iter().chain(at).max(),
             }
         } else {
-            self.goals.iter().filter_map(|goal| goal.retry).min()
+            self.goals.next_retry()
         };
         tries.chain(plan).chain(next).min()
     }
-
-    pub(super) fn snapshot(&self, now: Instant) -> RelaySnapshot {
-        let mut sums = self.past;
-        let ups = || self.tries.iter().filter_map(Try::up);
-        let mut lag = 0;
-        for up in ups() {
-            let one = up.stats.snapshot(now);
-            sums.add(&one);
-            lag = one.lag.max(lag);
-        }
-        let up = self.live().or_else(|| ups().next());
-        let waits = self.tries.is_empty() && self.ending.is_none();
-        let next_try = waits.then(|| self.goals.iter().filter_map(|goal| goal.retry).min()).flatten();
-        RelaySnapshot {
-            id: self.id,
-            kind: self.kind(),
-            key: self.key.clone(),
-            target: self.target.clone(),
-            source: self.source,
-            state: self.state,
-            since: self.since,
-            failures: if self.live().is_some() {
-                0
-            } else {
-                self.goals.iter().map(|goal| goal.failures).max().unwrap_or(0)
-            },
-            next_try: next_try.filter(|_| matches!(self.state, RelayState::Waiting | RelayState::Refused)),
-            last_error: self.last_error.clone(),
-            left_out: self.left_out.clone(),
-            connection: up.map(|up| up.connection),
-            peer: up.map(|up| up.peer),
-            attempts: self.attempts,
-            connects: self.connects,
-            bytes_in: sums.bytes_in,
-            bytes_out: sums.bytes_out,
-            frames_in: sums.frames_in,
-            frames_out: sums.frames_out,
-            dropped: sums.dropped,
-            lag,
-            age: now.saturating_duration_since(self.began),
-        }
-    }
-}
-
-fn same_server(target: &PushTarget, other: &Destination) -> bool {
-    let one = target.destination();
-    one.host() == other.host() && one.port() == other.port() && one.scheme() == other.scheme()
 }

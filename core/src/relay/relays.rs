@@ -8,8 +8,10 @@ use std::time::Instant;
 use thiserror::Error;
 
 use super::attempt::{Control, Up};
+use super::claims::Claims;
 use super::directory::{SIGNED_PROPERTY, Signing};
-use super::relay::{Lost, Plan, Relay, TraverseFacts};
+use super::plan::{Lost, Plan, TraverseFacts};
+use super::relay::Relay;
 use super::rules::{Rules, client_limits};
 use super::state::{HOOK_TARGETS, State, targets_of, times_of_edge};
 use super::uplink::{Facts, Made};
@@ -22,6 +24,7 @@ use crate::cluster::ClaimNumber;
 use crate::hub::{Hub, RelayFacts};
 use crate::pacing::Sockets;
 use crate::policy::AskId;
+use crate::pool::Pool;
 use crate::stats::ConnStats;
 use crate::time_limit::TimeLimit;
 use crate::url::{DEFAULT_VHOST, StreamKey};
@@ -41,6 +44,8 @@ pub(super) struct Shared {
     /// Numbers of connections, clients' included.
     connections: Arc<AtomicU64>,
     pub(super) sockets: Sockets,
+    /// The memory of all connections for incomplete messages.
+    pub(super) unfinished: Arc<Pool>,
     state: Mutex<State>,
     /// Never locked while the state is to be locked.
     signing: Mutex<Signing>,
@@ -161,7 +166,7 @@ impl Shared {
     pub(super) fn report<T>(
         &self,
         attempt: AttemptId,
-        report: impl FnOnce(&mut Relay, &mut super::attempt::Desk) -> T,
+        report: impl FnOnce(&mut Relay, &mut super::desk::Desk) -> T,
     ) -> Option<T> {
         self.change(|state| state.with(attempt, report))
     }
@@ -182,12 +187,19 @@ impl Shared {
 }
 
 impl Relays {
-    pub(crate) fn new(hub: Hub, seed: [u8; 32], connections: Arc<AtomicU64>, sockets: Sockets) -> Self {
+    pub(crate) fn new(
+        hub: Hub,
+        seed: [u8; 32],
+        connections: Arc<AtomicU64>,
+        sockets: Sockets,
+        unfinished: Arc<Pool>,
+    ) -> Self {
         let [id, random] = ["id", "attempts"].map(|purpose| word_of(&seed, purpose));
         let state = Mutex::new(State::new(hub.clone(), random));
         let id = format!("{id:016x}").into();
         let (signing, directory) = Default::default();
-        Relays { shared: Arc::new(Shared { hub, id, seed, connections, sockets, state, signing, directory }) }
+        let shared = Shared { hub, id, seed, connections, sockets, unfinished, state, signing, directory };
+        Relays { shared: Arc::new(shared) }
     }
 
     /// Other settings are in force.
@@ -221,7 +233,12 @@ impl Relays {
 
     /// The addresses of a host, in the order of the system. An empty list counts as a failure.
     pub fn resolved(&self, now: Instant, attempt: AttemptId, addresses: Vec<SocketAddr>) {
-        self.shared.report(attempt, |relay, desk| relay.resolved(now, attempt, addresses, desk));
+        self.shared.change(|state| {
+            for waited in state.desk.looked_up(attempt).unwrap_or_default() {
+                let addresses = addresses.clone();
+                state.with(waited, |relay, desk| relay.resolved(now, waited, addresses, desk));
+            }
+        });
     }
 
     /// There is a connection to this address, and TLS is agreed on if the order wanted it. Returns the uplink to serve on
@@ -238,6 +255,7 @@ impl Relays {
             stats: stats.view(),
             live: None,
             granted: false,
+            was_live: false,
             leaving: false,
             goodbye: false,
         };
@@ -285,7 +303,8 @@ impl Relays {
             config.tc_url = format!("{scheme}://{vhost}:{port}/{app}");
         }
         let mut path = match &relay.plan {
-            Plan::Pull { path, .. } | Plan::Upward { path, .. } => path.to_string(),
+            Plan::Pull(audience) => audience.client().map(|client| client.facts.path.to_string()).unwrap_or_default(),
+            Plan::Upward(claims) => claims.facts.path.to_string(),
             Plan::Push { .. } => {
                 let by = self.shared.hub.standing(&relay.key).published_by;
                 by.map(|facts| facts.path.to_string()).unwrap_or_default()
@@ -315,7 +334,12 @@ impl Relays {
     /// There are no addresses, or there is no connection.
     #[allow(clippy::needless_pass_by_value)] // the caller makes it for this call
     pub fn failed(&self, now: Instant, attempt: AttemptId, failure: Failure) {
-        self.shared.report(attempt, |relay, desk| relay.failed(now, attempt, &failure, desk));
+        self.shared.change(|state| {
+            let waited = state.desk.looked_up(attempt);
+            for attempt in waited.unwrap_or_else(|| vec![attempt]) {
+                state.with(attempt, |relay, desk| relay.failed(now, attempt, &failure, desk));
+            }
+        });
     }
 
     /// All relays, in the order in which they began.
@@ -335,16 +359,7 @@ impl Relays {
     /// Ends a push and removes its target. A target of the configuration comes back with the next publication. Returns
     /// false if there is no such push.
     pub fn remove_forward(&self, now: Instant, id: RelayId) -> bool {
-        let removed = self.shared.change(|state| {
-            state.with_relay(id, |relay, desk| {
-                let is_push = relay.kind() == RelayKind::Push && relay.is_alive();
-                if is_push {
-                    relay.end(now, EndedBecause::Removed, desk);
-                }
-                is_push
-            })
-        });
-        removed == Some(true)
+        self.shared.change(|state| state.remove_target(now, id))
     }
 
     /// Adds targets for the present publication of a stream: the answer of a hook. They replace those of an earlier call
@@ -390,20 +405,21 @@ impl Relays {
                 return None;
             }
             let rules = state.rules.of(key)?.clone();
-            let edge = rules.edge.as_ref()?;
+            let edge = rules.edge.as_ref().filter(|edge| !edge.origins.is_empty())?;
             let answer = TimeLimit::new(now, edge.publish_wait);
             let ticket = |relay: RelayId| Some(Ticket::new(&self.shared, Held::Relay(relay, connection)));
-            let before = state.upward(key);
-            if let Some((relay, true)) = before {
-                state.with_relay(relay, |relay, desk| relay.hand_over(connection, ask, answer, desk));
+            // What was granted, or is asked about, with the same parameters is the same question. With others it is one of
+            // its own, and the client that publishes keeps its relay until that is answered.
+            if let Some(relay) = state.upward_of(key, client) {
+                state.with_relay(relay, |relay, desk| relay.join(connection, ask, answer, desk));
                 return ticket(relay);
             }
-            let plan = Plan::Upward { connection, ask, answer: Some(answer), keep: None, path: client.path.clone() };
+            let mut claims = Claims::new(client.clone());
+            claims.add(connection, ask, answer);
+            let (plan, before) = (Plan::Upward(Box::new(claims)), state.last_upward(key));
             let (targets, times) = (targets_of(edge, key, Some(client)), times_of_edge(edge));
             let relay = state.begin(now, key, TargetSource::Configuration, plan, rules.clone(), times, targets);
-            if let Some((before, false)) = before {
-                state.with_relay(relay, |relay, _| relay.after = Some(before));
-            }
+            state.with_relay(relay, |relay, _| relay.after = before);
             ticket(relay)
         })
     }
@@ -421,7 +437,7 @@ impl Relays {
                 return None;
             }
             let rules = state.rules.of(key)?.clone();
-            let edge = rules.edge.as_ref()?;
+            let edge = rules.edge.as_ref().filter(|edge| !edge.origins.is_empty())?;
             let answer = TimeLimit::new(now, edge.publish_wait);
             let plan = Plan::Traverse { connection, ask, answer, facts: Box::new(facts) };
             let (targets, times) = (targets_of(edge, key, None), times_of_edge(edge));

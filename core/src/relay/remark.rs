@@ -46,6 +46,8 @@ pub enum RelayEvent {
         /// How long until the next attempt; `None` if there is none because the relay ends, or if the next server is tried
         /// at once.
         next: Option<Duration>,
+        /// True if the stream was live there, and is live nowhere now.
+        was_live: bool,
     },
     /// A push is slow from now on: it missed frames, or takes nothing.
     Lagging {
@@ -93,6 +95,8 @@ pub enum EndedBecause {
     Published,
     /// No origin has the stream, or all were tried for too long.
     NoOrigin,
+    /// The origins refuse the stream to the clients that play it here: these were told.
+    Refused,
     /// The target or the origins are not in the configuration any more, or the target was removed.
     Removed,
     /// The server ends.
@@ -107,6 +111,7 @@ impl EndedBecause {
             EndedBecause::Unwanted => "unwanted",
             EndedBecause::Published => "published",
             EndedBecause::NoOrigin => "no_origin",
+            EndedBecause::Refused => "refused",
             EndedBecause::Removed => "removed",
             EndedBecause::Shutdown => "shutdown",
         }
@@ -120,6 +125,7 @@ impl fmt::Display for EndedBecause {
             EndedBecause::Unwanted => "no client plays the stream any more",
             EndedBecause::Published => "a client publishes the stream here",
             EndedBecause::NoOrigin => "no origin has the stream",
+            EndedBecause::Refused => "the origins refuse the stream to the clients that play it",
             EndedBecause::Removed => "it is not configured any more",
             EndedBecause::Shutdown => "the server ends",
         })
@@ -158,7 +164,7 @@ impl fmt::Display for Remark {
                 write!(f, "is live at {peer} after {:.3} s", after.as_secs_f64())?;
                 if left_out.is_empty() { Ok(()) } else { write!(f, "; the peer does not take {left_out}") }
             }
-            RelayEvent::Failed { error, failures, next } => {
+            RelayEvent::Failed { error, failures, next, .. } => {
                 write!(f, "failed: {error}; attempt {failures}")?;
                 match next {
                     Some(next) => write!(f, ", next in {:.1} s", next.as_secs_f64()),

@@ -3,8 +3,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::attempt::Try;
+use super::relay::Relay;
 use crate::source::Gap;
-use crate::url::StreamKey;
+use crate::url::{StreamKey, quoted};
 
 /// Names a relay of the server while it exists; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,11 +100,13 @@ pub enum RelayState {
     Waiting,
     /// The same, because the peer refused the stream.
     Refused,
+    /// It says goodbye.
+    Ending,
 }
 
 impl RelayState {
     /// All states, for metrics that have one series for each.
-    pub const ALL: [RelayState; 7] = [
+    pub const ALL: [RelayState; 8] = [
         RelayState::Idle,
         RelayState::Connecting,
         RelayState::Silent,
@@ -110,6 +114,7 @@ impl RelayState {
         RelayState::Lagging,
         RelayState::Waiting,
         RelayState::Refused,
+        RelayState::Ending,
     ];
 
     /// A name that does not change, such as `live`.
@@ -122,6 +127,7 @@ impl RelayState {
             RelayState::Lagging => "lagging",
             RelayState::Waiting => "waiting",
             RelayState::Refused => "refused",
+            RelayState::Ending => "ending",
         }
     }
 }
@@ -138,21 +144,33 @@ pub struct RelayError {
     /// What happened, as a name that does not change: `resolve`, `connect`, `tls`, `rejected`, `loop`, `codec`, or that of
     /// a [`ClientCloseReason`](crate::client::ClientCloseReason).
     pub name: &'static str,
-    /// The peer's status code, such as `NetStream.Publish.BadName`; empty if it gave none.
+    /// The peer's status code, such as `NetStream.Publish.BadName`; empty if it gave none. At most 256 characters, without
+    /// control characters.
     pub code: String,
-    /// In words: the peer's own, or ours. Without secrets.
+    /// In words: the peer's own, or ours. Without secrets, at most 256 characters, without control characters.
     pub words: String,
     /// True if the next attempt will fail in the same way unless the operator changes something.
     pub is_lasting: bool,
 }
 
+impl RelayError {
+    /// True if the server has answered: it can be reached.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(self.name, "rejected" | "redirect" | "reconnect" | "codec")
+    }
+}
+
+/// A peer's words are in quotes, with escapes, so that they do not look like a part of the line.
 impl fmt::Display for RelayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RelayError { code, words, .. } = self;
+        let RelayError { name, code, words, .. } = self;
+        if *name != "rejected" {
+            return f.write_str(words);
+        }
         match (code.as_str(), words.as_str()) {
-            ("", words) => f.write_str(words),
-            (code, "") => f.write_str(code),
-            (code, words) => write!(f, "{code}: {words}"),
+            ("", words) => write!(f, "{words:?}"),
+            (code, "") => f.write_str(&quoted(code)),
+            (code, words) => write!(f, "{}: {words:?}", quoted(code)),
         }
     }
 }
@@ -204,4 +222,44 @@ pub struct RelaySnapshot {
     pub lag: u64,
     /// Time since the relay began.
     pub age: Duration,
+}
+
+impl Relay {
+    pub(super) fn snapshot(&self, now: Instant) -> RelaySnapshot {
+        let mut sums = self.past;
+        let ups = || self.tries.iter().filter_map(Try::up);
+        let mut lag = 0;
+        for up in ups() {
+            let one = up.stats.snapshot(now);
+            sums.add(&one);
+            lag = one.lag.max(lag);
+        }
+        let up = self.live().or_else(|| ups().next());
+        let waits = self.tries.is_empty() && self.ending.is_none();
+        let next_try = waits.then(|| self.goals.next_retry()).flatten();
+        RelaySnapshot {
+            id: self.id,
+            kind: self.kind(),
+            key: self.key.clone(),
+            target: self.target.clone(),
+            source: self.source,
+            state: if self.ending.is_some() { RelayState::Ending } else { self.state },
+            since: self.since,
+            failures: if self.live().is_some() { 0 } else { self.goals.failures() },
+            next_try: next_try.filter(|_| matches!(self.state, RelayState::Waiting | RelayState::Refused)),
+            last_error: self.last_error.clone(),
+            left_out: self.left_out.clone(),
+            connection: up.map(|up| up.connection),
+            peer: up.map(|up| up.peer),
+            attempts: self.attempts,
+            connects: self.connects,
+            bytes_in: sums.bytes_in,
+            bytes_out: sums.bytes_out,
+            frames_in: sums.frames_in,
+            frames_out: sums.frames_out,
+            dropped: sums.dropped,
+            lag,
+            age: now.saturating_duration_since(self.began),
+        }
+    }
 }

@@ -2,16 +2,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::Desk;
-use super::relay::{Plan, Relay, Times};
+use super::audience::Audience;
+use super::desk::Desk;
+use super::plan::{Plan, Times};
+use super::relay::Relay;
 use super::rules::{Rules, StreamRules};
 use super::{
     AttemptId, Backoff, Edge, EndedBecause, Forward, NotAdded, Order, PushTarget, RelayEvent, RelayId, RelayKind,
     Remark, TargetSource,
 };
+use crate::client::Destination;
 use crate::cluster::Cluster;
 use crate::hub::{Hub, RelayFacts, Standing};
-use crate::time_limit::TimeLimit;
+use crate::policy::PASS;
 use crate::url::{Params, StreamKey};
 
 /// The most targets that the API may add.
@@ -30,8 +33,13 @@ pub(super) struct State {
     relays: BTreeMap<RelayId, Relay>,
     by_key: HashMap<StreamKey, Vec<RelayId>>,
     timers: BTreeSet<(Instant, RelayId)>,
-    /// Names that no origin had, and until when that holds.
-    absent: BTreeMap<StreamKey, Instant>,
+    /// Names that no origin had, and until when that holds; and the same in the order of these times.
+    absent: HashMap<StreamKey, Instant>,
+    absences: BTreeSet<(Instant, StreamKey)>,
+    /// How many pulls each virtual host or application has.
+    pulls: HashMap<Arc<str>, usize>,
+    /// Targets of the configuration that were removed for a publication of a stream, which has this number.
+    removed: HashMap<StreamKey, (u64, Vec<Destination>)>,
     /// Relays for which something happened since they were last looked at.
     touched: BTreeSet<RelayId>,
     /// Names of which the relays must be compared with what there should be.
@@ -55,7 +63,10 @@ impl State {
             relays: BTreeMap::new(),
             by_key: HashMap::new(),
             timers: BTreeSet::new(),
-            absent: BTreeMap::new(),
+            absent: HashMap::new(),
+            absences: BTreeSet::new(),
+            pulls: HashMap::new(),
+            removed: HashMap::new(),
             touched: BTreeSet::new(),
             unsure: BTreeSet::new(),
             resync: false,
@@ -112,7 +123,7 @@ impl State {
             self.sync(now, &key);
         }
         let asks = self.cluster.tick(now);
-        let absent = self.absent.values().copied().min();
+        let absent = self.absences.first().map(|(end, _)| *end);
         self.timers.first().map(|(at, _)| *at).into_iter().chain(absent).chain(asks).min()
     }
 
@@ -169,10 +180,16 @@ impl State {
                 self.by_key.remove(&relay.key);
             }
         }
-        for other in self.relays.values_mut().filter(|other| other.after == Some(id)) {
-            other.after = None;
-            self.touched.insert(other.id);
+        // All that wait for it are of the same name.
+        for other in self.by_key.get(&relay.key).into_iter().flatten() {
+            if let Some(other) = self.relays.get_mut(other)
+                && other.after == Some(id)
+            {
+                other.after = None;
+                self.touched.insert(other.id);
+            }
         }
+        self.count_pull(&relay, false);
         // A successor may have waited for its end.
         if !self.closing {
             self.unsure.insert(relay.key);
@@ -182,7 +199,10 @@ impl State {
 
     fn note_absent(&mut self, now: Instant, key: &StreamKey, edge: Option<&Edge>) {
         let time = edge.map_or(LONGEST_ABSENCE, |edge| edge.negative_cache.min(LONGEST_ABSENCE));
-        self.absent.insert(key.clone(), now + time);
+        if let Some(before) = self.absent.insert(key.clone(), now + time) {
+            self.absences.remove(&(before, key.clone()));
+        }
+        self.absences.insert((now + time, key.clone()));
         self.tell_absent(key);
     }
 
@@ -193,8 +213,9 @@ impl State {
     }
 
     fn forget_absent(&mut self, now: Instant) {
-        let over: Vec<_> = self.absent.iter().filter(|(_, end)| **end <= now).map(|(key, _)| key.clone()).collect();
-        for key in over {
+        while self.absences.first().is_some_and(|(end, _)| *end <= now)
+            && let Some((_, key)) = self.absences.pop_first()
+        {
             self.absent.remove(&key);
             self.hub.set_absent(&key, false);
             self.unsure.insert(key);
@@ -238,6 +259,12 @@ impl State {
         self.sync_pushes(now, key, &standing, rules.as_ref());
         self.sync_pull(now, key, &standing, rules.as_ref());
         self.sync_wants(now, key);
+        if let Some(connection) = standing.connection {
+            let of_key: Vec<_> = self.of_key(key).map(|one| one.id).collect();
+            for id in of_key {
+                self.with_relay(id, |relay, _| relay.published_by(connection));
+            }
+        }
         if let Some(rules) = rules {
             let ids: Vec<_> = self.by_key.get(key).cloned().unwrap_or_default();
             for id in ids {
@@ -249,7 +276,12 @@ impl State {
                     _ => rules.edge.as_ref().map(times_of_edge),
                 };
                 if let Some(times) = times {
-                    relay.adopt(rules.clone(), times);
+                    let before = std::mem::replace(&mut relay.rules, rules.clone());
+                    relay.adopt(times);
+                    if relay.kind() == RelayKind::Pull && before.id != rules.id {
+                        count(&mut self.pulls, &before.id, false);
+                        count(&mut self.pulls, &rules.id, true);
+                    }
                 }
             }
         }
@@ -258,6 +290,9 @@ impl State {
     fn sync_pushes(&mut self, now: Instant, key: &StreamKey, standing: &Standing, rules: Option<&Arc<StreamRules>>) {
         let ids: Vec<RelayId> =
             self.of_key(key).filter(|one| one.kind() == RelayKind::Push && one.is_alive()).map(|one| one.id).collect();
+        if self.removed.get(key).is_some_and(|(publisher, _)| standing.publisher != Some(*publisher)) {
+            self.removed.remove(key);
+        }
         if standing.publisher.is_none() {
             for id in ids {
                 self.with_relay(id, |relay, desk| match relay.source {
@@ -291,6 +326,10 @@ impl State {
             });
         }
         for (target, forward) in wanted {
+            let removed = self.removed.get(key);
+            if removed.is_some_and(|(_, removed)| removed.contains(target.destination())) {
+                continue;
+            }
             // One that still says goodbye holds the name at the target.
             let is_there =
                 self.of_key(key).any(|one| one.kind() == RelayKind::Push && one.goes_to(target.destination()));
@@ -321,39 +360,28 @@ impl State {
             // One that still says goodbye may hold the only place at the origin.
             Some((_, false)) => {}
             Some((id, true)) => {
-                let (targets, lease) = self.pull_targets(edge, key, standing.wanted_by.as_deref());
+                let (targets, lease) = self.pull_targets(edge, key, None);
                 self.with_relay(id, |relay, desk| {
                     if edge.origins.is_empty() {
                         relay.go_to(now, targets, lease, desk);
                     } else if !relay.has_same_servers(&targets) {
                         return relay.end(now, EndedBecause::Removed, desk);
                     }
-                    if let Plan::Pull { linger, .. } = &mut relay.plan {
-                        *linger = match *linger {
-                            _ if standing.clients > 0 => None,
-                            Some(end) => Some(end),
-                            None => Some(now + edge.linger),
-                        };
+                    if let Plan::Pull(audience) = &mut relay.plan {
+                        audience.count(now, standing.clients, edge.linger);
                     }
                 });
             }
             None if standing.clients == 0 => {}
             None if self.absent.contains_key(key) => self.tell_absent(key),
             None => {
-                let count = self.relays.values();
-                let count = count.filter(|one| one.kind() == RelayKind::Pull && one.rules.id == rules.id).count();
-                if count >= edge.pulls {
+                if self.pulls.get(&rules.id).is_some_and(|count| *count >= edge.pulls) || edge.pulls == 0 {
                     self.not_begun(key, RelayKind::Pull, format!("there are {} pulls already", edge.pulls));
                     return self.note_absent(now, key, Some(edge));
                 }
-                let facts = standing.wanted_by.as_deref();
-                let plan = Plan::Pull {
-                    wait: TimeLimit::new(now, edge.wait),
-                    linger: None,
-                    was_live: false,
-                    path: facts.map(|facts| facts.path.clone()).unwrap_or_default(),
-                };
-                let (targets, lease) = self.pull_targets(edge, key, facts);
+                let client = standing.wanted_by.clone();
+                let (targets, lease) = self.pull_targets(edge, key, client.as_ref().map(|client| &*client.facts));
+                let plan = Plan::Pull(Box::new(Audience::new(now, edge, client)));
                 let (rules, times) = (rules.clone(), times_of_edge(edge));
                 let id = self.begin(now, key, TargetSource::Configuration, plan, rules, times, targets);
                 self.with_relay(id, |relay, _| relay.lease = lease);
@@ -381,11 +409,38 @@ impl State {
     ) -> RelayId {
         self.last_relay += 1;
         let id = RelayId(self.last_relay);
-        self.relays.insert(id, Relay::new(now, id, key.clone(), source, plan, rules, times, targets));
+        let mut relay = Relay::new(now, id, key.clone(), source, plan, rules, times, targets);
+        relay.comes_after_another(&self.desk);
+        self.count_pull(&relay, true);
+        self.relays.insert(id, relay);
         self.by_key.entry(key.clone()).or_default().push(id);
         self.touched.insert(id);
         self.collect();
         id
+    }
+
+    fn count_pull(&mut self, relay: &Relay, begins: bool) {
+        if relay.kind() == RelayKind::Pull {
+            count(&mut self.pulls, &relay.rules.id, begins);
+        }
+    }
+
+    /// Ends a push. One of the configuration comes back with the next publication of its stream.
+    pub(super) fn remove_target(&mut self, now: Instant, id: RelayId) -> bool {
+        let Some(relay) = self.relays.get(&id).filter(|one| one.kind() == RelayKind::Push && one.is_alive()) else {
+            return false;
+        };
+        if relay.source == TargetSource::Configuration
+            && let (Some(publisher), Some(target)) = (self.hub.standing(&relay.key).publisher, relay.destination())
+        {
+            let (of, targets) = self.removed.entry(relay.key.clone()).or_insert((publisher, Vec::new()));
+            if *of != publisher {
+                (*of, *targets) = (publisher, Vec::new());
+            }
+            targets.push(target.clone());
+        }
+        self.with_relay(id, |relay, desk| relay.end(now, EndedBecause::Removed, desk));
+        true
     }
 
     pub(super) fn add_target(
@@ -420,14 +475,25 @@ impl State {
             backoff: Backoff::default(),
             redirects: REDIRECTS_OF_PUSHES,
         };
-        Ok(self.begin(now, key, source, Plan::Push { idle }, rules, times, vec![target]))
+        // One that still says goodbye holds the name at the target.
+        let same = |one: &&Relay| one.kind() == RelayKind::Push && one.goes_to(target.destination());
+        let before = self.of_key(key).filter(same).map(|one| one.id).max();
+        let id = self.begin(now, key, source, Plan::Push { idle }, rules, times, vec![target]);
+        self.with_relay(id, |relay, _| relay.after = before);
+        // The stream may have begun or ended since the look at it, and the hub tells that only while there are relays.
+        self.unsure.insert(key.clone());
+        Ok(id)
     }
 
-    /// The relay that publishes the name at an origin, and whether it goes on.
-    pub(super) fn upward(&self, key: &StreamKey) -> Option<(RelayId, bool)> {
+    /// The relay that publishes the name at an origin as this client would.
+    pub(super) fn upward_of(&self, key: &StreamKey, client: &RelayFacts) -> Option<RelayId> {
+        self.of_key(key).find(|one| one.is_alive() && one.is_upward_of(client)).map(|one| one.id)
+    }
+
+    /// The last relay that publishes the name at an origin and says goodbye, if no other one publishes it.
+    pub(super) fn last_upward(&self, key: &StreamKey) -> Option<RelayId> {
         let all = self.of_key(key).filter(|one| one.kind() == RelayKind::Upward);
-        // The one that goes on, or the last one that ends.
-        all.map(|one| (one.id, one.is_alive())).max_by_key(|(id, is_alive)| (*is_alive, *id))
+        all.map(|one| (one.is_alive(), one.id)).max().filter(|(is_alive, _)| !is_alive).map(|(_, id)| id)
     }
 
     pub(super) fn hook_targets(&self, key: &StreamKey) -> Vec<RelayId> {
@@ -452,19 +518,28 @@ pub(super) fn times_of_edge(edge: &Edge) -> Times {
     }
 }
 
+/// One more or one less of them.
+fn count(pulls: &mut HashMap<Arc<str>, usize>, id: &Arc<str>, begins: bool) {
+    let pulls_of = pulls.entry(id.clone()).or_default();
+    *pulls_of = if begins { *pulls_of + 1 } else { pulls_of.saturating_sub(1) };
+    if *pulls_of == 0 {
+        pulls.remove(id);
+    }
+}
+
 /// The stream at each origin.
 pub(super) fn targets_of(edge: &Edge, key: &StreamKey, client: Option<&RelayFacts>) -> Vec<PushTarget> {
     let params = client.filter(|_| edge.params).map_or("", |facts| &facts.params);
-    let params = without_vhost(params);
+    let params = for_origins(params);
     edge.origins.iter().map(|origin| PushTarget::at_origin(origin, key, &params)).collect()
 }
 
-/// The virtual host goes to the origin in the URL of the application.
-fn without_vhost(params: &str) -> String {
+/// The virtual host goes to the origin in the URL of the application, and a pass is for this server only.
+fn for_origins(params: &str) -> String {
     let Ok(params) = Params::parse(params) else {
         return String::new();
     };
-    let kept = params.iter().filter(|(name, _)| !matches!(*name, "vhost" | "domain"));
+    let kept = params.iter().filter(|(name, _)| !matches!(*name, "vhost" | "domain" | PASS));
     let pairs: Vec<_> =
         kept.map(|(name, value)| if value.is_empty() { name.to_owned() } else { format!("{name}={value}") }).collect();
     pairs.join("&")

@@ -90,7 +90,9 @@ impl Template {
     /// # Errors
     /// The URL with these values is not the URL of a stream, because it is too long.
     pub fn target(&self, key: &StreamKey, params: &str) -> Result<PushTarget, TemplateError> {
-        let params = params.trim_start_matches('?');
+        // A pass is for this server only.
+        let params = crate::policy::without_pass(params.trim_start_matches('?'));
+        let params = &*params;
         let mut url = String::from(&*self.authority);
         expand(&mut url, &self.path, |variable, out| match variable {
             Variable::App => percent_encode(key.app(), true, out),
@@ -117,6 +119,15 @@ impl Template {
         secrets.extend(self.last_component().iter().filter(hides).filter_map(Piece::as_secret));
         let shown = self.shown(&destination, key, !query.is_empty());
         Ok(PushTarget { destination, shown: shown.into(), secrets: secrets.into() })
+    }
+
+    /// True if the destination is at the server that it names.
+    pub(super) fn is_at(&self, destination: &Destination) -> bool {
+        let server = TcUrl::parse(&self.authority);
+        server.is_ok_and(|server| {
+            (server.scheme(), server.host(), server.port())
+                == (destination.scheme(), destination.host(), destination.port())
+        })
     }
 
     /// The text that it was made from. It has secrets.
@@ -322,13 +333,23 @@ impl PushTarget {
         PushTarget { destination, shown: shown.into(), secrets: secrets.into() }
     }
 
-    /// The same stream at another server.
+    /// The same stream at another server, which a peer has named.
     pub(super) fn moved_to(&self, destination: Destination) -> Self {
         let (_, name) = self.shown.rsplit_once('/').unwrap_or_default();
-        let shown = format!("{}/{name}", destination.tc_url());
+        let (app, app_query) = destination.app().split_once('?').unwrap_or((destination.app(), ""));
         let (_, query) = destination.stream().split_once('?').unwrap_or_default();
-        let secrets: Vec<Box<str>> = secrets_of_query(query).chain(self.secrets.iter().cloned()).collect();
+        let server = Origin::of(&destination);
+        let hidden = if app_query.is_empty() { "" } else { "?***" };
+        let shown = plain(&format!("{server}/{app}{hidden}/{name}"));
+        let secrets = secrets_of_query(query).chain(secrets_of_query(app_query)).chain(self.secrets.iter().cloned());
+        let secrets: Vec<Box<str>> = secrets.collect();
         PushTarget { destination, shown: shown.into(), secrets: secrets.into() }
+    }
+
+    /// True if the destination is at the same server.
+    pub(super) fn is_at(&self, destination: &Destination) -> bool {
+        let own = &self.destination;
+        own.host() == destination.host() && own.port() == destination.port() && own.scheme() == destination.scheme()
     }
 
     /// The URL with its secrets.
@@ -341,16 +362,30 @@ impl PushTarget {
         &self.shown
     }
 
-    /// Words of a peer, without the secrets that they repeat, and at most 256 characters of them.
+    /// Words of a peer, without the secrets that they repeat and without control characters, and at most 256 characters
+    /// of them.
     pub fn hide(&self, words: &str) -> String {
         let mut hidden = words.to_owned();
-        for secret in &*self.secrets {
-            if hidden.contains(&**secret) {
-                hidden = hidden.replace(&**secret, HIDDEN);
+        // The longest first: one may be a part of another.
+        let mut secrets: Vec<&str> = self.secrets.iter().map(|secret| &**secret).collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        for secret in secrets {
+            if hidden.contains(secret) {
+                hidden = hidden.replace(secret, HIDDEN);
             }
         }
-        crate::url::shortened(&hidden).into_owned()
+        plain(&hidden)
     }
+}
+
+/// A text of a peer for logs and listings: at most 256 characters, and a space instead of each character that could change
+/// a line or how it is read.
+fn plain(text: &str) -> String {
+    let is_plain = |one: char| {
+        !one.is_control() && !matches!(one, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let shown = crate::url::shortened(text);
+    shown.chars().map(|one| if is_plain(one) { one } else { ' ' }).collect()
 }
 
 impl fmt::Display for PushTarget {
@@ -403,6 +438,12 @@ impl Origin {
     /// RTMP or RTMPS.
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
+    }
+
+    /// The server of a destination.
+    pub(super) fn of(destination: &Destination) -> Self {
+        let (scheme, host, port) = (destination.scheme().clone(), destination.host().to_owned(), destination.port());
+        Origin { scheme, host, port }
     }
 
     /// True if the destination is at this origin.
@@ -502,6 +543,21 @@ mod tests {
         );
         let target = PushTarget::of_url("rtmp://h/app/other-key", &key("cam")).expect("a URL");
         assert_eq!(target.to_string(), "rtmp://h:1935/app/***");
+    }
+
+    #[test]
+    fn a_pass_does_not_leave_the_server() {
+        let target = target("rtmp://h/{app}/{stream}?{params}", "cam", "?a=1&anabranch_pass=17-0a-0b");
+        assert_eq!(target.destination().to_string(), "rtmp://h:1935/live/room/cam?a=1");
+    }
+
+    #[test]
+    fn a_server_that_a_peer_names_is_shown_without_its_query() {
+        let target = PushTarget::of_url("rtmp://h/app/cam?k=abc123", &key("cam")).expect("a URL");
+        let there = TcUrl::parse("rtmp://other/app?token=secret1").expect("a URL");
+        let moved = target.moved_to(Destination::within(&there, "cam?k=abc123").expect("a stream"));
+        assert_eq!(moved.to_string(), "rtmp://other:1935/app?***/cam?***");
+        assert_eq!(moved.hide("secret1 and abc123"), "*** and ***");
     }
 
     #[test]

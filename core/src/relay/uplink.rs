@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attempt::Control;
+use super::plan::{Lost, Refused};
 use super::pull::Pull;
 use super::push::Push;
-use super::relay::{Lost, Relay};
+use super::relay::Relay;
 use super::relays::Shared;
 use super::rules::StreamRules;
 use super::{AttemptId, PushTarget, RelayError, RelayId, RelayKind};
@@ -18,6 +19,7 @@ use crate::client::{
 use crate::command::PublishType;
 use crate::endpoint::{Due, DueKind, Outbound, Wait};
 use crate::hub::StreamId;
+use crate::pool::Portion;
 use crate::source::Gap;
 use crate::stats::{ConnStats, ConnStatsView};
 use crate::time_limit::TimeLimit;
@@ -42,15 +44,20 @@ pub struct Uplink {
     control: Arc<Control>,
     stats: ConnStats,
     start: Instant,
+    /// Its share in the memory for incomplete messages.
+    unfinished: Portion,
     /// The value of `outbound.written()` at the last update of `stats`.
     written: u64,
     actions: VecDeque<UplinkAction>,
     /// What the relay is to know about the end, if it is not in the reason of the close.
     error: Option<RelayError>,
+    refused: Option<Refused>,
     redirect: Option<Destination>,
     reconnect: bool,
     /// Until when what is left of the stream may be sent, once the relay is over.
     flush: Option<TimeLimit>,
+    /// True once the adapter was told that nothing more is sent.
+    finished: bool,
     /// True once the relay knows of the end.
     reported: bool,
 }
@@ -107,6 +114,8 @@ pub enum UplinkAction {
     Unsubscribe(StreamId),
     /// Poll all connections subscribed to the stream: it has something new for them.
     Wake(StreamId),
+    /// Nothing more is sent: shut down the sending side of the connection, and go on to read.
+    Finish,
 }
 
 /// A summary of an uplink at its end. `Display` gives a line for the log, without secrets.
@@ -178,6 +187,7 @@ impl Uplink {
             RelayKind::Pull => Role::Pull(Box::new(Pull::new(&rules, id, peer))),
             RelayKind::Traverse => Role::Traverse,
         };
+        let unfinished = Portion::of(&shared.unfinished);
         let client = Client::new(Arc::new(config), seed, now);
         Uplink {
             id,
@@ -189,13 +199,16 @@ impl Uplink {
             shared,
             control,
             stats,
+            unfinished,
             start: now,
             written: 0,
             actions: VecDeque::new(),
             error: None,
+            refused: None,
             redirect: None,
             reconnect: false,
             flush: None,
+            finished: false,
             reported: false,
         }
     }
@@ -256,6 +269,10 @@ impl Uplink {
         self.stats.received(now, bytes.len());
         // The error is in the end that `poll` returns.
         let _ = self.client.handle_input(now, bytes);
+        let publishes = matches!(self.role, Role::Pull(_));
+        if !self.unfinished.hold(self.client.unfinished_bytes(), publishes) {
+            self.fail("memory_short", "the server has no memory left for what the other one sends");
+        }
     }
 
     /// Acts on what was due by `now`.
@@ -269,7 +286,7 @@ impl Uplink {
         if self.flush.as_mut().is_some_and(|flush| flush.is_over(now)) {
             self.flush = None;
             self.client.tell_time(now);
-            self.client.close();
+            self.end_client();
         }
     }
 
@@ -281,7 +298,15 @@ impl Uplink {
     /// Ends the connection in good order: what is published is unpublished, then the connection is closed. The relay goes
     /// on with another connection if it still has a reason to.
     pub fn close(&mut self) {
-        self.client.close();
+        self.end_client();
+    }
+
+    /// What was published is ended so that the target sees it.
+    fn end_client(&mut self) {
+        match &self.role {
+            Role::Push(push) if push.is_live() => self.client.part(),
+            _ => self.client.close(),
+        }
     }
 
     /// True if its queue is so large that it may keep frames in memory after their streams have dropped them: poll it when
@@ -320,6 +345,9 @@ impl Uplink {
                     let closing = self.client.is_over();
                     let due = if closing { None } else { self.serve(now) };
                     // Media was queued just now: poll once more, so that the timer of the write is set.
+                    if self.client.is_parting() && !std::mem::replace(&mut self.finished, true) {
+                        return UplinkOutput::Action(UplinkAction::Finish);
+                    }
                     let unwatched = !wait.write && self.client.outbound().is_writable();
                     if unwatched || self.client.is_over() != closing || !self.actions.is_empty() {
                         continue;
@@ -360,7 +388,7 @@ impl Uplink {
         }
         match &mut self.role {
             Role::Push(push) if push.is_live() => self.flush = Some(TimeLimit::new(now, FLUSH)),
-            _ => self.client.close(),
+            _ => self.end_client(),
         }
     }
 
@@ -377,10 +405,10 @@ impl Uplink {
                 }
                 if let Some(words) = served.refused {
                     self.error = Some(RelayError { name: "codec", code: String::new(), words, is_lasting: true });
-                    self.client.close();
+                    self.end_client();
                 } else if self.flush.is_some() && served.has_all {
                     self.flush = None;
-                    self.client.close();
+                    self.end_client();
                 }
                 served.due
             }
@@ -403,7 +431,7 @@ impl Uplink {
                         if let Some(words) = push.learn(&connected.capabilities) {
                             self.error =
                                 Some(RelayError { name: "codec", code: String::new(), words, is_lasting: true });
-                            return self.client.close();
+                            return self.end_client();
                         }
                         self.client.publish(&name, PublishType::Live)
                     }
@@ -413,7 +441,7 @@ impl Uplink {
                     }
                     Role::Traverse => {
                         self.granted(now, String::new());
-                        return self.client.close();
+                        return self.end_client();
                     }
                 };
                 match asked {
@@ -444,14 +472,14 @@ impl Uplink {
             ClientEvent::Rejected { rejection, .. } => self.rejected(&rejection),
             ClientEvent::Unanswered { .. } => self.fail("unanswered", "the server did not answer in time"),
             ClientEvent::ReconnectRequest { tc_url, .. } => {
+                let name = self.facts.target.destination().stream();
+                let elsewhere = tc_url.and_then(|url| Destination::within(&url, name).ok());
                 if let Role::Pull(_) = self.role {
                     // It goes on with this connection until another one has frames.
                     let attempt = self.facts.attempt;
-                    self.shared.report(attempt, |relay, _| relay.leaves(now, attempt));
+                    self.shared.report(attempt, |relay, desk| relay.leaves(now, attempt, elsewhere, desk));
                 } else if self.error.is_none() {
-                    let name = self.facts.target.destination().stream();
-                    self.redirect = tc_url.and_then(|url| Destination::within(&url, name).ok());
-                    self.reconnect = true;
+                    (self.redirect, self.reconnect) = (elsewhere, true);
                     self.fail("reconnect", "the server asked for another connection");
                 }
             }
@@ -479,7 +507,7 @@ impl Uplink {
             let attempt = self.facts.attempt;
             let first = self.shared.report(attempt, |relay, desk| relay.first_frame(now, attempt, desk));
             if first != Some(true) {
-                return self.client.close();
+                return self.end_client();
             }
             match pull.begin(now, &self.facts.key) {
                 Ok(stream) => self.actions.push_back(UplinkAction::Wake(stream)),
@@ -497,7 +525,7 @@ impl Uplink {
         if self.error.is_none() && !self.client.is_over() {
             self.error = Some(RelayError { name, code: String::new(), words: words.to_owned(), is_lasting: false });
         }
-        self.client.close();
+        self.end_client();
     }
 
     fn rejected(&mut self, rejection: &ClientRejection) {
@@ -507,6 +535,11 @@ impl Uplink {
             let name = self.facts.target.destination().stream();
             self.redirect = redirect.as_ref().and_then(|redirect| redirect.destination(name).ok());
             let is_absent = code.ends_with("StreamNotFound");
+            self.refused = Some(match self.stream {
+                None => Refused::Connect,
+                Some(_) if is_absent => Refused::Absent,
+                Some(_) => Refused::Stream,
+            });
             self.error = Some(RelayError {
                 name: "rejected",
                 code: self.facts.target.hide(code),
@@ -514,7 +547,7 @@ impl Uplink {
                 is_lasting: !is_absent && self.facts.kind != RelayKind::Pull,
             });
         }
-        self.client.close();
+        self.end_client();
     }
 
     fn count_written(&mut self, now: Instant) {
@@ -554,11 +587,15 @@ impl Uplink {
             is_lasting: false,
         };
         let error = self.error.clone().unwrap_or_else(close_error);
-        let lost = Lost { error, redirect: self.redirect.take(), reconnect: self.reconnect };
+        let (refused, redirect, reconnect) = (self.refused, self.redirect.take(), self.reconnect);
+        let lost = Lost { error, refused, redirect, reconnect };
         self.shared.lost(now, self.facts.attempt, lost);
     }
 
-    fn report(&mut self, now: Instant, close: ClientClose) -> UplinkReport {
+    fn report(&mut self, now: Instant, mut close: ClientClose) -> UplinkReport {
+        if let ClientCloseReason::Rejected(code) = &mut close.reason {
+            *code = self.facts.target.hide(code);
+        }
         let Facts { relay, kind, key, target, .. } = self.facts.clone();
         UplinkReport {
             relay,
@@ -584,7 +621,7 @@ impl Drop for Uplink {
             let words = "the connection was dropped".to_owned();
             let error = RelayError { name: "dropped", code: String::new(), words, is_lasting: false };
             let now = self.client.time();
-            self.shared.lost(now, self.facts.attempt, Lost { error, redirect: None, reconnect: false });
+            self.shared.lost(now, self.facts.attempt, Lost { error, refused: None, redirect: None, reconnect: false });
         }
     }
 }

@@ -113,11 +113,15 @@ fn note<C: Link>(host: &Host<C>, remark: &Remark) {
     match &remark.event {
         RelayEvent::Live { .. } => {
             let stream = host.core().hub().play(&remark.key).stream_id();
-            pulled.insert(remark.id, stream);
+            let before = pulled.insert(remark.id, stream);
             drop(pulled);
-            host.publishes(&PublishStart::pulled(&remark.key, stream));
+            // Another connection may go on with what the first one has begun.
+            if before != Some(stream) {
+                before.into_iter().for_each(|before| host.unpublishes(before));
+                host.publishes(&PublishStart::pulled(&remark.key, stream));
+            }
         }
-        RelayEvent::Failed { .. } | RelayEvent::Silent | RelayEvent::Ended { .. } => {
+        RelayEvent::Failed { was_live: true, .. } | RelayEvent::Silent | RelayEvent::Ended { .. } => {
             let ended = pulled.remove(&remark.id);
             drop(pulled);
             if let Some(stream) = ended {

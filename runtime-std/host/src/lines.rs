@@ -101,7 +101,12 @@ impl Lines {
             Action::Attach(attachment) => self.identified(attachment),
             Action::Detach { role, stream } => self.detached(*role, *stream),
             Action::Remark(remark) => self.remark(remark),
-            Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Wake(_) | Action::Ask(_) | Action::Notify(_) => {}
+            Action::Subscribe(_)
+            | Action::Unsubscribe(_)
+            | Action::Wake(_)
+            | Action::Finish
+            | Action::Ask(_)
+            | Action::Notify(_) => {}
         }
     }
 

@@ -140,7 +140,7 @@ pub(crate) fn log(remark: &Remark) {
             seconds = after.as_secs_f64(),
             left_out = filled(left_out)
         ),
-        RelayEvent::Failed { error, failures, next } => line!(
+        RelayEvent::Failed { error, failures, next, .. } => line!(
             warn,
             event = "relay_failed",
             reason = error.name,

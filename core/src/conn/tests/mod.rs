@@ -148,6 +148,7 @@ impl Client {
                 Output::Action(Action::Subscribe(_)) => self.actions.push("subscribe".into()),
                 Output::Action(Action::Unsubscribe(_)) => self.actions.push("unsubscribe".into()),
                 Output::Action(Action::Wake(_)) => self.actions.push("wake".into()),
+                Output::Action(Action::Finish) => self.actions.push("finish".into()),
                 Output::Action(Action::Ask(ask)) => {
                     self.actions.push("ask".into());
                     self.asked.push(*ask);

@@ -1,8 +1,10 @@
 //! Servers with relays between them, in virtual time: what each side gets, and what operators learn.
 
 mod cluster;
+mod origins;
 mod pulling;
 mod pushing;
+mod targets;
 mod upward;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +74,8 @@ struct Server {
     next: Option<Instant>,
     /// The answer of its back end, and the questions.
     verdict: Verdict,
+    /// What its back end refuses, whatever else it says: parameters that contain this.
+    wrong: Option<&'static str>,
     asked: usize,
     told: usize,
     /// The parameters of streams and the URLs of `connect` that it was asked about.
@@ -150,6 +154,7 @@ impl Net {
             remarks: Vec::new(),
             next: None,
             verdict,
+            wrong: None,
             asked: 0,
             told: 0,
             params: Vec::new(),
@@ -372,6 +377,13 @@ impl Net {
         end.touched || end.deadline.is_some_and(|at| at <= self.now) || !end.frozen && !end.inbox.is_empty()
     }
 
+    /// Serves all ends, and no driver.
+    fn serve_all(&mut self) {
+        self.land();
+        let due: Vec<u64> = self.ends.iter().filter(|(_, end)| self.is_due(end)).map(|(id, _)| *id).collect();
+        due.into_iter().for_each(|id| self.serve(id));
+    }
+
     /// Polls the relays of all servers.
     fn drive(&mut self) -> bool {
         let mut busy = false;
@@ -518,7 +530,7 @@ impl Net {
         end.touched = false;
         let due = end.deadline.is_some_and(|at| at <= now);
         let bytes = if end.frozen { Vec::new() } else { std::mem::take(&mut end.inbox) };
-        let (mut wakes, mut gone) = (Vec::new(), false);
+        let (mut wakes, mut gone, mut finishes) = (Vec::new(), false, false);
         let room = {
             let flying = end.other.and_then(|other| self.in_flight.get(&other)).copied().unwrap_or(0);
             let waiting = end.other.and_then(|other| self.ends.get(&other)).map_or(0, |other| other.inbox.len());
@@ -540,15 +552,22 @@ impl Net {
                         AnyOutput::Action(Action::Subscribe(stream)) => _ = end.subscribed.insert(stream),
                         AnyOutput::Action(Action::Unsubscribe(stream)) => _ = end.subscribed.remove(&stream),
                         AnyOutput::Action(Action::Wake(stream)) => wakes.push((server, stream)),
+                        AnyOutput::Action(Action::Finish) => finishes = true,
                         AnyOutput::Action(Action::Ask(ask)) => {
                             self.servers[server].asked += 1;
                             let params = match &ask.subject {
                                 Subject::Publish(facts) | Subject::Play(facts) => Some(facts.params.clone()),
                                 Subject::Connect | Subject::Traverse(_) => None,
                             };
+                            let wrong = self.servers[server].wrong;
+                            let is_wrong =
+                                params.iter().any(|params| wrong.is_some_and(|wrong| params.contains(wrong)));
                             self.servers[server].params.extend(params);
                             self.servers[server].tc_urls.extend(ask.client.tc_url.clone());
-                            let verdict = self.servers[server].verdict.clone();
+                            let mut verdict = self.servers[server].verdict.clone();
+                            if is_wrong {
+                                verdict = Verdict::Deny("wrong token".to_owned());
+                            }
                             conn.as_client().expect("uplinks ask nothing").answer(now, ask.id, verdict);
                         }
                         AnyOutput::Action(Action::Notify(_)) => self.servers[server].told += 1,
@@ -604,6 +623,9 @@ impl Net {
                 self.flying.push((now + LATENCY, other, Flight::Bytes(sent)));
             }
             let client_closed = matches!(&end.what, What::Client { heard, .. } if heard.closed.is_some());
+            if finishes {
+                self.flying.push((now + LATENCY, other, Flight::End));
+            }
             if gone || client_closed {
                 self.flying.push((now + LATENCY, other, Flight::End));
                 end.other = None;

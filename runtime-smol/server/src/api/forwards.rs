@@ -54,7 +54,7 @@ pub(super) struct Relay {
     pub(super) target: String,
     /// Where the target comes from: `configuration`, `hook` or `api`.
     pub(super) source: String,
-    /// `idle`, `connecting`, `silent`, `live`, `lagging`, `waiting` or `refused`.
+    /// `idle`, `connecting`, `silent`, `live`, `lagging`, `waiting`, `refused` or `ending`.
     pub(super) state: String,
     /// Milliseconds since it has been in this state.
     pub(super) state_ms: u64,

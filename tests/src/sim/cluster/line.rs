@@ -253,6 +253,10 @@ impl ClusterSim {
                 }
             }
             Action::Wake(stream) => self.wake(node, stream),
+            Action::Finish => {
+                let now = self.now;
+                self.lines[end.0].pipe(end.1).close(now);
+            }
             Action::Ask(ask) => {
                 if let Some(client) = conn.as_client() {
                     client.answer(self.now, ask.id, Verdict::Allow);

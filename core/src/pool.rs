@@ -2,14 +2,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that each connection may hold in addition to the common limit: ordinary frames are smaller.
-pub(super) const FREE: usize = 256 << 10;
+pub(crate) const FREE: usize = 256 << 10;
 
 /// Memory for incomplete messages and for requests that wait, of all connections of a server together. Connections that
 /// publish have one half of it, all others the other half: large messages are media, and clients that publish nothing
 /// must leave room for them. A second pool is for frames that only the queues of players hold, because their streams
 /// have dropped them.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     limit: AtomicUsize,
     publishers: Half,
     others: Half,
@@ -24,18 +24,18 @@ struct Half {
 
 /// The share of one connection. Dropping it releases it.
 #[derive(Debug)]
-pub(super) struct Portion {
+pub(crate) struct Portion {
     pool: Arc<Pool>,
     held: usize,
     publishes: bool,
 }
 
 impl Pool {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Pool { limit: AtomicUsize::new(limit), publishers: Half::default(), others: Half::default() }
     }
 
-    pub(super) fn set_limit(&self, limit: usize) {
+    pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
@@ -62,12 +62,12 @@ impl Half {
 
 impl Portion {
     /// Nothing yet.
-    pub(super) fn of(pool: &Arc<Pool>) -> Self {
+    pub(crate) fn of(pool: &Arc<Pool>) -> Self {
         Portion { pool: pool.clone(), held: 0, publishes: false }
     }
 
     /// True if it has any of it.
-    pub(super) fn is_any(&self) -> bool {
+    pub(crate) fn is_any(&self) -> bool {
         self.held > 0
     }
 
@@ -76,7 +76,7 @@ impl Portion {
     /// Second, they have more than their limit, with any share of this one: connections with too large a share may be
     /// silent, so that no call comes for them.
     #[must_use]
-    pub(super) fn hold(&mut self, bytes: usize, publishes: bool) -> bool {
+    pub(crate) fn hold(&mut self, bytes: usize, publishes: bool) -> bool {
         let held = bytes.saturating_sub(FREE);
         if held == 0 && self.held == 0 {
             return true;

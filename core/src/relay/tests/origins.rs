@@ -1,0 +1,260 @@
+//! What edges show origins of their clients, and what they remember of origins.
+
+use super::*;
+use crate::conn::Asks;
+use crate::hub::Conflict;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn edge_of(origins: &[&str]) -> Edge {
+    Edge::of(origins.iter().map(|origin| origin.parse().expect("an origin")).collect())
+}
+
+fn edge(origins: &[&str]) -> VhostConfig {
+    VhostConfig { edge: Some(edge_of(origins)), ..VhostConfig::default() }
+}
+
+/// An origin whose back end refuses what has the parameter `bad`, with a publisher of `live/cam`; and an edge of it.
+fn strict_pair() -> (Net, usize, usize, u64) {
+    let mut net = Net::new();
+    let asks = Asks { play: true, ..Default::default() };
+    let origin = net.server(VhostConfig { asks, ..VhostConfig::default() });
+    net.servers[origin].wrong = Some("bad");
+    let edge = net.server(edge(&["10.0.0.1"]));
+    let publisher = net.publisher(origin, "live/cam");
+    net.gop(publisher, 0, 1);
+    (net, origin, edge, publisher)
+}
+
+#[test]
+fn a_player_that_the_origin_refuses_is_told_alone_and_the_next_ones_parameters_are_tried() {
+    let (mut net, origin, edge, _) = strict_pair();
+    let bad = [1, 2, 3].map(|number| net.player(edge, &format!("live/cam?token=bad{}", number % 2)));
+    let good = net.player(edge, "live/cam?token=good");
+    net.run(SECOND);
+    for player in bad {
+        let heard = net.heard(player);
+        assert!(heard.has("NetStream.Play.StreamNotFound") && heard.media.is_empty(), "{:?}", heard.events);
+    }
+    let heard = net.heard(good);
+    assert!(!heard.has("rejected") && !heard.media.is_empty(), "{:?}", heard.events);
+    assert_eq!(net.servers[origin].params, ["?token=bad1", "?token=bad0", "?token=good"], "each is tried once");
+    assert_eq!(net.states(edge), [RelayState::Live]);
+}
+
+#[test]
+fn a_refused_player_does_not_make_the_name_absent_for_others() {
+    let (mut net, _, edge, _) = strict_pair();
+    let bad = net.player(edge, "live/cam?token=bad");
+    net.run(Duration::from_millis(100));
+    assert!(net.heard(bad).has("StreamNotFound"), "{:?}", net.heard(bad).events);
+    assert!(net.list(edge).is_empty());
+    assert_eq!(net.remarks(edge), ["connecting", "failed", "ended"]);
+    let good = net.player(edge, "live/cam?token=good");
+    net.run(Duration::from_millis(100));
+    assert!(!net.heard(good).media.is_empty(), "{:?}", net.heard(good).events);
+}
+
+#[test]
+fn a_player_that_would_go_in_a_circle_is_refused_alone() {
+    let (mut net, _, edge, _) = strict_pair();
+    let mut config = ClientConfig::to(&Destination::parse("rtmp://10.0.0.2/live/cam").expect("a URL"));
+    // One server more is too many.
+    let servers = vec!["0123456789abcdef"; 16].join(",");
+    config.properties.insert(crate::relay::relays::PATH_PROPERTY, servers);
+    let far = net.client_with(edge, config, "cam", false);
+    net.run(LATENCY * 3);
+    let near = net.player(edge, "live/cam");
+    net.run(SECOND);
+    assert!(net.heard(far).has("StreamNotFound"), "{:?}", net.heard(far).events);
+    assert!(!net.heard(near).media.is_empty(), "{:?}", net.heard(near).events);
+}
+
+#[test]
+fn a_crowd_of_wrong_tokens_does_not_flood_the_origin() {
+    let (mut net, origin, edge, _) = strict_pair();
+    for number in 0..300 {
+        net.player(edge, &format!("live/cam?token=bad{number}"));
+    }
+    net.run(20 * SECOND);
+    let asked = net.servers[origin].asked;
+    assert!((64..80).contains(&asked), "{asked}");
+    assert!(net.list(edge).is_empty());
+}
+
+#[test]
+fn players_that_have_a_stream_stay_when_the_token_it_was_pulled_with_expires() {
+    let (mut net, origin, edge, publisher) = strict_pair();
+    let (first, second) = (net.player(edge, "live/cam?token=old"), net.player(edge, "live/cam?token=new"));
+    net.stream(publisher, 1, 2);
+    net.kill(origin);
+    net.run(SECOND);
+    let asks = Asks { play: true, ..Default::default() };
+    net.revive(origin, VhostConfig { asks, ..VhostConfig::default() });
+    net.servers[origin].wrong = Some("old");
+    let publisher = net.publisher(origin, "live/cam");
+    net.stream(publisher, 0, 8);
+    for player in [first, second] {
+        let heard = net.heard(player);
+        assert!(heard.closed.is_none() && !heard.has("rejected") && heard.times().len() > 12, "{:?}", heard.events);
+    }
+}
+
+#[test]
+fn an_origin_that_was_dead_a_moment_ago_is_tried_after_the_others() {
+    for host in [Some(Host::BlackHole), Some(Host::Mute), None] {
+        let mut net = Net::new();
+        let origin = net.server(VhostConfig::default());
+        let edge = net.server(edge(&["10.0.0.9", "10.0.0.1"]));
+        if let Some(host) = host {
+            net.hosts.insert(address("10.0.0.9:1935"), host);
+        }
+        for name in ["a", "b"] {
+            let publisher = net.publisher(origin, &format!("live/{name}"));
+            net.gop(publisher, 0, 1);
+        }
+        net.player(edge, "live/a");
+        net.run(SECOND);
+        let (next, from) = (net.player(edge, "live/b"), net.now);
+        net.run(SECOND);
+        let first = net.heard(next).first.expect("media came") - from;
+        assert!(first < Duration::from_millis(50), "{first:?}");
+        assert_eq!(net.list(edge)[1].attempts, 1);
+        // It is forgotten: the origin may be back.
+        net.run(10 * SECOND);
+        let publisher = net.publisher(origin, "live/c");
+        net.gop(publisher, 0, 1);
+        net.player(edge, "live/c");
+        net.run(SECOND);
+        assert_eq!(net.list(edge).last().expect("it is there").attempts, 2);
+    }
+}
+
+#[test]
+fn two_clients_that_want_to_publish_one_free_name_both_get_an_answer() {
+    for parameters in [["", ""], ["?token=a", "?token=b"]] {
+        let mut net = Net::new();
+        net.server(VhostConfig::default());
+        let edge = net.server(edge(&["10.0.0.1"]));
+        let clients = parameters.map(|parameters| net.client(edge, &format!("live/cam{parameters}"), true));
+        net.run(SECOND);
+        let heard = clients.map(|client| net.heard(client));
+        let granted = heard.iter().filter(|heard| heard.has("publishing")).count();
+        let refused = heard.iter().filter(|heard| heard.has("BadName")).count();
+        assert_eq!((granted, refused), (1, 1), "{heard:?}");
+        assert_eq!(net.states(edge), [RelayState::Live]);
+    }
+}
+
+#[test]
+fn the_next_of_two_publishers_goes_on_when_the_first_leaves_before_the_answer() {
+    let mut net = Net::new();
+    net.server(VhostConfig::default());
+    let edge = net.server(edge(&["10.0.0.1"]));
+    let (first, second) = (net.client(edge, "live/cam", true), net.client(edge, "live/cam", true));
+    net.run(LATENCY * 9);
+    net.leave(first);
+    net.run(SECOND);
+    assert!(net.heard(second).has("publishing"), "{:?}", net.heard(second).events);
+    assert_eq!(net.states(edge), [RelayState::Live]);
+}
+
+#[test]
+fn a_takeover_that_the_origin_refuses_leaves_the_first_publisher_as_it_is() {
+    let mut net = Net::new();
+    let asks = Asks { publish: true, ..Default::default() };
+    let origin = net.server(VhostConfig { asks, conflict: Conflict::TakeOver, ..VhostConfig::default() });
+    net.servers[origin].wrong = Some("bad");
+    let edge = net.server(VhostConfig { conflict: Conflict::TakeOver, ..edge(&["10.0.0.1"]) });
+    let first = net.publisher(edge, "live/cam?token=abcdef");
+    let player = net.player(origin, "live/cam");
+    net.stream(first, 0, 2);
+    let second = net.client(edge, "live/cam?token=abcdef&x=bad", true);
+    net.stream(first, 2, 2);
+    assert!(net.heard(second).has("wrong token"), "{:?}", net.heard(second).events);
+    assert!(net.heard(first).closed.is_none());
+    assert_eq!((net.states(edge), net.uplinks(edge).len()), (vec![RelayState::Live], 1));
+    assert_eq!(net.heard(player).times().len(), 12, "nothing is missing at the origin");
+    // One that it grants takes over there and here.
+    let third = net.publisher(edge, "live/cam?token=abcdef&x=good");
+    net.stream(third, 0, 2);
+    assert!(net.heard(third).has("publishing"), "{:?}", net.heard(third).events);
+    assert_eq!((net.states(edge), net.uplinks(edge).len()), (vec![RelayState::Live], 1));
+    // What the new connection begins with may be there already.
+    let times = net.heard(player).times();
+    assert!(times.is_sorted() && (18..=21).contains(&times.len()), "{times:?}");
+}
+
+#[test]
+fn an_origin_that_refuses_the_connection_is_followed_by_the_next() {
+    let mut net = Net::new();
+    let asks = Asks { connect: true, ..Default::default() };
+    let first = net.server(VhostConfig { asks, ..VhostConfig::default() });
+    net.servers[first].verdict = Verdict::Deny("not here".to_owned());
+    net.server(VhostConfig::default());
+    let edge_at = net.server(edge(&["10.0.0.1", "10.0.0.2"]));
+    let publisher = net.publisher(edge_at, "live/cam");
+    assert!(net.heard(publisher).has("publishing"), "{:?}", net.heard(publisher).events);
+    // With no other one, its words go to the client, and at once.
+    let lone = net.server(edge(&["10.0.0.1", "10.0.0.9"]));
+    let refused = net.client(lone, "live/cam", true);
+    net.run(SECOND);
+    assert!(net.heard(refused).has("not here"), "{:?}", net.heard(refused).events);
+    assert!(net.list(lone).is_empty());
+}
+
+#[test]
+fn an_encoder_is_not_kept_for_ever_by_an_origin_that_sent_it_away() {
+    let mut net = Net::new();
+    let origin = net.server(VhostConfig::default());
+    let edge = net.server(edge(&["10.0.0.1", "10.0.0.9"]));
+    let publisher = net.publisher(edge, "live/cam");
+    net.stream(publisher, 0, 2);
+    let deadline = net.now + 60 * SECOND;
+    net.each_conn(origin, |conn| conn.drain(deadline, Some("rtmp://10.0.0.9/live")));
+    net.run(Duration::from_millis(2));
+    net.hosts.remove(&net.address_of(origin));
+    net.stream(publisher, 2, 28);
+    assert!(net.heard(publisher).closed.is_none());
+    net.run(6 * SECOND);
+    assert_eq!(net.servers[edge].ended, [CloseReason::OriginLost]);
+}
+
+#[test]
+fn a_server_that_ends_refuses_publishers_of_an_edge_at_once() {
+    let mut net = Net::new();
+    let edge = net.server(edge(&["10.0.0.9"]));
+    net.hosts.insert(address("10.0.0.9:1935"), Host::Mute);
+    net.servers[edge].core.relays().close(net.now);
+    let client = net.client(edge, "live/cam", true);
+    net.run(Duration::from_millis(100));
+    assert!(net.heard(client).has("NetStream.Publish.Denied"), "{:?}", net.heard(client).events);
+}
+
+#[test]
+fn a_pull_that_one_connection_still_serves_is_not_over_when_another_one_fails() {
+    let mut net = Net::new();
+    let origin = net.server(VhostConfig::default());
+    let edge = net.server(edge(&["10.0.0.1", "10.0.0.9"]));
+    let publisher = net.publisher(origin, "live/cam");
+    net.player(edge, "live/cam");
+    net.stream(publisher, 0, 2);
+    let deadline = net.now + 60 * SECOND;
+    net.servers[origin].core.drain();
+    net.each_conn(origin, |conn| conn.drain(deadline, None));
+    net.run(SECOND / 2);
+    let failed = net.servers[edge].remarks.iter().filter_map(|remark| match &remark.event {
+        RelayEvent::Failed { was_live, .. } => Some(*was_live),
+        _ => None,
+    });
+    let failed: Vec<bool> = failed.collect();
+    assert!(!failed.is_empty() && !failed.contains(&true), "{failed:?}");
+    assert_eq!(net.states(edge), [RelayState::Live]);
+    net.kill(origin);
+    net.run(SECOND);
+    let last = net.servers[edge].remarks.iter().filter_map(|remark| match &remark.event {
+        RelayEvent::Failed { was_live, .. } => Some(*was_live),
+        _ => None,
+    });
+    assert!(last.last().is_some_and(|_| net.states(edge) != [RelayState::Live]));
+}
