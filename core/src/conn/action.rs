@@ -2,7 +2,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 
 use super::Refused;
 use super::ask::{Ask, Notice};
-use crate::hub::{HeldBy, StreamId};
+use crate::hub::{HeldBy, StandbyEvent, StreamId, Switched};
 use crate::session::{ClientKind, Close, SessionCounters, Wait};
 use crate::source::Gap;
 use crate::url::StreamKey;
@@ -29,6 +29,8 @@ pub enum Action {
         role: Role,
         /// The stream.
         stream: StreamId,
+        /// For a publisher: true if the stream has another one now.
+        goes_on: bool,
     },
     /// From now on poll this connection whenever the stream is woken. An [`Unsubscribe`](Action::Unsubscribe) comes
     /// before the next `Subscribe` for the same stream.
@@ -96,9 +98,33 @@ pub enum Remark {
     Keyless(StreamKey),
     /// It says that it is another server of the cluster, and its signature is not valid: it is treated like all clients.
     NotSigned,
+    /// It stands by as backup of a stream, and has something that players can begin at.
+    BackupReady {
+        /// The stream.
+        key: StreamKey,
+        /// The publisher that is on air.
+        on_air: Option<HeldBy>,
+    },
+    /// It stood by, and is on air now.
+    Switched {
+        /// The stream.
+        key: StreamKey,
+        /// Why.
+        because: Switched,
+        /// The publisher that was on air before.
+        before: Option<HeldBy>,
+    },
 }
 
 impl Remark {
+    pub(super) fn of_standby(key: &StreamKey, event: StandbyEvent) -> Self {
+        let key = key.clone();
+        match event {
+            StandbyEvent::Ready { on_air } => Remark::BackupReady { key, on_air },
+            StandbyEvent::OnAir { because, before } => Remark::Switched { key, because, before },
+        }
+    }
+
     /// A name that does not change, for logs.
     pub fn name(&self) -> &'static str {
         match self {
@@ -111,6 +137,9 @@ impl Remark {
             Remark::KeepsUp { .. } => "keeps_up",
             Remark::Keyless(_) => "keyless",
             Remark::NotSigned => "pull_not_signed",
+            Remark::BackupReady { .. } => "backup_ready",
+            Remark::Switched { because: Switched::Returned, .. } => "backup_returned",
+            Remark::Switched { .. } => "backup_took_over",
         }
     }
 }
@@ -147,6 +176,32 @@ impl fmt::Display for Remark {
             Remark::NotSigned => f.write_str(
                 "says that it is a server of the cluster, and its signature is not valid: it is treated like all clients",
             ),
+            Remark::BackupReady { key, on_air } => {
+                write!(f, "is ready as backup of {}, which {} publishes", key.shown(), Held(on_air.as_ref()))
+            }
+            Remark::Switched { key, because, before } => {
+                let before = Held(before.as_ref());
+                match because {
+                    Switched::Lost => write!(f, "is on air with {}, which {before} has left", key.shown()),
+                    Switched::Stalled => write!(f, "is on air with {}, because {before} has stalled", key.shown()),
+                    Switched::Returned => write!(f, "is on air again with {}; {before} stands by", key.shown()),
+                }
+            }
+        }
+    }
+}
+
+/// A publisher, as text.
+struct Held<'a>(Option<&'a HeldBy>);
+
+impl fmt::Display for Held<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(HeldBy::Client { connection, .. } | HeldBy::Relay { connection, .. }) => {
+                write!(f, "conn {connection}")
+            }
+            Some(HeldBy::Program) => f.write_str("the program"),
+            None => f.write_str("the other publisher"),
         }
     }
 }
@@ -184,11 +239,15 @@ pub struct Attachment {
     pub params: String,
     /// True if a [pass](crate::policy::Passes) permits it: it is a program that the server started.
     pub by_pass: bool,
+    /// True for a publisher that stands by: the stream has another one. See
+    /// [`Conflict::Backup`](crate::hub::Conflict::Backup).
+    pub backup: bool,
 }
 
 impl fmt::Display for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.role, self.key.shown())?;
+        let backup = if self.backup { "backup " } else { "" };
+        write!(f, "{backup}{} of {}", self.role, self.key.shown())?;
         match self.peer {
             Some(peer) => write!(f, ", from {peer}"),
             None => Ok(()),

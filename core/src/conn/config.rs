@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::bandwidth::BandwidthConfig;
 use crate::cluster::ClusterConfig;
-use crate::hub::{Conflict, HubConfig};
+use crate::hub::{BackupRules, Conflict, HubConfig};
 use crate::pacing::Pacing;
 use crate::policy::{Applications, Limits, Network, Refer, Security, Token, Vhosts};
 use crate::relay::{Edge, Forward};
@@ -66,6 +66,8 @@ pub struct VhostConfig {
     /// What happens when a client publishes a name that is already being published. Default: the new publisher is
     /// refused. Clients that send the same `token` parameter have the same credentials.
     pub conflict: Conflict,
+    /// With [`Conflict::Backup`]: when the publisher that stands by takes over.
+    pub backup: BackupRules,
     /// How long players stay attached after the publisher of their stream has ended, before the server tells them that
     /// the stream is over. FFmpeg and rtmpdump end at that message, so this is the time that a publisher has to come
     /// back. Default 10 s.
@@ -142,6 +144,7 @@ impl Default for VhostConfig {
             reduce_sequence_headers: false,
             pacing: Pacing::default(),
             conflict: Conflict::default(),
+            backup: BackupRules::default(),
             unpublish_grace: Duration::from_secs(10),
             idle_publisher: None,
             max_gap: None,
@@ -186,6 +189,7 @@ impl VhostConfig {
             start_rule: self.start_rule,
             start_limits: self.start_limits,
             reduce_sequence_headers: self.reduce_sequence_headers,
+            backup: self.backup,
         }
     }
 }

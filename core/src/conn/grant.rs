@@ -644,7 +644,9 @@ impl SlowPath {
         let granted = StreamFacts { key: publisher.key().clone(), params: facts.params.clone() };
         let took = publisher.took_from().map(|from| Remark::TookOver { key: granted.key.clone(), from });
         let unknown_host = self.unknown_host_of(request.name());
-        self.attach(Role::Publisher, publisher.stream_id(), granted, Some(request.client()), by_pass, unknown_host);
+        let backup = publisher.stands_by();
+        let client = Some(request.client());
+        self.attach(Role::Publisher, publisher.stream_id(), granted, client, (by_pass, backup), unknown_host);
         self.go_by(&application);
         let message_stream_id = request.message_stream_id();
         // Nearly every connection has one publisher.
@@ -666,7 +668,7 @@ impl SlowPath {
         let stream = player.stream_id();
         let granted = StreamFacts { key: player.key().clone(), params: facts.params.clone() };
         let unknown_host = self.unknown_host_of(&request.arguments().name);
-        self.attach(Role::Player, stream, granted, None, by_pass, unknown_host);
+        self.attach(Role::Player, stream, granted, None, (by_pass, false), unknown_host);
         if !self.plays(stream) {
             self.actions.push_back(Action::Subscribe(stream));
         }
@@ -692,13 +694,13 @@ impl SlowPath {
         stream: StreamId,
         facts: StreamFacts,
         client: Option<ClientKind>,
-        by_pass: bool,
+        (by_pass, backup): (bool, bool),
         unknown_host: Option<String>,
     ) {
         let agent = self.client.as_ref().and_then(|client| client.agent.clone());
         let StreamFacts { key, params } = facts;
         let peer = self.peer();
-        let attachment = Attachment { role, stream, key, unknown_host, client, agent, peer, params, by_pass };
+        let attachment = Attachment { role, stream, key, unknown_host, client, agent, peer, params, by_pass, backup };
         self.actions.push_back(Action::Attach(attachment));
     }
 

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::application::Application;
 use super::ask::StreamFacts;
-use crate::hub::{Publisher, StreamId, Superseded};
+use crate::hub::{Publisher, StandbyEvent, StreamId, Superseded};
 use crate::message::Message;
 use crate::pacing::{ReadTimer, Sockets};
 use crate::policy::{Rate, RateMeter, Refusal};
@@ -169,9 +169,14 @@ impl Publishing {
         recorded || self.publisher.is_played()
     }
 
-    /// True once when players must be woken.
+    /// What has become of it since the last call, if it stands by or stood by.
+    pub(super) fn take_events(&mut self) -> Vec<StandbyEvent> {
+        self.publisher.take_events()
+    }
+
+    /// True once when players must be woken. A publisher that stands by has nothing for them.
     pub(super) fn take_wake(&mut self, now: Instant, recorded: bool) -> bool {
-        if self.is_played(recorded) {
+        if recorded || self.publisher.is_played() && !self.publisher.stands_by() {
             return self.publisher.take_wake(now);
         }
         self.publisher.cancel_wake(now);
@@ -210,10 +215,11 @@ impl Publishing {
         self.publisher.malformed()
     }
 
-    /// Ends the publication. Returns what the back end was asked about it.
-    pub(super) fn end(mut self, now: Instant) -> Option<StreamFacts> {
+    /// Ends the publication. Returns what the back end was asked about it, and whether the stream goes on with another
+    /// publisher.
+    pub(super) fn end(mut self, now: Instant) -> (Option<StreamFacts>, bool) {
         let asked = self.asked.take();
-        self.publisher.end(now);
-        asked
+        let goes_on = self.publisher.end(now);
+        (asked, goes_on)
     }
 }

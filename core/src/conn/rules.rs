@@ -361,7 +361,7 @@ fn may_take(application: &Application, key: &StreamKey, credentials: &str, by_pa
 /// What a publisher must show to take the name over from one that showed the same; empty if names cannot be taken over.
 fn credentials(application: &Application, params: &Params) -> Box<str> {
     match application.config.conflict {
-        Conflict::Reject => "",
+        Conflict::Reject | Conflict::Backup => "",
         Conflict::TakeOver => params.raw("token").unwrap_or_default(),
     }
     .into()

@@ -415,6 +415,9 @@ impl SlowPath {
             if publishing.take_wake(now, self.capturing.is_some()) {
                 self.actions.push_back(Action::Wake(publishing.stream()));
             }
+            for event in publishing.take_events() {
+                self.remarks.push(Remark::of_standby(publishing.key(), event));
+            }
         }
     }
 
@@ -461,9 +464,9 @@ impl SlowPath {
             let stream = publishing.stream();
             self.past.role = Some(Role::Publisher);
             self.past.malformed += publishing.malformed();
-            let told = publishing.end(now);
+            let (told, goes_on) = publishing.end(now);
             self.allowance.end(now, &self.publishing);
-            self.actions.push_back(Action::Detach { role: Role::Publisher, stream });
+            self.actions.push_back(Action::Detach { role: Role::Publisher, stream, goes_on });
             self.actions.push_back(Action::Wake(stream));
             self.notify(None, told.map(Subject::Publish), None);
         }
@@ -485,7 +488,7 @@ impl SlowPath {
     fn detach_player(&mut self, stream: StreamId) {
         if !self.plays(stream) {
             self.actions.push_back(Action::Unsubscribe(stream));
-            self.actions.push_back(Action::Detach { role: Role::Player, stream });
+            self.actions.push_back(Action::Detach { role: Role::Player, stream, goes_on: false });
         }
     }
 

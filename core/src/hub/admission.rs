@@ -1,6 +1,9 @@
+use super::backup::{Rank, Reserve, Standby};
 use super::group::{Counts, Group};
+use super::publisher::Begins;
 use super::{Busy, Conflict, Entry, Holder, Holds, Hub, Player, Publisher, Registry, Stream, Wish};
 use crate::policy::{Counted, Limits, Refusal};
+use crate::source::Timeline;
 use crate::url::StreamKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +26,8 @@ pub enum NotAdmitted {
 impl Hub {
     /// Takes the publish lock of a name for a client and begins to publish. With [`Conflict::TakeOver`], the client
     /// takes over a name that is published with the same `credentials`, and its place under the limits. The old
-    /// publisher is then superseded.
+    /// publisher is then superseded. With [`Conflict::Backup`], a client stands by if the name has a publisher that is a
+    /// client.
     ///
     /// # Errors
     /// The name is taken, or the limit of streams or publishers is reached. Nothing has changed then.
@@ -34,7 +38,7 @@ impl Hub {
         conflict: Conflict,
         limits: &Limits,
     ) -> Result<Publisher, NotAdmitted> {
-        self.begin(key, credentials, Holds::Client, |registry| {
+        self.begin(key, credentials, Holds::Client, conflict, |registry| {
             self.check_publisher(registry, key, credentials, conflict, limits)
         })
     }
@@ -74,6 +78,7 @@ impl Hub {
         key: &StreamKey,
         credentials: &str,
         role: Holds,
+        conflict: Conflict,
         may: impl FnOnce(&Registry) -> Result<(), E>,
     ) -> Result<Publisher, E> {
         // The source is locked under the registry's lock: if two publishers begin at the same time, the one that has
@@ -82,14 +87,31 @@ impl Hub {
         may(&registry)?;
         registry.last_holder += 1;
         let number = registry.last_holder;
-        let holder =
-            Holder { number, credentials: credentials.into(), role, connection: None, facts: self.client.clone() };
+        let on_air = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
+        let on_air = on_air.filter(|holder| conflict == Conflict::Backup && holder.role == Holds::Client);
+        let on_air = on_air.map(|holder| holder.rank);
+        let rank = on_air.map_or(Rank::First, Rank::other);
+        let holder = Holder {
+            number,
+            credentials: credentials.into(),
+            role,
+            connection: None,
+            facts: self.client.clone(),
+            rank,
+            stood_by: None,
+        };
+        if on_air.is_some() {
+            let (stream, standby) = registry.stand_by(key, holder, self);
+            drop(registry);
+            let begins = Begins::StandsBy(standby, Timeline::new(self.config().timestamps));
+            return Ok(Publisher::new(self.clone(), stream, number, rank, begins, None));
+        }
         let (stream, before) = registry.hold(key, holder, self);
         let (timeline, epoch) = stream.begin();
         drop(registry);
         self.changes.changed(key);
         let took_from = before.and_then(|before| before.held_by());
-        Ok(Publisher::new(self.clone(), stream, number, timeline, epoch, took_from))
+        Ok(Publisher::new(self.clone(), stream, number, rank, Begins::OnAir { timeline, epoch }, took_from))
     }
 
     pub(super) fn join<E>(
@@ -117,9 +139,15 @@ impl Hub {
         limits: &Limits,
     ) -> Result<(), NotAdmitted> {
         let entry = registry.streams.get(key);
-        match entry.and_then(|entry| entry.holder.as_ref()) {
-            Some(holder) if conflict == Conflict::TakeOver && holder.accepts(credentials) => return Ok(()),
-            Some(holder) if self.relays_yield && holder.role == Holds::Relay => {}
+        match entry.and_then(|entry| Some((entry, entry.holder.as_ref()?))) {
+            Some((_, holder)) if conflict == Conflict::TakeOver && holder.accepts(credentials) => return Ok(()),
+            Some((_, holder)) if self.relays_yield && holder.role == Holds::Relay => {}
+            Some((entry, _)) if conflict == Conflict::Backup && entry.may_stand_by(self.config().backup) => {
+                // One that has stalled gives its place under the limits, too.
+                if entry.reserve.is_some() {
+                    return Ok(());
+                }
+            }
             Some(_) => return Err(Busy.into()),
             None => {}
         }
@@ -181,6 +209,25 @@ impl Registry {
         self.change(key, hub, |entry| entry.holder.replace(holder))
     }
 
+    /// Has this publisher stand by for the name, instead of the one that did.
+    fn stand_by(&mut self, key: &StreamKey, holder: Holder, hub: &Hub) -> (Arc<Stream>, Arc<Standby>) {
+        let (stream, (standby, before)) = self.change(key, hub, |entry| {
+            let standby = Standby::new(&entry.stream, hub, Arc::default(), None);
+            let before = entry.reserve.replace(Reserve { holder, standby: standby.clone() });
+            (standby, before)
+        });
+        if let Some(before) = before {
+            before.standby.release();
+        }
+        (stream, standby)
+    }
+
+    /// Whether the publisher of this number has the name.
+    pub(super) fn holds(&self, key: &StreamKey, number: u64) -> bool {
+        let holder = self.streams.get(key).and_then(|entry| entry.holder.as_ref());
+        holder.is_some_and(|holder| holder.number == number)
+    }
+
     /// Also returns what relays know of the client, and true if it is the first client that waits or plays.
     fn seat(&mut self, key: &StreamKey, client: bool, hub: &Hub) -> (Arc<Stream>, Option<Arc<Wish>>, bool) {
         let facts = hub.client.as_ref().filter(|_| client);
@@ -208,8 +255,11 @@ impl Registry {
 
     /// Notes the connection of a publisher, if it still has the name.
     pub(super) fn name_holder(&mut self, key: &StreamKey, number: u64, connection: (u64, Option<SocketAddr>)) {
-        let holder = self.streams.get_mut(key).and_then(|entry| entry.holder.as_mut());
-        if let Some(holder) = holder.filter(|holder| holder.number == number) {
+        let Some(entry) = self.streams.get_mut(key) else {
+            return;
+        };
+        let reserve = entry.reserve.as_mut().map(|reserve| &mut reserve.holder);
+        for holder in entry.holder.iter_mut().chain(reserve).filter(|holder| holder.number == number) {
             holder.connection = Some(connection);
         }
     }

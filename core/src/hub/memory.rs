@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::{Hub, Stream};
+use super::{Entry, Hub, Stream};
 use crate::url::StreamKey;
 
 /// How long after a report a stream that goes on giving memory up is reported again.
@@ -159,7 +159,9 @@ impl Hub {
         };
         let mut streams: Vec<(usize, Arc<Stream>)> = {
             let registry = self.registry();
-            registry.streams.values().map(|entry| (entry.stream.held(), entry.stream.clone())).collect()
+            let standby = |entry: &Entry| Some(entry.reserve.as_ref()?.standby.stream.clone());
+            let all = registry.streams.values().flat_map(|entry| [Some(entry.stream.clone()), standby(entry)]);
+            all.flatten().map(|stream| (stream.held(), stream)).collect()
         };
         streams.sort_unstable_by_key(|(held, _)| Reverse(*held));
         let target = memory.target();

@@ -41,6 +41,7 @@
 //! are. Streams may form [groups](Group) that have their own counts and limits.
 
 mod admission;
+mod backup;
 mod changes;
 mod group;
 mod memory;
@@ -58,6 +59,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 pub use admission::NotAdmitted;
+pub use backup::{BackupRules, StandbyEvent, Switched};
+use backup::{Rank, Reserve, Standby};
 pub(crate) use changes::{Changes, RelayFacts, Standing, Wanted};
 use group::HostCounts;
 pub use group::{Counts, Group};
@@ -117,6 +120,8 @@ pub struct HubConfig {
     /// Whether a sequence header equal to the one in force is left out. Some encoders repeat it with every key frame.
     /// Players that join later still get it, and metadata always passes. Default off.
     pub reduce_sequence_headers: bool,
+    /// When a publisher that stands by takes a stream over.
+    pub backup: BackupRules,
 }
 
 impl Default for HubConfig {
@@ -129,6 +134,7 @@ impl Default for HubConfig {
             start_rule: StartRule::default(),
             start_limits: StartLimits::default(),
             reduce_sequence_headers: false,
+            backup: BackupRules::default(),
         }
     }
 }
@@ -161,6 +167,9 @@ pub enum Conflict {
     /// The new client takes over if it shows the same credentials, even if the old connection still looks alive: an
     /// encoder whose connection died unnoticed gets its name back at once.
     TakeOver,
+    /// The new client stands by and takes over when the old one is lost or stalls, see [`BackupRules`]. One client may
+    /// stand by; if it has stalled, another one gets its place.
+    Backup,
 }
 
 /// Another publisher has taken the stream over.
@@ -179,6 +188,12 @@ pub struct StreamSnapshot {
     pub id: StreamId,
     /// True while it has a publisher.
     pub published: bool,
+    /// The publisher on air, if it is known.
+    pub publisher: Option<HeldBy>,
+    /// The publisher that stands by, if it is known.
+    pub backup: Option<HeldBy>,
+    /// How often the publisher that stood by has gone on air.
+    pub switches: u64,
     /// How many players read it or wait for it.
     pub players: usize,
     /// Bytes of the messages in its log.
@@ -211,7 +226,11 @@ struct Entry {
     stream: Arc<Stream>,
     /// The group that it counts in: that of the latest grant.
     group: Option<Arc<str>>,
+    /// The publisher on air.
     holder: Option<Holder>,
+    /// The publisher that stands by.
+    reserve: Option<Reserve>,
+    switches: u64,
     players: usize,
     /// How many of the players are clients.
     clients: usize,
@@ -227,8 +246,15 @@ impl Entry {
 
     /// What it adds to the counts of its virtual host and of its group.
     fn counts(&self) -> Counts {
-        let publishers = usize::from(self.holder.as_ref().is_some_and(|holder| holder.role == Holds::Client));
+        let reserve = self.reserve.as_ref().map(|reserve| &reserve.holder);
+        let holders = self.holder.iter().chain(reserve);
+        let publishers = holders.filter(|holder| holder.role == Holds::Client).count();
         Counts { streams: 1, publishers, players: self.clients }
+    }
+
+    /// Bytes of memory that the stream takes, with what a publisher that stands by has sent.
+    fn held_bytes(&self) -> usize {
+        self.stream.held() + self.reserve.as_ref().map_or(0, |reserve| reserve.standby.stream.held())
     }
 }
 
@@ -244,6 +270,9 @@ struct Holder {
     /// The connection and the peer's address, once they are known.
     connection: Option<(u64, Option<SocketAddr>)>,
     facts: Option<Arc<RelayFacts>>,
+    rank: Rank,
+    /// How it went on air, if it stood by before: it may not have noticed yet.
+    stood_by: Option<Arc<Standby>>,
 }
 
 /// What a publisher is to the server.
@@ -332,6 +361,26 @@ impl Stream {
         (timeline, source.epoch())
     }
 
+    /// A stream with a source of its own for a publisher that stands by.
+    fn apart(&self, config: &HubConfig) -> Stream {
+        Stream {
+            id: self.id,
+            number: unique_number(),
+            key: self.key.clone(),
+            format: self.format,
+            source: Mutex::new(config.new_source()),
+            players: AtomicUsize::new(0),
+            log_bytes: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            memory: self.memory.clone(),
+            reported: Mutex::default(),
+            keyless: AtomicBool::new(false),
+            keyless_starts: AtomicU64::new(0),
+            absent: AtomicBool::new(false),
+            stats: OnceLock::new(),
+        }
+    }
+
     /// Appends a frame and keeps the listing up to date.
     fn push(&self, mut source: MutexGuard<'_, Source>, now: Instant, frame: Frame) {
         source.keep_past(self.players.load(Ordering::Relaxed) > 0);
@@ -412,7 +461,7 @@ impl Hub {
     /// # Errors
     /// The stream has a publisher already.
     pub fn publish(&self, key: &StreamKey) -> Result<Publisher, Busy> {
-        self.begin(key, "", Holds::Program, |registry| registry.is_free(key))
+        self.begin(key, "", Holds::Program, Conflict::Reject, |registry| registry.is_free(key))
     }
 
     /// Takes the publish lock of a name for a client that a [pass](crate::policy::Passes) permits to publish: limits do not
@@ -421,7 +470,7 @@ impl Hub {
     /// # Errors
     /// The stream has a publisher already.
     pub fn publish_passed(&self, key: &StreamKey) -> Result<Publisher, Busy> {
-        self.begin(key, "", Holds::Passed, |registry| self.is_free_in(registry, key))
+        self.begin(key, "", Holds::Passed, Conflict::Reject, |registry| self.is_free_in(registry, key))
     }
 
     /// Whether a name has no publisher now.
@@ -442,7 +491,7 @@ impl Hub {
             let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
             holder.filter(|holder| holder.role != Holds::Relay).map_or(Ok(()), |_| Err(Busy))
         };
-        let publisher = self.begin(key, "", Holds::Relay, is_free)?;
+        let publisher = self.begin(key, "", Holds::Relay, Conflict::Reject, is_free)?;
         publisher.held_by(connection, Some(address));
         Ok(publisher)
     }
@@ -484,23 +533,25 @@ impl Hub {
             registry
                 .streams
                 .values()
-                .map(|entry| (entry.stream.clone(), entry.group.clone(), entry.holder.is_some(), entry.players))
+                .map(|entry| StreamSnapshot {
+                    key: entry.stream.key.clone(),
+                    group: entry.group.clone(),
+                    id: entry.stream.id,
+                    published: entry.holder.is_some(),
+                    publisher: entry.holder.as_ref().and_then(Holder::held_by),
+                    backup: entry.reserve.as_ref().and_then(|reserve| reserve.holder.held_by()),
+                    switches: entry.switches,
+                    players: entry.players,
+                    log_bytes: entry.stream.log_bytes.load(Ordering::Relaxed),
+                    held_bytes: entry.held_bytes(),
+                    keyless: entry.holder.is_some() && entry.stream.keyless.load(Ordering::Relaxed),
+                    keyless_starts: entry.stream.keyless_starts.load(Ordering::Relaxed),
+                    stats: entry.stream.stats.get().cloned(),
+                })
                 .collect()
         };
-        list.sort_unstable_by(|(a, ..), (b, ..)| a.key.cmp(&b.key));
-        let snapshot = |(stream, group, published, players): (Arc<Stream>, _, bool, usize)| StreamSnapshot {
-            key: stream.key.clone(),
-            group,
-            id: stream.id,
-            published,
-            players,
-            log_bytes: stream.log_bytes.load(Ordering::Relaxed),
-            held_bytes: stream.held(),
-            keyless: published && stream.keyless.load(Ordering::Relaxed),
-            keyless_starts: stream.keyless_starts.load(Ordering::Relaxed),
-            stats: stream.stats.get().cloned(),
-        };
-        list.into_iter().map(snapshot).collect()
+        list.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        list
     }
 
     fn config(&self) -> &HubConfig {
@@ -544,6 +595,8 @@ impl Registry {
                 stream: Arc::new(stream),
                 group: group.cloned(),
                 holder: None,
+                reserve: None,
+                switches: 0,
                 players: 0,
                 clients: 0,
                 wishes: Wishes::default(),

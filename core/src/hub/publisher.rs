@@ -3,15 +3,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::backup::{Lane, OnAir, Rank, Standby, StandbyEvent, StoodBy};
 use super::{HeldBy, Hub, Stream, StreamId, Superseded};
 use crate::chunk::MAX_CHUNK_SIZE;
 use crate::flv::{FrameClass, Pictures};
 use crate::message::{Message, MessageType};
 use crate::pacing::{Pacing, Sockets, WakeTimer};
-use crate::source::{Frame, FrameKind, Timeline};
+use crate::source::{Bridge, Frame, FrameKind, Timeline};
 use crate::url::StreamKey;
 
-/// The publish lock of one stream. Dropping it ends the publication and frees the name.
+/// The publish lock of one stream, or the place of the publisher that stands by. Dropping it ends the publication and
+/// frees the name, or the place.
 #[derive(Debug)]
 pub struct Publisher {
     hub: Hub,
@@ -20,8 +22,9 @@ pub struct Publisher {
     number: u64,
     timeline: Timeline,
     pictures: Pictures,
-    /// The source's epoch while this publisher is the present one.
-    epoch: u64,
+    lane: Lane,
+    /// Whether it was there before the other one.
+    rank: Rank,
     wakes: WakeTimer,
     /// Messages too damaged to be of use to any player.
     malformed: u64,
@@ -30,6 +33,17 @@ pub struct Publisher {
     now: Option<Instant>,
     /// The publisher that it took the name over from.
     took_from: Option<HeldBy>,
+    /// What has become of it that was not taken yet.
+    events: Vec<StandbyEvent>,
+    /// True once it has given its place back.
+    left: bool,
+}
+
+/// What a publisher becomes when it gets its place.
+#[derive(Debug)]
+pub(super) enum Begins {
+    OnAir { timeline: Timeline, epoch: u64 },
+    StandsBy(Arc<Standby>, Timeline),
 }
 
 impl Publisher {
@@ -37,13 +51,30 @@ impl Publisher {
         hub: Hub,
         stream: Arc<Stream>,
         number: u64,
-        timeline: Timeline,
-        epoch: u64,
+        rank: Rank,
+        begins: Begins,
         took_from: Option<HeldBy>,
     ) -> Self {
         hub.publishers.add();
-        let (pictures, wakes) = (Pictures::default(), WakeTimer::default());
-        Publisher { hub, stream, number, timeline, pictures, epoch, wakes, malformed: 0, now: None, took_from }
+        let (lane, timeline) = match begins {
+            Begins::OnAir { timeline, epoch } => (Lane::OnAir { epoch, bridge: Bridge::default() }, timeline),
+            Begins::StandsBy(standby, timeline) => (Lane::By(standby), timeline),
+        };
+        Publisher {
+            hub,
+            stream,
+            number,
+            timeline,
+            pictures: Pictures::default(),
+            lane,
+            rank,
+            wakes: WakeTimer::default(),
+            malformed: 0,
+            now: None,
+            took_from,
+            events: Vec::new(),
+            left: false,
+        }
     }
 
     /// Says which connection publishes, for [`Hub::holder`].
@@ -70,6 +101,8 @@ impl Publisher {
     /// Appends a message of type 8, 9 or 18 to the stream; others are [`malformed`](Self::malformed). Afterwards
     /// [`wake_deadline`](Self::wake_deadline) says when players are to be woken.
     ///
+    /// A publisher that stands by keeps the message, see [`Conflict::Backup`](super::Conflict::Backup).
+    ///
     /// # Errors
     /// Another publisher has taken over; the stream takes no more messages of this one.
     pub fn push(&mut self, now: Instant, message: Message) -> Result<(), Superseded> {
@@ -78,23 +111,121 @@ impl Publisher {
             self.malformed += 1;
             return Ok(());
         }
-        let (timeline, sent) = (&mut self.timeline, message.timestamp);
+        self.look();
+        let (timeline, lane, sent) = (&mut self.timeline, &mut self.lane, message.timestamp);
+        let mut own = None;
         let frame = Frame::encode_at(message, self.stream.format, &mut self.pictures, |kind, class| {
             // Metadata belongs to no time, and FFmpeg players take it for a subtitle unless its timestamp is 0.
-            if kind == FrameKind::Data && sent == 0 { 0 } else { timeline.map(now, kind, class.is_coded(), sent) }
+            if kind == FrameKind::Data && sent == 0 {
+                return 0;
+            }
+            let time = timeline.map(now, kind, class.is_coded(), sent);
+            own = Some(time);
+            match lane {
+                Lane::OnAir { bridge, .. } => bridge.map(time, kind, class.is_coded()),
+                Lane::By(_) | Lane::Superseded => time,
+            }
         });
         if frame.class() == FrameClass::Malformed {
             self.malformed += 1;
             return Ok(());
         }
-        let source = self.stream.source();
-        if source.epoch() != self.epoch {
-            return Err(Superseded);
-        }
         self.wakes.pushed(now, self.hub.config().pacing.merge_window, &frame);
-        self.stream.push(source, now, frame);
+        let pushed = match &self.lane {
+            Lane::OnAir { epoch, .. } => {
+                let source = self.stream.source();
+                if source.epoch() == *epoch {
+                    self.stream.push(source, now, frame);
+                    Ok(())
+                } else {
+                    drop(source);
+                    self.push_by(now, frame, sent, own)
+                }
+            }
+            Lane::By(_) | Lane::Superseded => self.push_by(now, frame, sent, own),
+        };
         self.hub.relieve(Some(now));
-        Ok(())
+        pushed
+    }
+
+    /// A frame of a publisher that is not on air, as far as it knows. `sent` is its timestamp, and `own` its time in the
+    /// publisher's own timeline; `None` if it has no time.
+    fn push_by(&mut self, now: Instant, frame: Frame, sent: u32, own: Option<u32>) -> Result<(), Superseded> {
+        if let Lane::OnAir { .. } = self.lane {
+            self.lane = match self.hub.standing_by(&self.stream.key, self.number) {
+                Some(standby) => Lane::By(standby),
+                None => Lane::Superseded,
+            };
+        }
+        let Lane::By(standby) = &self.lane else {
+            return Err(Superseded);
+        };
+        let rules = self.hub.config().backup;
+        let frame = own.map_or_else(|| frame.clone(), |own| frame.encoded_again(own));
+        let (stood_by, ready) = standby.push(now, &frame, rules, self.rank, &self.stream);
+        if ready {
+            self.events.push(StandbyEvent::Ready { on_air: self.hub.holder(&self.stream.key) });
+        }
+        match stood_by {
+            StoodBy::Kept => Ok(()),
+            StoodBy::Replaced => {
+                self.lane = Lane::Superseded;
+                Err(Superseded)
+            }
+            StoodBy::Wants(because) => {
+                // The frame is among those that it keeps, so the switch has pushed it.
+                self.hub.switch(&self.stream.key, self.number, because, now, rules);
+                self.look();
+                Ok(())
+            }
+            StoodBy::OnAir(on_air) => {
+                let (kind, coded) = (frame.kind(), frame.class().is_coded());
+                let begins = self.go_on_air(on_air);
+                let own = own.map(|own| if begins { self.timeline.map(now, kind, coded, sent) } else { own });
+                let Lane::OnAir { epoch, bridge } = &mut self.lane else {
+                    return Err(Superseded);
+                };
+                let frame = own.map_or_else(|| frame.clone(), |own| frame.encoded_again(bridge.map(own, kind, coded)));
+                let source = self.stream.source();
+                // If the other one has it again, one frame is lost that nobody plays: the next one finds that out.
+                if source.epoch() == *epoch {
+                    self.stream.push(source, now, frame);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks whether it is on air now.
+    fn look(&mut self) {
+        if let Lane::By(standby) = &self.lane
+            && let Some(on_air) = standby.take_on_air()
+        {
+            self.go_on_air(on_air);
+        }
+    }
+
+    /// Returns true if it has another timeline from now on.
+    fn go_on_air(&mut self, on_air: OnAir) -> bool {
+        self.events.push(on_air.event());
+        let (lane, timeline) = on_air.lane();
+        self.lane = lane;
+        let begins = timeline.is_some();
+        if let Some(timeline) = timeline {
+            self.timeline = timeline;
+        }
+        begins
+    }
+
+    /// True while it stands by, as far as it knows.
+    pub fn stands_by(&self) -> bool {
+        matches!(&self.lane, Lane::By(standby) if standby.is_by())
+    }
+
+    /// What has become of it since the last call, if it stands by or stood by.
+    pub fn take_events(&mut self) -> Vec<StandbyEvent> {
+        self.look();
+        std::mem::take(&mut self.events)
     }
 
     /// Sets the time before anything is pushed, so that the end of a publication without frames has a time, too.
@@ -125,20 +256,33 @@ impl Publisher {
     /// True while it sends pictures and no key frame to start at: players begin without one, see
     /// [`StartLimits`](crate::source::StartLimits).
     pub fn is_keyless(&self) -> bool {
-        self.stream.keyless.load(Ordering::Relaxed)
+        !matches!(self.lane, Lane::By(_)) && self.stream.keyless.load(Ordering::Relaxed)
     }
 
     /// True once another publisher has taken over.
     pub fn is_superseded(&self) -> bool {
-        self.stream.source().epoch() != self.epoch
+        match &self.lane {
+            Lane::OnAir { epoch, .. } => {
+                self.stream.source().epoch() != *epoch && self.hub.standing_by(&self.stream.key, self.number).is_none()
+            }
+            Lane::By(standby) => standby.is_replaced(),
+            Lane::Superseded => true,
+        }
     }
 
     /// Withdraws the stream's metadata.
     pub fn clear_metadata(&mut self) {
-        let mut source = self.stream.source();
-        if source.epoch() == self.epoch {
-            source.clear_metadata();
-            self.stream.settle(&source);
+        self.look();
+        match &self.lane {
+            Lane::OnAir { epoch, .. } => {
+                let mut source = self.stream.source();
+                if source.epoch() == *epoch {
+                    source.clear_metadata();
+                    self.stream.settle(&source);
+                }
+            }
+            Lane::By(standby) => standby.clear_metadata(),
+            Lane::Superseded => {}
         }
     }
 
@@ -169,31 +313,51 @@ impl Publisher {
         self.malformed
     }
 
-    /// Ends the publication. The caller then wakes the players, so that they learn of the end.
-    pub fn end(mut self, now: Instant) {
+    /// Ends the publication. The caller then wakes the players, so that they learn of the end. Returns true if the stream
+    /// goes on: another publisher has it.
+    pub fn end(mut self, now: Instant) -> bool {
         self.now = Some(now);
+        self.leave()
     }
-}
 
-impl Drop for Publisher {
-    fn drop(&mut self) {
+    /// Gives its place back.
+    fn leave(&mut self) -> bool {
+        if std::mem::replace(&mut self.left, true) {
+            return false;
+        }
+        self.hub.publishers.remove();
+        let key = &self.stream.key;
+        let mut registry = self.hub.registry();
+        registry.stand_down(key, self.number);
+        if registry.succeed(key, self.number) {
+            drop(registry);
+            self.hub.changes.changed(key);
+            return true;
+        }
         // First the source, then the name: the next publisher must find the source ended.
-        let mut source = self.stream.source();
-        if source.epoch() == self.epoch {
+        if registry.holds(key, self.number) {
+            let mut source = self.stream.source();
             match self.now {
                 Some(now) => source.end(now),
                 None => source.abandon(),
             }
         }
-        drop(source);
-        self.hub.publishers.remove();
-        let (removed, freed) = self.hub.registry().give_up(&self.stream.key, self.number);
+        let (removed, freed) = registry.give_up(key, self.number);
+        let goes_on = registry.is_free(key).is_err();
+        drop(registry);
         if freed {
-            self.hub.changes.changed(&self.stream.key);
+            self.hub.changes.changed(key);
         }
         if let Some(stream) = removed {
             stream.release();
         }
+        goes_on
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

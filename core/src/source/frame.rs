@@ -301,6 +301,20 @@ impl Frame {
         frame
     }
 
+    /// The same message encoded for another timestamp. The payload is copied, so that batches and other readers find the
+    /// message in one piece.
+    pub(crate) fn encoded_again(&self, timestamp: u32) -> Frame {
+        let mut frame = self.clone();
+        if timestamp != self.timestamp {
+            frame.wire = wire(self.kind, timestamp, self.chunk_size, &self.payload());
+            (frame.encoded_for, frame.timestamp, frame.moved) = (timestamp, timestamp, None);
+            if let Some(plain) = &self.plain {
+                frame.plain = Some(Arc::new(plain.as_ref().as_ref().map(|plain| plain.encoded_again(timestamp))));
+            }
+        }
+        frame
+    }
+
     /// Length of the body whose chunks take `chunked` bytes, including all chunk headers after the first.
     fn payload_length(&self, chunked: usize, continuation: usize) -> usize {
         let chunk_size = self.chunk_size.max(1) as usize;

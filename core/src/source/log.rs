@@ -1,6 +1,7 @@
 mod cursor;
 mod followers;
 mod room;
+mod standby;
 mod starts;
 
 use std::collections::VecDeque;
@@ -57,6 +58,8 @@ pub struct Source {
     pictures: Option<Pictures>,
     /// The time of its newest picture.
     last_picture: Option<u32>,
+    /// When the present publisher's newest picture came, and the milliseconds between the newest three.
+    picture: Option<(Instant, [u32; 2])>,
     /// When the present publisher's first coded frame came.
     begun: Option<Instant>,
     /// Since when there are pictures and no key frame to start at.
@@ -177,6 +180,7 @@ impl Source {
             openings: Openings::default(),
             pictures: None,
             last_picture: None,
+            picture: None,
             begun: None,
             unkeyed: None,
             keyless: false,
@@ -240,6 +244,7 @@ impl Source {
         self.openings = Openings::default();
         self.pictures = None;
         self.last_picture = None;
+        self.picture = None;
         self.begun = None;
         self.unkeyed = None;
         self.keyless = false;

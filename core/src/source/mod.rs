@@ -43,12 +43,14 @@
 //! players are woken.
 
 mod batch;
+mod bridge;
 mod frame;
 mod headers;
 mod log;
 mod timeline;
 
 pub use batch::Batch;
+pub(crate) use bridge::{Bridge, Bridged};
 pub use frame::{Frame, FrameKind, WireFormat};
 pub(crate) use headers::HEADER_ENTRY;
 pub use headers::Headers;

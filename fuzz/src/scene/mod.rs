@@ -444,7 +444,7 @@ impl World {
                     Role::Player => slot.plays.push(attachment.stream),
                 }
             }
-            Action::Detach { role, stream } => {
+            Action::Detach { role, stream, .. } => {
                 let list = if role == Role::Publisher { &mut slot.publishes } else { &mut slot.plays };
                 let at = list.iter().position(|attached| *attached == stream);
                 list.swap_remove(at.expect("a connection that is detached was attached"));

@@ -399,6 +399,11 @@ impl Handle {
         self.control.core().hub().holder(key)
     }
 
+    /// What stands by as backup of a stream's publisher, if something does.
+    pub fn backup(&self, key: &StreamKey) -> Option<HeldBy> {
+        self.control.core().hub().backup(key)
+    }
+
     /// A [pass](anabranch_core::policy::Passes): the value of the parameter [`PASS`](anabranch_core::policy::PASS) in the
     /// URL of a program that this program starts. It permits `action` on the stream from a loopback address for `time`,
     /// whatever rules, hooks and limits say.

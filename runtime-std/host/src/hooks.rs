@@ -2,7 +2,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anabranch_core::conn::{Ask, AskId, Notice, Verdict};
+use anabranch_core::conn::{Ask, AskId, ClientFacts, Notice, Verdict};
+use anabranch_core::hub::{HeldBy, Switched};
+use anabranch_core::url::StreamKey;
 
 use crate::host::Link;
 
@@ -40,6 +42,25 @@ pub trait Hooks: fmt::Debug + Send + Sync + 'static {
     fn notify(&self, notice: Notice) {
         let _ = notice;
     }
+
+    /// A publisher that stood by is on air.
+    fn switched(&self, switch: SwitchNotice) {
+        let _ = switch;
+    }
+}
+
+/// A publisher that stood by is on air: see [`Conflict::Backup`](anabranch_core::hub::Conflict::Backup).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SwitchNotice {
+    /// The stream.
+    pub key: StreamKey,
+    /// Why.
+    pub because: Switched,
+    /// The publisher that was on air before.
+    pub before: Option<HeldBy>,
+    /// The client that is on air.
+    pub client: ClientFacts,
 }
 
 /// Answers one question, once, from any thread. If it is dropped, there is no answer, and the deadline decides. It does

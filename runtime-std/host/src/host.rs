@@ -25,7 +25,7 @@ use crate::closes::{Closed, Closes};
 use crate::drain::Draining;
 use crate::driver::Driver;
 use crate::files::Door;
-use crate::hooks::{Answer, Hooks};
+use crate::hooks::{Answer, Hooks, SwitchNotice};
 use crate::local::Subscribers;
 #[cfg(feature = "tls")]
 use crate::outbound_tls::OutboundTls;
@@ -349,7 +349,7 @@ impl<C: Link> Host<C> {
         if let Action::Attach(attachment) = &action {
             self.attach(attachment, lines.id(), connection);
         }
-        if let Action::Detach { role: Role::Publisher, stream } = action {
+        if let Action::Detach { role: Role::Publisher, stream, goes_on: false } = action {
             self.unpublishes(stream);
         }
         let Some(hooks) = &self.hooks else {
@@ -361,6 +361,13 @@ impl<C: Link> Host<C> {
                 hooks.ask(*ask, answer);
             }
             Action::Notify(notice) => hooks.notify(*notice),
+            Action::Remark(Remark::Switched { key, because, before }) => {
+                let mut client = None;
+                connection.inspect_client(&mut |conn| client = Some(conn.facts()));
+                if let Some(client) = client {
+                    hooks.switched(SwitchNotice { key, because, before, client });
+                }
+            }
             _ => {}
         };
         if catch_unwind(AssertUnwindSafe(call)).is_err() {
@@ -372,7 +379,7 @@ impl<C: Link> Host<C> {
     }
 
     fn attach(&self, attachment: &Attachment, connection: u64, link: &Arc<C>) {
-        let Attachment { role, key, peer, params, stream, by_pass, .. } = attachment;
+        let Attachment { role, key, peer, params, stream, by_pass, backup, .. } = attachment;
         let mut tap = self.captures.as_ref().and_then(|captures| captures.attaches(connection, *role, key));
         if tap.is_some() {
             // If it is captured already, or leaves, there is nothing to capture.
@@ -380,9 +387,12 @@ impl<C: Link> Host<C> {
         }
         if *role == Role::Publisher {
             self.published.fetch_add(1, Ordering::Relaxed);
-            let client = PublishingClient { connection, address: *peer, params: params.clone(), by_pass: *by_pass };
-            let start = PublishStart { key: key.clone(), client: Some(client), stream: *stream, is_pulled: false };
-            self.publishes(&start);
+            // One that stands by begins no publication.
+            if !backup {
+                let client = PublishingClient { connection, address: *peer, params: params.clone(), by_pass: *by_pass };
+                let start = PublishStart { key: key.clone(), client: Some(client), stream: *stream, is_pulled: false };
+                self.publishes(&start);
+            }
         } else {
             self.played.fetch_add(1, Ordering::Relaxed);
         }

@@ -42,7 +42,7 @@ pub use drain::{Drain, LeavesToStop};
 pub use driver::{Pause, drive};
 pub use files::{connections_within, raise_file_limit};
 pub use handle::{Alive, CaptureError, ConnectionInfo, Handle, Runtime, Stats};
-pub use hooks::{Answer, Hooks};
+pub use hooks::{Answer, Hooks, SwitchNotice};
 pub use host::{CUT, FINAL_MESSAGES_WAIT, Host, Link, PublishStart, PublishingClient, give_up};
 pub use lines::Lines;
 pub use listen::{Listen, TcpOptions, can_listen, listen, tune};

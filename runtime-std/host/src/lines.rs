@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anabranch_core::conn::{Action, Attachment, Refused, Remark, Report, Role};
-use anabranch_core::hub::{HeldBy, StreamId};
+use anabranch_core::hub::{HeldBy, StreamId, Switched};
 use anabranch_core::session::{CloseReason, DueKind, Outcome, Phase};
 use anabranch_core::source::Gap;
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey, quoted, shortened};
@@ -99,7 +99,7 @@ impl Lines {
     pub fn action(&self, action: &Action) {
         match action {
             Action::Attach(attachment) => self.identified(attachment),
-            Action::Detach { role, stream } => self.detached(*role, *stream),
+            Action::Detach { role, stream, .. } => self.detached(*role, *stream),
             Action::Remark(remark) => self.remark(remark),
             Action::Subscribe(_)
             | Action::Unsubscribe(_)
@@ -112,7 +112,9 @@ impl Lines {
 
     fn identified(&self, attachment: &Attachment) {
         self.show();
-        let Attachment { role, stream, key, unknown_host, client, agent, peer, params: _, by_pass: _ } = attachment;
+        let Attachment { role, stream, key, unknown_host, client, agent, peer, backup, params: _, by_pass: _ } =
+            attachment;
+        let shown_role = if *backup { "backup" } else { role.name() };
         {
             let mut streams = self.streams();
             streams.present.reserve_exact(1);
@@ -129,7 +131,7 @@ impl Lines {
             Some((end, _)) => (&agent[..end], "..."),
             None => (&*agent, ""),
         };
-        let mut line = format!("conn {id}{} is {role} of {}", From(address.as_deref()), key.shown());
+        let mut line = format!("conn {id}{} is {shown_role} of {}", From(address.as_deref()), key.shown());
         if let Some(host) = unknown_host {
             line += &format!(", as there is no virtual host {}", quoted(host));
         }
@@ -139,7 +141,7 @@ impl Lines {
                 $level!(
                     event = "identified",
                     conn = id,
-                    role = role.name(),
+                    role = shown_role,
                     vhost = &*names.vhost,
                     app = &*names.app,
                     stream = &*names.stream,
@@ -298,6 +300,43 @@ impl Lines {
                 );
             }
             Remark::NotSigned => debug!(event = "pull_not_signed", conn = id, "conn {id} {remark}"),
+            Remark::BackupReady { key, on_air } => {
+                let names = Names::of(key);
+                info!(
+                    event = "backup_ready",
+                    conn = id,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
+                    holder = on_air.as_ref().and_then(number),
+                    "conn {id} {remark}"
+                );
+            }
+            Remark::Switched { key, because: Switched::Returned, before } => {
+                let names = Names::of(key);
+                info!(
+                    event = "backup_returned",
+                    conn = id,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
+                    holder = before.as_ref().and_then(number),
+                    "conn {id} {remark}"
+                );
+            }
+            Remark::Switched { key, because, before } => {
+                let names = Names::of(key);
+                warn!(
+                    event = "backup_took_over",
+                    conn = id,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
+                    holder = before.as_ref().and_then(number),
+                    reason = because.name(),
+                    "conn {id} {remark}"
+                );
+            }
             other => info!(event = other.name(), conn = id, "conn {id}: {other}"),
         }
     }

@@ -154,6 +154,8 @@ pub enum OnConflict {
     Reject,
     /// The new client takes over if its URL has the same token parameter, and is refused otherwise.
     Takeover,
+    /// The new client stands by, and takes over when the old one is lost or sends nothing for 2 s.
+    Backup,
 }
 
 /// The values of `--timestamps`.
@@ -182,6 +184,7 @@ impl Options {
         config.defaults.conflict = match self.on_conflict {
             OnConflict::Reject => Conflict::Reject,
             OnConflict::Takeover => Conflict::TakeOver,
+            OnConflict::Backup => Conflict::Backup,
         };
         config.defaults.timestamps = match self.timestamps {
             TimestampMode::Monotonic => Timestamps::Monotonic,

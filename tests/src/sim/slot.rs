@@ -282,7 +282,7 @@ impl Sim {
         self.changed |= !matches!(action, Action::Wake(_));
         match action {
             Action::Attach(attachment) => self.attach(index, &attachment),
-            Action::Detach { role, stream } => {
+            Action::Detach { role, stream, .. } => {
                 if !self.detach(index, role, stream) {
                     self.fail(&format!("connection {index} is detached from what it never was attached to"));
                 }

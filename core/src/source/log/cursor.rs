@@ -279,7 +279,7 @@ impl Source {
         self.first + self.log.len() as u64
     }
 
-    fn newest_arrival(&self) -> Option<Instant> {
+    pub(super) fn newest_arrival(&self) -> Option<Instant> {
         self.last.map(|(_, arrival)| arrival)
     }
 

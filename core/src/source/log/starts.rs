@@ -111,6 +111,8 @@ impl Source {
         if frame.kind() == FrameKind::Video {
             let interval = self.last_picture.map_or(0, |last| milliseconds_from(last, time));
             self.last_picture = Some(time);
+            let before = self.picture.map_or(interval, |(_, [newest, _])| newest);
+            self.picture = Some((now, [interval, before]));
             self.pictures = Some(Pictures { interval, sound: None });
         } else if let Some(pictures) = &mut self.pictures {
             let silence = milliseconds_from(*pictures.sound.get_or_insert(time), time);
@@ -134,7 +136,7 @@ impl Source {
     }
 
     /// True if the newest start is a key frame, and not a later sound frame.
-    fn has_key_frame(&self) -> bool {
+    pub(super) fn has_key_frame(&self) -> bool {
         let newest = self.starts.back().and_then(|start| self.entry(*start));
         newest.is_some_and(|start| start.frame.is_join_point())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use anabranch_core::hub::StreamSnapshot;
+use anabranch_core::hub::{HeldBy, StreamSnapshot};
 use anabranch_core::url::shortened;
 use hyper::StatusCode;
 use serde::Serialize;
@@ -170,21 +170,30 @@ pub(super) fn kick_publisher(context: &Context, call: &Call<'_>) -> Reply {
     let Some(stream) = list.first() else {
         return unknown(NO_STREAM, "there is no such stream");
     };
-    match Listing::of(&context.handle, &list).publisher(&stream.key) {
-        Some(id) if context.handle.close(id, "publisher removed through the API") => {
-            let key = &stream.key;
-            info!(
-                event = "removed",
-                conn = id,
-                vhost = &*shortened(key.vhost()),
-                app = &*shortened(key.app()),
-                stream = &*shortened(key.stream()),
-                "conn {id}, publisher of {}, is removed through the API",
-                key.shown()
-            );
-            json(context, Done {})
-        }
-        _ => Reply::error(StatusCode::CONFLICT, NO_CLIENT, "no client publishes this stream"),
+    // First the one that stands by, so that it does not take over.
+    let held = [&stream.backup, &stream.publisher];
+    let ids = held.into_iter().filter_map(|held| match held {
+        Some(HeldBy::Client { connection, .. }) => Some(*connection),
+        _ => None,
+    });
+    let mut removed = false;
+    for id in ids.filter(|id| context.handle.close(*id, "publisher removed through the API")) {
+        removed = true;
+        let key = &stream.key;
+        info!(
+            event = "removed",
+            conn = id,
+            vhost = &*shortened(key.vhost()),
+            app = &*shortened(key.app()),
+            stream = &*shortened(key.stream()),
+            "conn {id}, publisher of {}, is removed through the API",
+            key.shown()
+        );
+    }
+    if removed {
+        json(context, Done {})
+    } else {
+        Reply::error(StatusCode::CONFLICT, NO_CLIENT, "no client publishes this stream")
     }
 }
 
@@ -196,13 +205,13 @@ pub(super) fn clients(context: &Context, call: &Call<'_>) -> Reply {
     let ids = context.handle.connection_ids();
     let page = ids.iter().skip(start).take(count);
     let list = page.filter_map(|id| context.handle.connection(*id));
-    let clients = list.map(|info| listing::client(&info, &context.identity)).collect();
+    let clients = list.map(|info| listing::client(&info, &context.handle, &context.identity)).collect();
     json(context, Clients { clients, total: ids.len() })
 }
 
 pub(super) fn client(context: &Context, call: &Call<'_>) -> Reply {
     match context.identity.connection(call.id).and_then(|id| context.handle.connection(id)) {
-        Some(info) => json(context, OneClient { client: listing::client(&info, &context.identity) }),
+        Some(info) => json(context, OneClient { client: listing::client(&info, &context.handle, &context.identity) }),
         None => unknown(NO_CLIENT, "there is no such client"),
     }
 }

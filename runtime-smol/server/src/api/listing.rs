@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anabranch_core::conn::{ApplicationSnapshot, Role};
 use anabranch_core::flv::VideoCodec;
-use anabranch_core::hub::StreamSnapshot;
+use anabranch_core::hub::{HeldBy, StreamSnapshot};
 use anabranch_core::stats::{AudioDescription, ConnSnapshot, VideoDescription, Window};
 use anabranch_core::url::StreamKey;
 use anabranch_host::{Closed, ConnectionInfo, Handle};
@@ -81,7 +81,7 @@ pub(super) struct Listing {
 /// The connections of one stream.
 #[derive(Debug, Default)]
 struct Sides {
-    publisher: Option<(u64, String)>,
+    publishers: Vec<(u64, String)>,
     sent: u64,
     send_kbps: u64,
     dropped: u64,
@@ -102,7 +102,7 @@ impl Listing {
                 match (role, sides.get_mut(key)) {
                     (Role::Publisher, Some(side)) => {
                         let tc_url = without_secrets(&conn.facts().tc_url.unwrap_or_default());
-                        side.publisher = Some((conn.id(), tc_url));
+                        side.publishers.push((conn.id(), tc_url));
                     }
                     (Role::Player, Some(_)) => players.push((key.clone(), conn.stats())),
                     (_, None) => {}
@@ -120,11 +120,6 @@ impl Listing {
             }
         }
         Listing { sides }
-    }
-
-    /// The connection that publishes a stream.
-    pub(super) fn publisher(&self, key: &StreamKey) -> Option<u64> {
-        Some(self.sides.get(key)?.publisher.as_ref()?.0)
     }
 
     /// The list of these streams.
@@ -145,7 +140,13 @@ fn show_application(application: &ApplicationSnapshot) -> Application {
 
 fn show(stream: &StreamSnapshot, sides: &Sides, identity: &Identity) -> Stream {
     let stats = stream.stats.as_ref().map(|view| view.snapshot(Instant::now()));
-    let publisher = sides.publisher.clone();
+    // A stream may have two, of which one stands by.
+    let number = |held: &Option<HeldBy>| match held {
+        Some(HeldBy::Client { connection, .. }) => Some(*connection),
+        _ => None,
+    };
+    let publisher = sides.publishers.iter().find(|(id, _)| Some(*id) != number(&stream.backup)).cloned();
+    let backup = number(&stream.backup).map(|id| identity.client_id(id)).unwrap_or_default();
     let (cid, tc_url) = publisher.map_or_else(Default::default, |(id, url)| (identity.client_id(id), url));
     let known = stats.filter(|_| stream.published);
     Stream {
@@ -164,7 +165,7 @@ fn show(stream: &StreamSnapshot, sides: &Sides, identity: &Identity) -> Stream {
             recv_30s: stats.map_or(0, |stats| stats.rate.kbps(Window::Seconds30).round() as u64),
             send_30s: sides.send_kbps,
         },
-        publish: Publish { active: stream.published, cid },
+        publish: Publish { active: stream.published, cid, backup, switches: stream.switches },
         video: known.and_then(|stats| stats.video).map(|video| show_video(&video)),
         audio: known.and_then(|stats| stats.audio).map(|audio| show_audio(&audio)),
         key: stream.key.to_string(),
@@ -230,7 +231,11 @@ fn show_audio(audio: &AudioDescription) -> Audio {
 }
 
 /// A connection.
-pub(super) fn client(info: &ConnectionInfo, identity: &Identity) -> Client {
+pub(super) fn client(info: &ConnectionInfo, handle: &Handle, identity: &Identity) -> Client {
+    let role = |role: Role, key: &StreamKey| match (role, handle.backup(key)) {
+        (Role::Publisher, Some(HeldBy::Client { connection, .. })) if connection == info.id => "backup".to_owned(),
+        _ => role.to_string(),
+    };
     let first = info.streams.first();
     let stream = first.map(|(_, key)| identity.stream_id(key));
     let publishes = info.streams.iter().any(|(role, _)| *role == Role::Publisher);
@@ -266,7 +271,7 @@ pub(super) fn client(info: &ConnectionInfo, identity: &Identity) -> Client {
         streams: info
             .streams
             .iter()
-            .map(|(role, key)| Attached { role: role.to_string(), key: key.to_string() })
+            .map(|(attached, key)| Attached { role: role(*attached, key), key: key.to_string() })
             .collect(),
         recv_frames: info.stats.frames_in,
         send_frames: info.stats.frames_out,

@@ -287,6 +287,10 @@ pub(super) struct Publish {
     pub(super) active: bool,
     /// The publisher's client id; empty if there is none, or if the server itself publishes.
     pub(super) cid: String,
+    /// The client id of the publisher that stands by (`publish.conflict = "backup"`); empty if there is none.
+    pub(super) backup: String,
+    /// How often the publisher that stood by has gone on air.
+    pub(super) switches: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -415,7 +419,7 @@ pub(super) struct Close {
 /// A stream of a connection, and the connection's role.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Attached {
-    /// `publisher` or `player`.
+    /// `publisher`, `backup` for a publisher that stands by, or `player`.
     pub(super) role: String,
     /// `app/stream`, and `app/stream?vhost=NAME` in another virtual host than the default one: the stream's name in
     /// logs, too.

@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_core::conn::{Ask, ClientFacts, Closed, Notice, StreamFacts, Subject};
+use anabranch_core::hub::HeldBy;
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
+use anabranch_host::SwitchNotice;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
@@ -22,10 +24,11 @@ pub(super) enum Event {
     Stop,
     Dvr,
     Forward,
+    Switch,
 }
 
 impl Event {
-    pub(super) const ALL: [Event; 8] = [
+    pub(super) const ALL: [Event; 9] = [
         Event::Connect,
         Event::Close,
         Event::Publish,
@@ -34,6 +37,7 @@ impl Event {
         Event::Stop,
         Event::Dvr,
         Event::Forward,
+        Event::Switch,
     ];
 
     /// The name in settings and in `action`.
@@ -47,6 +51,7 @@ impl Event {
             Event::Stop => "on_stop",
             Event::Dvr => "on_dvr",
             Event::Forward => "on_forward",
+            Event::Switch => "on_switch",
         }
     }
 
@@ -114,6 +119,14 @@ impl Bodies {
         })
     }
 
+    /// The bodies of the notice that a publisher that stood by is on air.
+    pub(super) fn of_switch(switch: &SwitchNotice, identity: &Identity, needs: impl Fn(Form) -> bool) -> Self {
+        Bodies::new(needs, |form| match form {
+            Form::Srs => of_switch(switch, identity),
+            Form::NginxRtmp => fields::of_switch(switch),
+        })
+    }
+
     /// The bodies of the notice that a file of a recording is complete.
     pub(super) fn of_recording(file: &RecordedFile, identity: &Identity, needs: impl Fn(Form) -> bool) -> Self {
         Bodies::new(needs, |form| match form {
@@ -168,6 +181,30 @@ fn of_recording(file: &RecordedFile, identity: &Identity) -> String {
         .seconds("duration", *duration)
         .number("bytes", *bytes)
         .text("reason", reason.name());
+    serde_json::to_string(&body).unwrap_or_default()
+}
+
+/// The body of the notice that a publisher that stood by is on air. SRS has no such call.
+fn of_switch(switch: &SwitchNotice, identity: &Identity) -> String {
+    let SwitchNotice { key, because, before, client, .. } = switch;
+    let before = match before {
+        Some(HeldBy::Client { connection, .. } | HeldBy::Relay { connection, .. }) => identity.client_id(*connection),
+        Some(HeldBy::Program) | None => String::new(),
+    };
+    let mut body = Object::default();
+    body.text("server_id", identity.server_id())
+        .text("service_id", identity.service_id())
+        .text("action", Event::Switch.name())
+        .text("client_id", identity.client_id(client.connection))
+        .text("ip", client.address.map(|address| address.ip().to_string()).unwrap_or_default())
+        .text("vhost", key.vhost())
+        .text("app", key.app())
+        .text("tcUrl", client.tc_url.as_deref().unwrap_or_default())
+        .text("stream", key.stream())
+        .text("stream_url", stream_url(key))
+        .text("stream_id", identity.stream_id(key))
+        .text("reason", because.name())
+        .text("before", before);
     serde_json::to_string(&body).unwrap_or_default()
 }
 

@@ -3,6 +3,7 @@
 
 use anabranch_core::conn::{ClientFacts, Subject};
 use anabranch_core::url::Params;
+use anabranch_host::SwitchNotice;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::body::Event;
@@ -76,6 +77,20 @@ pub(super) fn of_recording(file: &RecordedFile) -> String {
     body.0
 }
 
+/// The body of the notice that a publisher that stood by is on air.
+pub(super) fn of_switch(switch: &SwitchNotice) -> String {
+    let SwitchNotice { key, because, client, .. } = switch;
+    let mut body = Fields::default();
+    body.add("app", key.app());
+    body.add("tcurl", client.tc_url.as_deref().unwrap_or_default());
+    body.add("addr", &client.address.map(|address| address.ip().to_string()).unwrap_or_default());
+    body.add("clientid", &client.connection.to_string());
+    body.add("call", call(Event::Switch));
+    body.add("name", key.stream());
+    body.add("reason", because.name());
+    body.0
+}
+
 /// nginx-rtmp's name of a call.
 fn call(event: Event) -> &'static str {
     match event {
@@ -86,8 +101,9 @@ fn call(event: Event) -> &'static str {
         Event::Play => "play",
         Event::Stop => "play_done",
         Event::Dvr => "record_done",
-        // nginx-rtmp has no such call.
+        // nginx-rtmp has no such calls.
         Event::Forward => "forward",
+        Event::Switch => "switch",
     }
 }
 

@@ -25,7 +25,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Ask, ClientFacts, Notice, StreamFacts, Subject, Verdict};
-use anabranch_host::{Answer, Handle, Hooks, PublishStart};
+use anabranch_host::{Answer, Handle, Hooks, PublishStart, SwitchNotice};
 use tracing::warn;
 
 use body::{Bodies, Event};
@@ -282,6 +282,18 @@ impl Hooks for HttpHooks {
         }
         let body = Bodies::of_notice(event, &notice, &self.inner.identity, |form| route.needs(event, form));
         self.inner.notify(&route, notice.client.connection, (event, notice.subject, vhost), body);
+    }
+
+    fn switched(&self, switch: SwitchNotice) {
+        let route = self.inner.routes().stream(&switch.key).clone();
+        if route.endpoints(Event::Switch).is_empty() {
+            return;
+        }
+        let body = Bodies::of_switch(&switch, &self.inner.identity, |form| route.needs(Event::Switch, form));
+        let SwitchNotice { key, client, .. } = switch;
+        let vhost = key.vhost().to_owned();
+        let subject = Subject::Publish(StreamFacts { key, params: String::new() });
+        self.inner.notify(&route, client.connection, (Event::Switch, subject, vhost), body);
     }
 }
 

@@ -42,11 +42,13 @@ pub(crate) struct HookSettings {
     /// Question, after a client has begun to publish a stream: where else to publish it. The answer has the URLs, as in SRS:
     /// { "code": 0, "data": { "urls": ["rtmp://HOST/APP/STREAM"] } }. The client does not wait for it.
     pub(crate) on_forward: Vec<HookTarget>,
+    /// Notice: a publisher that stood by as backup of a stream is on air, or the first publisher is on air again.
+    pub(crate) on_switch: Vec<HookTarget>,
     /// How long one call to one URL may take.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1h"))]
     pub(crate) timeout: Time,
-    /// How often on_close, on_unpublish, on_stop, on_dvr and on_forward are repeated when the back end cannot be reached, takes too
-    /// long or answers with a server error. Questions are not repeated, because a client waits for the answer.
+    /// How often on_close, on_unpublish, on_stop, on_dvr, on_forward and on_switch are repeated when the back end cannot be
+    /// reached, takes too long or answers with a server error. Questions are not repeated, because a client waits for the answer.
     #[schemars(range(max = 100))]
     pub(crate) retries: u32,
     /// The wait before the first repetition; each further wait is twice as long, up to a minute.
@@ -84,6 +86,7 @@ impl Default for HookSettings {
             on_stop: Vec::new(),
             on_dvr: Vec::new(),
             on_forward: Vec::new(),
+            on_switch: Vec::new(),
             timeout: Time(Duration::from_secs(10)),
             retries: 5,
             retry_after: Time(Duration::from_secs(1)),
@@ -110,6 +113,7 @@ impl HookSettings {
             Event::Stop => &self.on_stop,
             Event::Dvr => &self.on_dvr,
             Event::Forward => &self.on_forward,
+            Event::Switch => &self.on_switch,
         }
     }
 

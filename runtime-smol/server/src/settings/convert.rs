@@ -4,7 +4,7 @@ use anabranch_core::bandwidth::BandwidthConfig;
 use anabranch_core::chunk::Leniency;
 use anabranch_core::cluster::ClusterConfig;
 use anabranch_core::conn::{Asks, Config, VhostConfig};
-use anabranch_core::hub::Conflict;
+use anabranch_core::hub::{BackupRules, Conflict};
 use anabranch_core::pacing;
 use anabranch_core::policy::{self, Applications, Rate, Refer, Security, Vhosts};
 use anabranch_core::session::{SessionConfig, SessionTimeouts};
@@ -86,7 +86,9 @@ impl VhostSettings {
             conflict: match self.publish.conflict {
                 OnConflict::Reject => Conflict::Reject,
                 OnConflict::Takeover => Conflict::TakeOver,
+                OnConflict::Backup => Conflict::Backup,
             },
+            backup: BackupRules { after: self.publish.backup_after.0, returns: self.publish.backup_return },
             unpublish_grace: play.unpublish_grace.0,
             idle_publisher: self.publish.idle.limit(),
             max_gap: play.max_gap.limit(),

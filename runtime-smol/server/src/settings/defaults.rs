@@ -61,6 +61,8 @@ default_from_core! {
     };
     Publish, core => Publish {
         conflict: OnConflict::Reject,
+        backup_after: Time(core.backup.after),
+        backup_return: core.backup.returns,
         idle: core.idle_publisher.map_or(Time::NEVER, Time),
     };
     Cache, core => Cache {

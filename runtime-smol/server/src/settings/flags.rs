@@ -74,6 +74,7 @@ fn values(options: &Options, threads: Option<NonZero<usize>>) -> Vec<(&'static s
             match options.on_conflict {
                 OnConflict::Reject => "reject".into(),
                 OnConflict::Takeover => "takeover".into(),
+                OnConflict::Backup => "backup".into(),
             },
         ),
         ("stream_memory", &["defaults", "cache", "bytes"], format!("{}MiB", options.stream_memory).into()),

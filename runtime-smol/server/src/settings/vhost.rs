@@ -245,8 +245,16 @@ pub(crate) struct Pacing {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Publish {
     /// What happens when a client wants to publish a name that already has a publisher: the new client is refused
-    /// ("reject"), or takes the name over if its URL has the same token parameter ("takeover").
+    /// ("reject"), takes the name over if its URL has the same token parameter ("takeover"), or stands by as backup and
+    /// goes on air when the other one is lost or stalls ("backup"). One client may stand by.
     pub(crate) conflict: OnConflict,
+    /// With conflict = "backup": how long the publisher on air may send no media, or no pictures while the backup does,
+    /// before the backup goes on air.
+    #[schemars(extend("x-minimum" = "500ms", "x-maximum" = "1m"))]
+    pub(crate) backup_after: Time,
+    /// With conflict = "backup": whether the first publisher goes on air again when it is back and has sent media for 5 s.
+    /// Otherwise it stands by.
+    pub(crate) backup_return: bool,
     /// How long a publisher may go on without a player before the server closes it.
     #[schemars(extend("x-minimum" = "1s"))]
     pub(crate) idle: Time,
@@ -259,6 +267,7 @@ pub(crate) enum OnConflict {
     #[default]
     Reject,
     Takeover,
+    Backup,
 }
 
 /// The recent frames that each stream keeps, for players that join and for those that fall behind.

@@ -2,6 +2,7 @@
 //! RTMP clients on real sockets.
 
 mod api;
+mod backup;
 mod cluster;
 mod configuration;
 mod evening;

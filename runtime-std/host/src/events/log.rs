@@ -30,6 +30,23 @@ pub(super) const ALL: &[Explanation] = &[
         "As for `took_over`, the line of the other connection.",
     ),
     event(
+        "backup_ready",
+        "A publisher stands by as backup of a stream, and has something that players can begin at. `holder` is the publisher \
+         on air.",
+        "Nothing.",
+    ),
+    event(
+        "backup_took_over",
+        "A publisher that stood by is on air: the one before was `lost`, or `stalled` for `publish.backup_after` and stands by \
+         now (`reason`, `holder`).",
+        "Look at the encoder that was lost or stalled, and at its network.",
+    ),
+    event(
+        "backup_returned",
+        "The first publisher of a stream is on air again (`publish.backup_return`); the other one stands by.",
+        "Nothing.",
+    ),
+    event(
         "keyless",
         "A publisher sends pictures and no key frame, so players and recordings begin without one.",
         "Set a key frame interval in the encoder (2 s is usual).",

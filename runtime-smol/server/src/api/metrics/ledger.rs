@@ -33,6 +33,8 @@ pub(super) struct Counts {
     pub(super) key_frames: u64,
     /// Players that began without a key frame.
     pub(super) keyless_starts: u64,
+    /// How often the publisher that stood by went on air.
+    pub(super) switches: u64,
     /// Sent to players.
     pub(super) sent_bytes: u64,
     pub(super) sent_frames: u64,
@@ -87,6 +89,7 @@ impl AddAssign for Counts {
         self.video_frames += other.video_frames;
         self.key_frames += other.key_frames;
         self.keyless_starts += other.keyless_starts;
+        self.switches += other.switches;
         self.sent_bytes += other.sent_bytes;
         self.sent_frames += other.sent_frames;
         self.dropped_frames += other.dropped_frames;
@@ -102,6 +105,7 @@ impl Counts {
             video_frames: self.video_frames.saturating_sub(earlier.video_frames),
             key_frames: self.key_frames.saturating_sub(earlier.key_frames),
             keyless_starts: self.keyless_starts.saturating_sub(earlier.keyless_starts),
+            switches: self.switches.saturating_sub(earlier.switches),
             sent_bytes: self.sent_bytes.saturating_sub(earlier.sent_bytes),
             sent_frames: self.sent_frames.saturating_sub(earlier.sent_frames),
             dropped_frames: self.dropped_frames.saturating_sub(earlier.dropped_frames),
@@ -132,6 +136,7 @@ impl Ledger {
                 video_frames: stats.video_frames,
                 key_frames: stats.key_frames,
                 keyless_starts: stream.keyless_starts,
+                switches: stream.switches,
                 ..Counts::default()
             });
             let rate = stats.map_or(0.0, |stats| stats.rate.kbps(Window::Seconds60));

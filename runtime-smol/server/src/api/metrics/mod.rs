@@ -228,6 +228,9 @@ impl Moment {
         let words = "Players and recordings that began without a key frame, because none came";
         let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.keyless_starts));
         writer.counters("anabranch_stream_keyless_starts", words, counts)?;
+        let words = "How often the publisher that stood by as backup went on air";
+        let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.switches));
+        writer.counters("anabranch_stream_switches", words, counts)?;
         let words = "Bytes sent to the stream's players, handshakes included";
         let counts = all().map(|(labels, series)| (labels.as_slice(), series.counts.sent_bytes));
         writer.counters("anabranch_stream_sent_bytes", words, counts)?;

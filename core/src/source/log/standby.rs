@@ -1,0 +1,140 @@
+//! How a publisher that stands by takes a stream over.
+//!
+//! It has a source of its own, with what it has sent since its newest key frame in the time of its own
+//! [`Timeline`]. At the switch the stream begins another publication: the headers in force at that key frame, then all
+//! since. The [`Bridge`] makes its time that of the stream. Frames that came before the last one of the publisher before
+//! are needed for decoding and are late: pictures follow that frame a millisecond apart, and sound is left out. So the
+//! stream goes on in real time, however long the GOP is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Headers, Next, Source, duration};
+use crate::source::bridge::{Bridge, Bridged};
+use crate::source::{Frame, FrameKind, Timestamps};
+
+impl Source {
+    /// When the present publisher's newest coded frame came; `None` before the first.
+    pub(crate) fn newest_media(&self) -> Option<Instant> {
+        self.begun.and(self.newest_arrival())
+    }
+
+    /// True if players could begin at what is in the log: at a key frame, without one if none came for too long, or at
+    /// sound if there are no pictures.
+    pub(crate) fn has_start(&self) -> bool {
+        if self.pictures.is_some() {
+            return self.keyless || self.has_key_frame();
+        }
+        let heard = self.begun.zip(self.newest_arrival()).map(|(begun, last)| last.saturating_duration_since(begun));
+        let may_have_pictures = self.headers.has_video() && heard.is_none_or(|time| time < self.start_limits.wait);
+        !self.starts.is_empty() && !may_have_pictures
+    }
+
+    /// The headers in force now, for a publisher that goes on in another source.
+    pub(crate) fn shared_headers(&self) -> Arc<Headers> {
+        self.headers.clone()
+    }
+
+    /// Takes over the headers that a publisher has sent to another source.
+    pub(crate) fn adopt_headers(&mut self, headers: Arc<Headers>) {
+        self.headers = headers;
+    }
+
+    /// True if the newest frame is one to start at.
+    pub(crate) fn is_at_start(&self) -> bool {
+        let newest = (self.first + self.log.len() as u64).checked_sub(1);
+        newest.is_some() && self.starts.back().copied() == newest
+    }
+
+    /// True if the present publisher sends pictures, and has sent one in the last `time`. If they are far apart, the time is
+    /// twice that between them; one pause is not such a time.
+    pub(crate) fn shows_pictures(&self, now: Instant, time: Duration) -> bool {
+        self.picture.is_some_and(|(at, intervals)| {
+            let usual = duration(intervals.into_iter().min().unwrap_or(0));
+            now.saturating_duration_since(at) < time.max(usual * 2)
+        })
+    }
+
+    /// True if the present publisher has sent nothing for `time`, or its pictures have ended while those of `standby` go on.
+    /// `since` counts if it has sent nothing at all.
+    pub(crate) fn is_stalled(&self, now: Instant, since: Instant, time: Duration, standby: &Source) -> bool {
+        if now.saturating_duration_since(self.newest_media().unwrap_or(since)) >= time {
+            return true;
+        }
+        self.picture.is_some() && !self.shows_pictures(now, time) && standby.shows_pictures(now, time)
+    }
+
+    /// Begins the publication of a publisher that stood by with this source, and appends what players need of it.
+    /// `heard` is when its newest message came.
+    pub(crate) fn switch_to(&mut self, standby: &Source, heard: Option<Instant>) -> Bridged {
+        let (last, furthest) = (self.last, self.furthest);
+        let now = heard.max(last.map(|(_, at)| at));
+        let resuming = self.begin();
+        if self.timestamps == Timestamps::Pass {
+            self.append(standby, None, now);
+            return Bridged::Kept(Bridge::default());
+        }
+        let Some((own, own_at)) = standby.last else {
+            // It has sent no media yet: its time begins as that of any next publisher.
+            let time = furthest.unwrap_or(0);
+            for header in standby.headers.iter() {
+                self.push_from(header, if header.kind() == FrameKind::Data { 0 } else { time }, now);
+            }
+            return Bridged::Resumed(resuming);
+        };
+        let mut bridge = match last {
+            Some((stream, at)) => Bridge::new((own, own_at), (stream, at), furthest.unwrap_or(stream)),
+            None => Bridge::default(),
+        };
+        self.append(standby, Some(&mut bridge), now);
+        Bridged::Kept(bridge)
+    }
+
+    /// Appends the headers and frames since the newest start of `standby`.
+    fn append(&mut self, standby: &Source, mut bridge: Option<&mut Bridge>, now: Option<Instant>) {
+        let mut cursor = standby.join();
+        standby.restart(&mut cursor);
+        loop {
+            match standby.next(&mut cursor) {
+                Next::Start(start) => {
+                    let time = match &bridge {
+                        Some(bridge) => (**bridge).clone().map(start.timestamp, FrameKind::Video, true),
+                        None => start.timestamp,
+                    };
+                    for header in start.headers.iter() {
+                        self.push_from(header, if header.kind() == FrameKind::Data { 0 } else { time }, now);
+                    }
+                }
+                Next::Frame(frame) => {
+                    let time = match bridge.as_deref_mut() {
+                        // Metadata belongs to no time.
+                        _ if frame.kind() == FrameKind::Data && frame.timestamp() == 0 => 0,
+                        Some(bridge) if frame.kind() == FrameKind::Audio && frame.class().is_coded() => {
+                            if !bridge.is_past(frame.timestamp()) {
+                                continue;
+                            }
+                            bridge.map(frame.timestamp(), FrameKind::Audio, true)
+                        }
+                        Some(bridge) => bridge.map(frame.timestamp(), frame.kind(), frame.class().is_coded()),
+                        None => frame.timestamp(),
+                    };
+                    self.push_from(frame, time, now);
+                }
+                Next::Pending | Next::Ended => break,
+            }
+        }
+        if cursor.place().is_none() {
+            for header in standby.headers.iter() {
+                let own = standby.last.map_or(header.timestamp(), |(time, _)| time);
+                let time = bridge.as_deref_mut().map_or(own, |bridge| bridge.map(own, header.kind(), false));
+                self.push_from(header, if header.kind() == FrameKind::Data { 0 } else { time }, now);
+            }
+        }
+    }
+
+    fn push_from(&mut self, frame: &Frame, time: u32, now: Option<Instant>) {
+        if let Some(now) = now {
+            self.push(now, frame.encoded_again(time));
+        }
+    }
+}
