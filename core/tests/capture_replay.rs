@@ -341,6 +341,44 @@ fn a_takeover_happens_again_at_the_same_message() {
 }
 
 #[test]
+fn a_backup_goes_the_same_way_again_though_it_is_alone_in_the_replay() {
+    let config = Config::from(VhostConfig { conflict: Conflict::Backup, ..VhostConfig::default() });
+    let (server, start) = (Core::new(config.clone(), [8; 32]), any_instant());
+    let now = |ms| start + Duration::from_millis(ms);
+    let ((mut first, one), (mut second, other)) = (captured_client(&server, start), captured_client(&server, start));
+    for client in [&mut first, &mut second] {
+        client.connect(start);
+        publish(client, start, "cam");
+    }
+    let mut player = Client::connected(&server, start);
+    play(&mut player, start, "cam");
+    // The first one stalls, comes back, and is on air again when the second one leaves.
+    for frame in 0..200u64 {
+        let at = now(frame * 40);
+        let body = if frame % 25 == 0 { KEY_FRAME } else { FRAME };
+        for (client, sends) in [(&mut first, !(50..125).contains(&frame)), (&mut second, frame < 150)] {
+            if sends {
+                video(client, at, frame as u32 * 40, &body);
+            } else {
+                client.serve(at);
+            }
+        }
+        player.serve(at);
+        if frame == 150 {
+            second.conn.handle_disconnect(at, CloseReason::PeerClosed);
+            second.serve(at);
+        }
+    }
+    let stream = server.hub().streams().remove(0);
+    assert_eq!((stream.published, stream.backup, stream.switches), (true, None, 2));
+    first.conn.handle_disconnect(now(8_000), CloseReason::PeerClosed);
+    first.serve(now(8_000));
+    assert!(second.report.is_some() && first.report.is_some());
+    same(&one, &config);
+    same(&other, &config);
+}
+
+#[test]
 fn replay_closes_a_publisher_without_players_again_and_keeps_one_with_players() {
     let config = Config::from(VhostConfig { idle_publisher: Some(Duration::from_secs(5)), ..VhostConfig::default() });
     for watched in [false, true] {

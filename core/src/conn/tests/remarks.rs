@@ -1,7 +1,7 @@
 //! What an operator learns of clients that are refused, wait or are slow.
 
 use super::*;
-use crate::hub::{Conflict, HeldBy};
+use crate::hub::{Conflict, HeldBy, Switched};
 use crate::policy::{Limits, Rate, Refusal, Vhost, Vhosts};
 
 fn address(text: &str) -> Option<SocketAddr> {
@@ -128,6 +128,34 @@ fn a_takeover_is_reported_with_the_connection_before() {
     let key = StreamKey::new(crate::url::DEFAULT_VHOST, "live", "cam").expect("a name");
     let from = HeldBy::Client { connection: first.conn.id(), address: None };
     assert_eq!(second.remarks, [Remark::TookOver { key, from }]);
+}
+
+#[test]
+fn a_backup_is_granted_and_reported_when_it_is_ready_and_when_it_is_on_air() {
+    let mut harness = Harness::with(VhostConfig { conflict: Conflict::Backup, ..VhostConfig::default() }.into());
+    let mut first = harness.publisher("cam");
+    first.send(&harness, &[headers(), gop(0, 3)].concat());
+    let mut player = harness.player("cam");
+    player.receive(&harness);
+    let mut second = harness.publisher("cam");
+    assert_eq!(second.actions(), ["attach backup publisher of live/cam", "wake"]);
+    second.send(&harness, &[headers(), gop(0, 3)].concat());
+    assert_eq!(second.actions(), [""; 0], "players are not woken for what stands by");
+    let key = StreamKey::new(crate::url::DEFAULT_VHOST, "live", "cam").expect("a name");
+    let held = |client: &Client| Some(HeldBy::Client { connection: client.conn.id(), address: None });
+    let ready = Remark::BackupReady { key: key.clone(), on_air: held(&first) };
+    assert_eq!(second.remarks, std::slice::from_ref(&ready));
+    harness.pass(Duration::from_millis(40));
+    let before = held(&first);
+    first.disconnect(&harness);
+    let told = player.receive(&harness);
+    assert!(told.iter().all(|line| !line.contains("UnpublishNotify") && !line.contains("StreamEOF")), "{told:?}");
+    assert!(!told.is_empty(), "it gets the key frame of the backup");
+    second.send(&harness, &peer::video(120, &peer::inter_frame(4)));
+    let switched = Remark::Switched { key, because: Switched::Lost, before };
+    assert_eq!(second.remarks, [ready, switched]);
+    assert_eq!(second.actions(), ["wake"]);
+    assert!(player.remarks.is_empty(), "{:?}", player.remarks);
 }
 
 #[test]
