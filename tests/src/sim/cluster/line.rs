@@ -230,7 +230,7 @@ impl ClusterSim {
                     self.check_owners(&attachment.key);
                 }
             }
-            Action::Detach { role: Role::Publisher, stream } => {
+            Action::Detach { role: Role::Publisher, stream, .. } => {
                 if let Some(key) = server.attached.remove(&(end.0, stream))
                     && let Some(count) = server.published.get_mut(&key)
                 {
