@@ -31,7 +31,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use claims::{Claim, Name};
-use places::Want;
+pub(crate) use places::Learned;
+use places::{Asked, Want};
 pub use signature::{PullSigner, SignedPull};
 
 use crate::location::Conflict;
@@ -40,7 +41,11 @@ use crate::url::StreamKey;
 /// That the server belongs to a cluster: names of streams are claimed in a directory, and streams that other servers have
 /// are pulled from there. An adapter must do what [`Relays::poll_directory`](crate::relay::Relays::poll_directory) wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ClusterConfig {}
+pub struct ClusterConfig {
+    /// Whether players that are known to follow redirects, the edges of SRS, are sent to the server that has the stream,
+    /// instead of getting it from here. Default: no.
+    pub redirect: bool,
+}
 
 /// Names a claim of a server; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,7 +132,7 @@ pub(crate) struct Cluster {
     names: HashMap<StreamKey, Name>,
     claims: HashMap<ClaimNumber, Claim>,
     wants: BTreeMap<StreamKey, Want>,
-    finds: HashMap<FindNumber, StreamKey>,
+    finds: HashMap<FindNumber, Asked>,
     totals: ClusterTotals,
 }
 

@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Cluster, DirectoryOrder, FindNumber, earlier, key_of, name_of};
-use crate::location::Located;
-use crate::url::StreamKey;
+use crate::location::{Located, Owner};
+use crate::policy::{AskId, Verdict};
+use crate::url::{DEFAULT_VHOST, StreamKey};
 
 /// How often it is asked where a wanted stream is while it does not come: a notice may be lost.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -30,7 +31,34 @@ pub(crate) struct Place {
     pub(crate) fencing: u64,
 }
 
+/// On whose behalf a question is asked.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// The relay of the stream.
+    Relay(StreamKey),
+    /// A player that may be sent to the server that has the stream, with the parameters of its URL.
+    Player { connection: u64, ask: AskId, key: StreamKey, params: Box<str> },
+}
+
+/// What follows of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Learned {
+    Nothing,
+    /// The place of the stream may have changed.
+    Place(StreamKey),
+    /// A player that waits gets its verdict.
+    Verdict(u64, AskId, Verdict),
+}
+
 impl Cluster {
+    /// A player of the stream follows redirects, and waits for the verdict about this question.
+    pub(crate) fn guide(&mut self, key: &StreamKey, connection: u64, ask: AskId, params: &str) {
+        let find = FindNumber(self.number());
+        self.totals.finds += 1;
+        self.finds.insert(find, Asked::Player { connection, ask, key: key.clone(), params: params.into() });
+        self.orders.push_back(DirectoryOrder::Find { find, name: name_of(key) });
+    }
+
     /// Players want the stream, and it is not here.
     pub(crate) fn want(&mut self, now: Instant, key: &StreamKey) {
         if !self.wants.contains_key(key) {
@@ -91,14 +119,33 @@ impl Cluster {
         // An adapter that answers nothing is asked again all the same.
         want.next = Some(now + AGAIN * 5);
         self.totals.finds += 1;
-        self.finds.insert(find, key.clone());
+        self.finds.insert(find, Asked::Relay(key.clone()));
         self.orders.push_back(DirectoryOrder::Find { find, name: name_of(key) });
     }
 
-    /// The answer to a question. Returns the stream if its place may have changed.
-    pub(crate) fn located(&mut self, now: Instant, find: FindNumber, located: Located) -> Option<StreamKey> {
-        let key = self.finds.remove(&find)?;
-        let want = self.wants.get_mut(&key).filter(|want| want.asked == Some(find))?;
+    /// The answer to a question.
+    pub(crate) fn located(&mut self, now: Instant, find: FindNumber, located: Located) -> Learned {
+        match self.finds.remove(&find) {
+            Some(Asked::Relay(key)) => {
+                let is_new = self.placed(now, &key, find, located);
+                if is_new { Learned::Place(key) } else { Learned::Nothing }
+            }
+            Some(Asked::Player { connection, ask, key, params }) => {
+                let verdict = match located {
+                    Located::At { owner: Owner { address: Some(address), .. }, stale: false } => {
+                        Verdict::Redirect(url_at(&address, &key, &params))
+                    }
+                    _ => Verdict::Allow,
+                };
+                Learned::Verdict(connection, ask, verdict)
+            }
+            None => Learned::Nothing,
+        }
+    }
+
+    /// True if the place of the stream may have changed.
+    fn placed(&mut self, now: Instant, key: &StreamKey, find: FindNumber, located: Located) -> bool {
+        let Some(want) = self.wants.get_mut(key).filter(|want| want.asked == Some(find)) else { return false };
         (want.asked, want.next) = (None, Some(now + AGAIN));
         let place = match located {
             Located::At { owner, .. } => {
@@ -115,9 +162,9 @@ impl Cluster {
             want.place = place;
         }
         if want.is_outdated {
-            self.find(now, &key);
+            self.find(now, key);
         }
-        is_new.then_some(key)
+        is_new
     }
 
     /// The name has changed hands.
@@ -137,4 +184,17 @@ impl Cluster {
             self.find(now, key);
         }
     }
+}
+
+/// The URL of the stream at another server, with the player's own parameters.
+fn url_at(address: &str, key: &StreamKey, params: &str) -> String {
+    let params = params.trim_start_matches('?');
+    let names_host = params.split('&').any(|pair| pair.starts_with("vhost="));
+    let mut query = params.to_owned();
+    if key.vhost() != DEFAULT_VHOST && !names_host {
+        query.push_str(if query.is_empty() { "vhost=" } else { "&vhost=" });
+        query.push_str(key.vhost());
+    }
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{address}/{}{mark}{query}", key.path())
 }

@@ -108,17 +108,17 @@ fn a_wanted_name_is_asked_about_until_it_comes_and_again_when_it_stops() {
     cluster.want(now, &cam);
     cluster.want(now, &cam);
     let find = question(&mut cluster);
-    assert_eq!(cluster.located(now, find, Located::Nowhere), None, "nothing new");
+    assert_eq!(cluster.located(now, find, Located::Nowhere), Learned::Nothing, "nothing new");
     assert_eq!(cluster.tick(now), Some(now + Duration::from_secs(1)));
     cluster.tick(now + Duration::from_secs(1));
     let find = question(&mut cluster);
-    assert_eq!(cluster.located(now, find, at("b", 5)), Some(cam.clone()));
+    assert_eq!(cluster.located(now, find, at("b", 5)), Learned::Place(cam.clone()));
     assert_eq!(cluster.wants[&cam].place.as_ref().map(|place| place.fencing), Some(5));
     cluster.look(now, &cam, true);
     assert_eq!((cluster.tick(now + Duration::from_secs(9)), orders(&mut cluster)), (None, Vec::new()));
     cluster.look(now, &cam, false);
     let find = question(&mut cluster);
-    assert_eq!(cluster.located(now, find, Located::Unknown), None, "what was known holds");
+    assert_eq!(cluster.located(now, find, Located::Unknown), Learned::Nothing, "what was known holds");
     assert!(cluster.place(&cam).is_some());
     cluster.forget(&cam);
     assert!(matches!(orders(&mut cluster)[..], [DirectoryOrder::Unwatch(_)]));
@@ -136,7 +136,7 @@ fn a_change_while_a_question_is_open_leads_to_another_question() {
     assert!(orders(&mut cluster).is_empty());
     cluster.located(now, find, Located::Nowhere);
     let find = question(&mut cluster);
-    assert_eq!(cluster.located(now, find, at("b", 6)), Some(key("live/cam")));
+    assert_eq!(cluster.located(now, find, at("b", 6)), Learned::Place(key("live/cam")));
 }
 
 #[test]
@@ -152,4 +152,25 @@ fn a_denial_is_asked_about_once() {
     cluster.denied(now, &cam, 5);
     assert!(orders(&mut cluster).is_empty());
     assert_eq!(cluster.snapshot().totals.denied, 1);
+}
+
+#[test]
+fn a_player_that_follows_redirects_is_sent_with_its_own_parameters() {
+    let (mut cluster, now) = (Cluster::default(), start());
+    let here = key("live/cam");
+    let there = StreamKey::new("tv.example", "live", "cam").expect("a name");
+    for (key, params, located, expected) in [
+        (&here, "", at("b", 5), Some("rtmp://b/live/cam")),
+        (&here, "?token=1", at("b", 5), Some("rtmp://b/live/cam?token=1")),
+        (&there, "?token=1", at("b", 5), Some("rtmp://b/live/cam?token=1&vhost=tv.example")),
+        (&there, "?vhost=tv.example", at("b", 5), Some("rtmp://b/live/cam?vhost=tv.example")),
+        (&here, "", Located::Here, None),
+        (&here, "", Located::Unknown, None),
+    ] {
+        cluster.guide(key, 7, AskId(1), params);
+        let find = question(&mut cluster);
+        let verdict = expected.map_or(Verdict::Allow, |url| Verdict::Redirect(url.to_owned()));
+        assert_eq!(cluster.located(now, find, located), Learned::Verdict(7, AskId(1), verdict));
+    }
+    assert!(cluster.finds.is_empty());
 }

@@ -58,6 +58,10 @@ enum Stage {
     Directory {
         asked: bool,
     },
+    /// Whether another server has the stream, for a player that is sent there then.
+    Place {
+        asked: bool,
+    },
 }
 
 impl Stage {
@@ -66,13 +70,13 @@ impl Stage {
         match self {
             Stage::Traverse => false,
             Stage::BackEnd => true,
-            Stage::Origin { asked } | Stage::Directory { asked } => asked,
+            Stage::Origin { asked } | Stage::Directory { asked } | Stage::Place { asked } => asked,
         }
     }
 
     /// True if the request is granted as soon as the place is there that it waits for.
     fn is_last(self) -> bool {
-        matches!(self, Stage::Origin { .. } | Stage::Directory { .. })
+        matches!(self, Stage::Origin { .. } | Stage::Directory { .. } | Stage::Place { .. })
     }
 }
 
@@ -231,8 +235,12 @@ impl SlowPath {
             self.decide(now, *pending, Verdict::Allow);
             return;
         }
+        if let Stage::Place { asked } = pending.stage {
+            // Without an answer, the stream comes from here.
+            return self.grant_here(now, pending.request, asked, None);
+        }
         let refusal = match pending.stage {
-            Stage::Directory { .. } => Refusal::NoDirectory,
+            Stage::Directory { .. } | Stage::Place { .. } => Refusal::NoDirectory,
             Stage::Traverse | Stage::BackEnd | Stage::Origin { .. } => Refusal::HookUnanswered,
         };
         // The back end did not refuse the request, so it gets a notice that the request ended.
@@ -333,13 +341,35 @@ impl SlowPath {
 
     /// Takes what a publisher needs beside the name here. Returns the request if that is nothing.
     fn reserve(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
-        let Request::Publish { application, .. } = &request else {
+        let has_origins =
+            |application: &Application| application.config.edge.as_ref().is_some_and(|edge| !edge.origins.is_empty());
+        match &request {
+            Request::Publish { application, .. } if has_origins(application) => self.ask_origin(now, request, asked),
+            Request::Publish { .. } => self.claim_name(now, request, asked),
+            Request::Play { application, by_pass: false, .. } if !has_origins(application) => {
+                self.ask_place(now, request, asked)
+            }
+            _ => Some(request),
+        }
+    }
+
+    /// Asks the directory of the cluster whether another server has the stream of a player that can be sent there.
+    fn ask_place(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
+        let Request::Play { key, facts, .. } = &request else {
             return Some(request);
         };
-        match application.config.edge.as_ref().is_some_and(|edge| !edge.origins.is_empty()) {
-            true => self.ask_origin(now, request, asked),
-            false => self.claim_name(now, request, asked),
+        if !self.client.as_ref().is_some_and(|client| client.follows_redirects()) {
+            return Some(request);
         }
+        let id = self.server.next_ask();
+        if !self.server.relays().guide((self.id, id), key, &facts.params) {
+            return Some(request);
+        }
+        let limit = TimeLimit::new(now, DIRECTORY_LIMIT);
+        self.session.answer_takes(DIRECTORY_LIMIT);
+        let (stage, ticket) = (Stage::Place { asked }, None);
+        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: None }));
+        None
     }
 
     /// Claims the name in the directory of the cluster. Returns the request if the server stands alone.
@@ -429,6 +459,14 @@ impl SlowPath {
         if let Stage::Origin { asked } = stage {
             drop(question);
             return self.decide_by_origin(now, request, ticket, asked, verdict);
+        }
+        if let Stage::Place { asked } = stage {
+            return match verdict {
+                Verdict::Redirect(url) => {
+                    self.refuse(request, asked, &Rejection::redirect(url).because(Refusal::HookRedirected));
+                }
+                _ => self.grant_here(now, request, asked, None),
+            };
         }
         if let Stage::Directory { asked } = stage {
             drop(question);

@@ -117,6 +117,13 @@ impl Client {
             pull,
         }
     }
+
+    /// True for edges of SRS, which say what they are in an argument of `connect`, and which go where a refused `play` sends
+    /// them. Other players end with an error there.
+    pub(super) fn follows_redirects(&self) -> bool {
+        let is_srs = |value: &Value| value.as_object().is_some_and(|object| object.get("srs_server").is_some());
+        self.arguments.iter().any(is_srs)
+    }
 }
 
 impl SlowPath {

@@ -9,7 +9,7 @@ use super::relay::Relay;
 use super::relays::{Held, Relays, Ticket};
 use super::state::{State, targets_of};
 use super::{Edge, Order, Origin, PushTarget, RelayKind, RelayState};
-use crate::cluster::{ClaimNumber, ClusterSnapshot, DirectoryOrder, FindNumber, PullSigner, SignedPull};
+use crate::cluster::{ClaimNumber, ClusterSnapshot, DirectoryOrder, FindNumber, Learned, PullSigner, SignedPull};
 use crate::hub::RelayFacts;
 use crate::location::{ClaimError, Conflict, Located};
 use crate::policy::AskId;
@@ -86,9 +86,11 @@ impl Relays {
 
     /// The answer to a question.
     pub fn located(&self, now: Instant, find: FindNumber, located: Located) {
-        self.shared.change(|state| {
-            if let Some(key) = state.cluster.located(now, find, located) {
-                state.is_unsure(key);
+        self.shared.change(|state| match state.cluster.located(now, find, located) {
+            Learned::Nothing => {}
+            Learned::Place(key) => state.is_unsure(key),
+            Learned::Verdict(connection, ask, verdict) => {
+                state.desk.orders.push_back(Order::Answer { connection, ask, verdict });
             }
         });
     }
@@ -129,6 +131,20 @@ impl Relays {
             }
             let claim = state.cluster.claim(key, connection, ask, conflict);
             Some(Ticket::new(&self.shared, Held::Claim(claim)))
+        })
+    }
+
+    /// A client that follows redirects wants to play: another server may have the stream. The driver gets the verdict as an
+    /// order. False if the client is to be served here.
+    pub(crate) fn guide(&self, (connection, ask): (u64, AskId), key: &StreamKey, params: &str) -> bool {
+        self.shared.change(|state| {
+            let is_elsewhere = state.hub().standing(key).publisher.is_none();
+            let guides =
+                is_elsewhere && !state.closing && state.rules.cluster().is_some_and(|cluster| cluster.redirect);
+            if guides {
+                state.cluster.guide(key, connection, ask, params);
+            }
+            guides
         })
     }
 

@@ -240,6 +240,10 @@ impl State {
         self.relays.values()
     }
 
+    pub(super) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
     /// The relays of the name are to be compared with what there should be.
     pub(super) fn is_unsure(&mut self, key: StreamKey) {
         self.unsure.insert(key);

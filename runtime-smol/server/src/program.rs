@@ -289,7 +289,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         let relays = Some(server.handle().relay_core());
         Directory::start(&settings.cluster, env!("CARGO_PKG_VERSION"), relays, status)?
     };
-    let api_settings = settings.api.clone();
+    let (api_settings, srs_lookup) = (settings.api.clone(), settings.cluster.srs_lookup);
     let reloader = Arc::new(Reloader {
         sources,
         handle: server.handle(),
@@ -310,6 +310,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         runner: runner.clone(),
         captures: captures.clone(),
         directory: directory.clone(),
+        srs_lookup,
     };
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), workers)?;
     signals.follow(server.handle(), reloader)?;

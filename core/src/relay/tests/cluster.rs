@@ -467,3 +467,115 @@ fn a_lease_that_was_renewed_under_another_number_is_found_again() {
     net.stream(publisher, 29, 2);
     assert!(net.heard(player).times().len() >= 3);
 }
+
+#[test]
+fn an_edge_of_srs_is_sent_to_the_owner_if_that_is_wanted() {
+    use crate::amf::{Object, Value};
+    for redirect in [false, true] {
+        let mut net = Net::new();
+        let [owner, other] = net.members();
+        let core = net.servers[other].core.clone();
+        core.reconfigure(Config { cluster: Some(ClusterConfig { redirect }), ..Config::default() });
+        let publisher = net.encoder(owner, CAM).expect("the name is free");
+        let destination = Destination::parse(&format!("rtmp://{}/{CAM}", net.address_of(other))).expect("a URL");
+        let arguments = vec![Value::Object(Object::default().with("srs_server", "SRS/6.0.157(Hang)"))];
+        let config = ClientConfig { arguments, ..ClientConfig::to(&destination) };
+        let edge = net.client_with(other, config, "cam?token=1", false);
+        let ordinary = net.player(other, CAM);
+        net.stream(publisher, 0, 2);
+        let heard = net.heard(edge);
+        assert_eq!(heard.media.is_empty(), redirect, "{:?}", heard.events);
+        assert_eq!(heard.has("302"), redirect, "{:?}", heard.events);
+        assert!(!net.heard(ordinary).media.is_empty());
+        // One that plays what is here is served here.
+        let config = ClientConfig {
+            arguments: vec![Value::Object(Object::default().with("srs_server", "SRS"))],
+            ..ClientConfig::to(&destination)
+        };
+        let edge = net.client_with(owner, config, "cam", false);
+        net.stream(publisher, 2, 1);
+        assert!(!net.heard(edge).media.is_empty());
+    }
+}
+
+/// Servers, encoders, players and a directory, and what fails between them, at random.
+#[test]
+fn whatever_fails_players_get_the_stream_of_the_last_owner_and_nothing_is_left() {
+    for seed in 0..40_u64 {
+        let mut random = seed;
+        let mut below = |limit: u64| crate::split_mix::split_mix(&mut random) % limit;
+        let mut net = Net::new();
+        let on_loss = if seed % 2 == 0 { OnLoss::Serve } else { OnLoss::Strict };
+        let servers: Vec<_> = (0..3).map(|_| net.member(VhostConfig::default(), on_loss)).collect();
+        net.run(SECOND);
+        let mut encoders: Vec<Option<u64>> = vec![None; 3];
+        let players: Vec<_> = servers.iter().map(|server| net.player(*server, CAM)).collect();
+        let mut time = 0;
+        for _ in 0..30 {
+            let server = below(3) as usize;
+            match below(10) {
+                0..4 => {
+                    if let Some(end) = encoders[server].take() {
+                        net.leave(end);
+                    }
+                }
+                4..8 if encoders[server].is_none() => encoders[server] = net.encoder(servers[server], CAM),
+                8 => {
+                    let is_cut = net.directory.members[&servers[server]].is_cut;
+                    net.cut(servers[server], !is_cut);
+                }
+                9 if net.directory.is_down => net.directory.is_down = false,
+                9 => net.kill_directory(),
+                _ => {}
+            }
+            for _ in 0..=below(4) {
+                time += 1000;
+                for (at, end) in encoders.iter().enumerate() {
+                    if let Some(end) = end {
+                        net.gop(*end, time, at as u8 + 1);
+                    }
+                }
+                net.run(SECOND);
+                for end in &mut encoders {
+                    if end.is_some_and(|end| net.heard(end).closed.is_some()) {
+                        net.leave(end.take().expect("it is there"));
+                    }
+                }
+                let whole = !net.directory.is_down && net.directory.members.values().all(|member| !member.is_cut);
+                let owners = servers.iter().filter(|server| !net.cluster(**server).names.is_empty()).count();
+                assert!(owners <= 1 || on_loss == OnLoss::Serve || !whole, "seed {seed}: {owners} owners");
+            }
+        }
+        // All heals, and one encoder comes.
+        net.directory.is_down = false;
+        servers.iter().for_each(|server| net.cut(*server, false));
+        for end in encoders.iter_mut().filter_map(Option::take) {
+            net.leave(end);
+        }
+        net.run(25 * SECOND);
+        let last = net.encoder(servers[0], CAM).unwrap_or_else(|| panic!("seed {seed}: the name is free"));
+        let players: Vec<_> = players
+            .into_iter()
+            .zip(&servers)
+            .map(|(player, server)| {
+                // Some were told that nobody has the stream.
+                let heard = net.heard(player);
+                if heard.closed.is_some() || heard.has("rejected") { net.player(*server, CAM) } else { player }
+            })
+            .collect();
+        for second in 0..5 {
+            net.gop(last, second * 1000, 99);
+            net.run(SECOND);
+        }
+        for player in &players {
+            let heard = net.heard(*player);
+            assert!(heard.counts(&peer::key_frame(99)) >= 3, "seed {seed}: {:?}", heard.events);
+            assert!(heard.times().is_sorted(), "seed {seed}: {:?}", heard.times());
+        }
+        for end in players.into_iter().chain([last]) {
+            net.leave(end);
+        }
+        net.run(60 * SECOND);
+        net.is_idle(&servers);
+    }
+}

@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn limits_have_bounds_that_the_error_names() {
-        let of = |query: &'static str| limits(&Call::of("", query), 64 << 20);
+        let of = |query: &'static str| limits(&Call::new("", query), 64 << 20);
         let all = of("").unwrap();
         assert_eq!((all.bytes, all.time.as_secs(), all.connections), (64 << 20, 600, 10));
         assert_eq!(of("bytes=100000&seconds=5&connections=2").unwrap().bytes, 100_000);

@@ -29,6 +29,8 @@ pub(crate) struct Workers {
     pub(crate) captures: Capturing,
     /// The directory of streams, if the server belongs to a cluster.
     pub(crate) directory: Option<Directory>,
+    /// Whether servers of SRS may ask where a stream is without credentials.
+    pub(crate) srs_lookup: bool,
 }
 
 /// The state from which all answers are made.
@@ -37,6 +39,7 @@ pub(super) struct Context {
     pub(super) reload: Option<Reload>,
     pub(super) workers: Workers,
     pub(super) guard: Guard,
+    pub(super) srs_lookup: bool,
     pub(super) identity: Identity,
     pub(super) pid: String,
     /// Unix time of the start, in seconds.
@@ -56,6 +59,7 @@ impl Context {
         Context {
             handle,
             reload,
+            srs_lookup: workers.srs_lookup,
             workers,
             guard: Guard::new(settings),
             identity,

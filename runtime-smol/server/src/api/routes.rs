@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use anabranch_core::location::Located;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::captures::{Captures, OneCapture};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, SrsCluster};
 use super::context::Context;
 use super::forwards::{Edges, Forwards, OneForward};
 use super::health::{DrainAnswer, DrainUndoneAnswer, Health};
@@ -58,13 +59,14 @@ pub(super) struct Call<'a> {
     /// The segment in the place of `{id}`.
     pub(super) id: &'a str,
     query: &'a str,
+    /// What the directory of the cluster has said about the stream that the request asks for.
+    pub(super) located: Option<Located>,
 }
 
-#[cfg(test)]
-impl Call<'static> {
+impl<'a> Call<'a> {
     /// A request with this query.
-    pub(super) fn of(id: &'static str, query: &'static str) -> Self {
-        Call { id, query }
+    pub(super) fn new(id: &'a str, query: &'a str) -> Self {
+        Call { id, query, located: None }
     }
 }
 
@@ -122,6 +124,17 @@ const DRAIN: &[Parameter] = &[
         about: "The URL that clients are asked to connect to, percent-encoded. Default: the same address",
         text: true,
     },
+];
+
+/// What SRS's `/api/v1/clusters` has.
+const WHERE: &str = "Which server of the cluster has a stream, for servers of SRS";
+const NO_NAME: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "app and stream are no name of a stream");
+const LOOKUP: &[Parameter] = &[
+    Parameter { name: "vhost", about: "The virtual host of the stream. Default: the default one", text: true },
+    Parameter { name: "ip", about: "The host that the client used. It is only repeated in the answer", text: true },
+    Parameter { name: "app", about: "The application of the stream", text: true },
+    Parameter { name: "stream", about: "The stream", text: true },
+    Parameter { name: "coworker", about: "Not used", text: true },
 ];
 
 const FORWARD: &[Parameter] = &[
@@ -293,6 +306,16 @@ pub(super) const ROUTES: &[Route] = &[
         cluster::cluster,
     ),
     Route {
+        query: LOOKUP,
+        failures: &[NO_NAME],
+        ..get(cluster::LOOKUP, WHERE, Content::Json(json::<SrsCluster>), cluster::lookup)
+    },
+    Route {
+        query: LOOKUP,
+        failures: &[NO_NAME],
+        ..route("POST", cluster::LOOKUP, WHERE, Content::Json(json::<SrsCluster>), cluster::lookup)
+    },
+    Route {
         query: PAGE,
         failures: &[BAD_NUMBER],
         ..get(
@@ -393,7 +416,7 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 /// Finds the route and answers the request, if it is allowed.
-pub(super) fn answer(context: &Context, request: &Parts) -> Reply {
+pub(super) fn answer(context: &Context, request: &Parts, located: Option<Located>) -> Reply {
     let path = request.uri.path();
     let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
     let asked = if request.method == Method::HEAD { "GET" } else { request.method.as_str() };
@@ -407,12 +430,13 @@ pub(super) fn answer(context: &Context, request: &Parts) -> Reply {
             }
         }
     }
-    if let Some(refusal) = context.guard.refuse(request, found.as_ref().is_some_and(|(route, _)| route.open)) {
+    let is_open = |route: &Route| route.open || route.path == cluster::LOOKUP && context.srs_lookup;
+    if let Some(refusal) = context.guard.refuse(request, found.as_ref().is_some_and(|(route, _)| is_open(route))) {
         return refusal;
     }
     match found {
         Some((route, id)) => {
-            let call = Call { id, query: request.uri.query().unwrap_or_default() };
+            let call = Call { located, ..Call::new(id, request.uri.query().unwrap_or_default()) };
             // What only reads may have parameters for other programs, such as a time against caches.
             if route.method != "GET"
                 && let Some(words) = call.unknown(route.query)
@@ -473,7 +497,7 @@ mod tests {
 
     #[test]
     fn parameters_are_read_with_care() {
-        let call = |query| Call { id: "", query };
+        let call = |query| Call::new("", query);
         assert_eq!(call("a=1&b=2&b=3").parameter("b"), Some("2"));
         assert_eq!(call("a").parameter("a"), Some(""));
         assert_eq!(call("").number("start", 7).unwrap(), 7);
@@ -490,13 +514,14 @@ mod tests {
         let folder = ChosenFolder { folder, files: 10, min_free: 0, bytes, waiting, header: String::new() };
         let captures = Capturing::Chosen(ChosenCaptures::new(folder));
         let runner = Runner::new(&Sources::default().load().unwrap()).unwrap();
-        let workers = Workers { hooks, recorder: Recorder::default(), runner, captures, directory: None };
+        let workers =
+            Workers { hooks, recorder: Recorder::default(), runner, captures, directory: None, srs_lookup: false };
         Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, workers)
     }
 
     fn asked(context: &Context, method: &str, path: &str) -> Option<Reply> {
         let request = hyper::Request::builder().method(method).uri(path).body(()).ok()?;
-        Some(answer(context, &request.into_parts().0))
+        Some(answer(context, &request.into_parts().0, None))
     }
 
     #[test]

@@ -11,8 +11,10 @@ use std::rc::Rc;
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
+use anabranch_core::location::Located;
 use anabranch_core::policy::one_client;
 use anabranch_host::AcceptErrors;
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
@@ -22,6 +24,7 @@ use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::FuturesIo;
 use tracing::{debug, error};
 
+use super::cluster::locate;
 use super::context::Context;
 use super::reply::Reply;
 use super::routes;
@@ -179,11 +182,16 @@ async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, con
 
 async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, bounds: Bounds) {
     let asked = seen.clone();
-    let service = service_fn(move |request: Request<_>| {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         asked.newest.set(Instant::now());
         asked.head_since.set(None);
-        let response = answer(&context, request, &asked).into_response();
-        async { Ok::<_, Infallible>(response) }
+        let (context, asked) = (context.clone(), asked.clone());
+        async move {
+            // No route has a request body, so it is not read.
+            let (request, _) = request.into_parts();
+            let located = locate(&context, &request).await;
+            Ok::<_, Infallible>(answer(&context, &request, &asked, located).into_response())
+        }
     });
     let connection = http1::Builder::new()
         .header_read_timeout(None::<Duration>)
@@ -212,13 +220,12 @@ async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, b
     }
 }
 
-/// Answers a request. No route has a request body, so it is not read.
-fn answer(context: &Context, request: Request<hyper::body::Incoming>, seen: &Seen) -> Reply {
-    let (request, _) = request.into_parts();
-    if context.guard.admits(&request) {
+/// Answers a request.
+fn answer(context: &Context, request: &Parts, seen: &Seen, located: Option<Located>) -> Reply {
+    if context.guard.admits(request) {
         seen.is_operator.set(true);
     }
-    catch_unwind(AssertUnwindSafe(|| routes::answer(context, &request))).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| routes::answer(context, request, located))).unwrap_or_else(|_| {
         let (method, path) = (&request.method, request.uri.path());
         error!(event = "bug", method = %method, path, "answering {method} {path} of the API panicked, which is a bug");
         Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "internal error: this is a bug of the server")

@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use anabranch_core::cluster::ClusterSnapshot;
 use anabranch_core::location::{ClaimError, ClaimId, Conflict, Event, FindId, Located, Location, LocationConfig};
 use anabranch_core::relay::Relays;
 use smol::channel::{Receiver, Sender, bounded};
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) tally: Tally,
     pub(super) who: Who,
     status: Status,
+    /// The streams of the server; `None` in tests of the directory alone.
+    relays: Option<Relays>,
 }
 
 /// What does not change while the program runs.
@@ -189,6 +192,7 @@ impl Directory {
             tally: Tally::default(),
             who: Who { ..who },
             status: Box::new(status),
+            relays: relays.clone(),
         });
         let directory = Directory { shared: shared.clone() };
         if let Some(relays) = relays.clone() {
@@ -247,6 +251,16 @@ impl Directory {
             nodes: inner.nodes.clone(),
             listed: inner.listed,
         }
+    }
+
+    /// What the streams of this server have and want.
+    pub(crate) fn streams(&self) -> ClusterSnapshot {
+        self.shared.relays.as_ref().map(Relays::cluster).unwrap_or_default()
+    }
+
+    /// Where the other servers reach this one.
+    pub(crate) fn advertised(&self) -> &Advertise {
+        &self.shared.who.advertise
     }
 
     /// Whether the directory answers.

@@ -23,6 +23,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use advertise::Advertise;
 pub(crate) use directory::{Directory, View};
 pub(crate) use probe::probe;
 pub(crate) use record::{Load, NodeRecord};

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, fs};
 
+use anabranch_core::cluster::ClusterConfig;
 use anabranch_core::location;
 use anabranch_program::Fault;
 use rustls::pki_types::pem::PemObject as _;
@@ -55,6 +56,11 @@ pub(crate) struct ClusterSettings {
     /// Whether a Redis that has lost its data gives out no new names for one `ttl`, until the servers have renewed theirs.
     /// It also delays the first publishers of a new cluster, unless `on_loss` is "serve".
     pub(crate) hold: bool,
+    /// Whether edges of SRS that play a stream of another server are sent there. Other players get it through this server:
+    /// they do not follow redirects.
+    pub(crate) redirect: bool,
+    /// Whether `/api/v1/clusters`, which edges and origins of SRS ask where a stream is, needs no credentials.
+    pub(crate) srs_lookup: bool,
     /// The file of CA certificates in PEM for the certificate of the Redis; "" for the system's.
     pub(crate) ca_file: PathBuf,
     /// The server's own certificate in PEM, for a Redis that demands one (`tls-auth-clients yes`, its default); "" for none.
@@ -108,6 +114,8 @@ impl Default for ClusterSettings {
             prefix: "ab:".to_owned(),
             secret: Secret::default(),
             hold: true,
+            redirect: false,
+            srs_lookup: false,
             ca_file: PathBuf::new(),
             certificate: PathBuf::new(),
             key: PathBuf::new(),
@@ -121,6 +129,11 @@ impl ClusterSettings {
     /// True if the server belongs to a cluster.
     pub(crate) fn is_on(&self) -> bool {
         self.redis.0.place().is_some()
+    }
+
+    /// What core knows of it.
+    pub(crate) fn core(&self) -> Option<ClusterConfig> {
+        self.is_on().then_some(ClusterConfig { redirect: self.redirect })
     }
 
     /// True if only programs on this machine reach the server, and the Redis is on another.

@@ -23,7 +23,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use anabranch_core::hub::StreamId;
+use anabranch_core::hub::{HeldBy, StreamId};
 use anabranch_core::policy::{Action, PASS};
 use anabranch_core::url::StreamKey;
 use anabranch_host::{Handle, PublishStart};
@@ -247,7 +247,9 @@ impl Inner {
         let Some((key, server)) = state.streams.get(&stream).cloned().zip(state.server.clone()) else {
             return;
         };
-        if server.handle.publisher(&key).is_some() {
+        // What is pulled from another server starts no programs, so it keeps none.
+        let held = server.handle.publisher(&key);
+        if held.is_some_and(|held| !matches!(held, HeldBy::Relay { .. })) {
             return;
         }
         state.streams.remove(&stream);

@@ -2,7 +2,6 @@ use std::collections::HashSet;
 
 use anabranch_core::bandwidth::BandwidthConfig;
 use anabranch_core::chunk::Leniency;
-use anabranch_core::cluster::ClusterConfig;
 use anabranch_core::conn::{Asks, Config, VhostConfig};
 use anabranch_core::hub::{BackupRules, Conflict};
 use anabranch_core::pacing;
@@ -47,7 +46,7 @@ impl Settings {
             Vhosts::default()
         });
         let trusted_proxies = all(&self.server.trusted_proxies);
-        let (memory, cluster) = (self.limits.memory.0.bytes(), self.cluster.is_on().then(ClusterConfig::default));
+        let (memory, cluster) = (self.limits.memory.0.bytes(), self.cluster.core());
         let config = Config { defaults, vhosts, trusted_proxies, memory, cluster };
         if wrong.is_empty() { Ok(config) } else { Err(wrong) }
     }

@@ -12,7 +12,7 @@ use crate::record::Recorder;
 use crate::run::Runner;
 
 pub(super) fn encode(workers: &Workers, writer: &mut Writer<'_>) -> fmt::Result {
-    let Workers { hooks, recorder, runner, captures, directory } = workers;
+    let Workers { hooks, recorder, runner, captures, directory, .. } = workers;
     of_hooks(hooks, writer)?;
     of_recordings(recorder, writer)?;
     of_runs(runner, writer)?;
@@ -122,5 +122,22 @@ fn of_directory(directory: &Directory, writer: &mut Writer<'_>) -> fmt::Result {
     writer.counter("anabranch_cluster_connections_failed", words, tally.failed())?;
     writer.counter("anabranch_cluster_notices", "Notices of other servers that came", tally.notices())?;
     let words = "Names that this server lost to another, or could not renew";
-    writer.counter("anabranch_cluster_names_lost", words, tally.names_lost())
+    writer.counter("anabranch_cluster_names_lost", words, tally.names_lost())?;
+    let streams = directory.streams();
+    let totals = streams.totals;
+    let claims = [
+        ("granted", totals.granted - totals.unconfirmed),
+        ("unconfirmed", totals.unconfirmed),
+        ("held", totals.held),
+        ("refused", totals.refused),
+    ];
+    let claims = claims.map(|(result, count)| ([("result", result.to_owned())], count));
+    let words = "Claims of names for clients that publish, by result; unconfirmed ones were granted without an answer";
+    writer.counters("anabranch_cluster_claims", words, claims)?;
+    let words = "Streams of other servers that players here want";
+    writer.gauge("anabranch_cluster_pulls", words, streams.places.len() as u64)?;
+    let words = "Questions where a stream is";
+    writer.counter("anabranch_cluster_finds", words, totals.finds)?;
+    let words = "Servers that did not have a stream that the directory said they have";
+    writer.counter("anabranch_cluster_denied", words, totals.denied)
 }

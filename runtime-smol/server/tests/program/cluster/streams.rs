@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use anabranch_core::client::{ClientConfig, ClientEvent, Destination};
 use anabranch_core::cluster::{PullSigner, SignedPull};
 use anabranch_core::message::MessageType;
+use anabranch_core::policy::{Action, Secret, sign};
+use anabranch_core::url::StreamKey;
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::{Program, free_address};
-use anabranch_tests::redis::Redis;
+use anabranch_tests::redis::{Cable, Redis};
 use anabranch_tests::{TIMEOUT, wait_for};
 
 use super::wait_state;
@@ -21,10 +23,13 @@ const SECRET: &str = "a secret of these tests";
 
 /// A server of the cluster, where the others reach it.
 fn node_at(address: SocketAddr, redis: &Redis, more: &str) -> Program {
+    node_by(address, &redis.url(), more)
+}
+
+fn node_by(address: SocketAddr, redis: &str, more: &str) -> Program {
     let settings = format!(
-        "[api]\nlisten = '127.0.0.1:0'\n[cluster]\nredis = '{}'\nadvertise = 'rtmp://{address}'\nttl = '3s'\nhold = false\n\
-         secret = '{SECRET}'\n{more}",
-        redis.url()
+        "[api]\nlisten = '127.0.0.1:0'\n[cluster]\nredis = '{redis}'\nadvertise = 'rtmp://{address}'\nttl = '3s'\n\
+         hold = false\nsecret = '{SECRET}'\n{more}"
     );
     let node = launch().settings(&settings).start_at(address);
     wait_state(&node, "connected");
@@ -210,4 +215,137 @@ fn a_forged_signature_gets_no_more_than_any_player() {
     }
     assert!(owner.lines(SECRET).is_empty() && other.lines(SECRET).is_empty());
     assert!(!other.get("/api/v1/cluster").to_string().contains(SECRET));
+}
+
+#[test]
+fn a_server_that_was_cut_off_yields_to_the_one_that_has_got_its_name() {
+    let redis = Redis::new();
+    let cable = Cable::to(redis.address());
+    let a = node_by(free_address(), &format!("redis://{}", cable.address()), "");
+    let b = node(&redis);
+    let first = Encoder::start(&a, "cam");
+    let mut local = a.player("cam");
+    wait_frames(&mut local, 10);
+    cable.cut(true);
+    let (_second, _) = insist(&b, "cam");
+    // Both have it: the first one cannot know better.
+    wait_frames(&mut local, 10);
+    cable.cut(false);
+    a.wait_line("lease_lost");
+    // Its publisher ends with an error, which is not what this is about.
+    std::mem::forget(first);
+    wait_frames(&mut local, 50);
+    assert_eq!(a.metric("anabranch_plays_total"), Some(1.0), "the player is the same");
+    assert_eq!(a.get("/api/v1/cluster")["data"]["pulls"][0]["node"], b.address().to_string().as_str());
+}
+
+#[test]
+fn a_stopped_redis_takes_nothing_and_delays_new_publishers_by_a_second() {
+    let redis = Redis::new();
+    let [a, b] = [(); 2].map(|()| node(&redis));
+    let _encoder = Encoder::start(&a, "cam");
+    let mut player = b.player("cam");
+    let first = times(&mut player, 2)[1];
+    redis.pause();
+    let asked = Instant::now();
+    let _new = Encoder::start(&a, "new");
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    a.wait_line("is published here all the same");
+    let during = times(&mut player, 200);
+    redis.resume();
+    wait_state(&a, "connected");
+    let after = times(&mut player, 100);
+    let expected: Vec<_> = (1..=300).map(|number| first + number * 20).collect();
+    assert_eq!([during, after].concat(), expected);
+    wait_names(&redis, 2);
+    wait_frames(&mut b.player("new"), 10);
+}
+
+#[test]
+fn a_server_that_stops_gives_its_names_free_at_once() {
+    let redis = Redis::new();
+    let [a, b] = [(); 2].map(|()| node(&redis));
+    let encoder = Encoder::start(&a, "cam");
+    let mut player = b.player("cam");
+    wait_frames(&mut player, 10);
+    // The server ends its publisher, which is not what this is about.
+    std::mem::forget(encoder);
+    a.stop();
+    assert_eq!(names(&redis), 0);
+    let _encoder = Encoder::start(&b, "cam");
+    wait_frames(&mut player, 30);
+}
+
+#[test]
+fn a_record_of_a_dead_server_is_no_stream() {
+    let redis = Redis::new();
+    let a = node_at(free_address(), &redis, "[defaults.edge]\nwait = '500ms'\n");
+    redis.command(&["HSET", "ab:s:{__defaultVhost__/live/ghost}", "node", "gone", "session", "1", "epoch", "7"]);
+    let mut player = a.visitor();
+    let refusal = match player.play("ghost") {
+        Err(refusal) => refusal.code,
+        Ok(_) => player.wait_event("a refusal", |event| match event {
+            ClientEvent::Rejected { rejection, .. } => Some(rejection.code),
+            _ => None,
+        }),
+    };
+    assert_eq!(refusal, "NetStream.Play.StreamNotFound");
+}
+
+#[test]
+fn a_publisher_with_a_signed_url_takes_its_name_from_another_server() {
+    let redis = Redis::new();
+    let secret = "0123456789abcdef0123456789abcdef";
+    let more = format!(
+        "[defaults.publish]\nconflict = 'takeover'\n[defaults.token]\nrequired_for = 'both'\nsecrets = ['{secret}']\n"
+    );
+    let [a, b] = [(); 2].map(|()| node_at(free_address(), &redis, &more));
+    let key: StreamKey = "live/cam".parse().expect("a name");
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let (secret, expires) = (Secret::new(secret).expect("long enough"), unix + 3600);
+    let name = |action| format!("cam?expires={expires}&token={}", sign(&secret, action, &key, expires));
+    let publish = name(Action::Publish);
+    let first = Encoder::start(&a, &publish);
+    let mut player = a.player(&name(Action::Play));
+    wait_frames(&mut player, 10);
+    let _second = Encoder::start(&b, &publish);
+    a.wait_line("lease_lost");
+    std::mem::forget(first);
+    wait_frames(&mut player, 50);
+}
+
+#[test]
+fn servers_of_srs_can_ask_where_a_stream_is() {
+    let redis = Redis::new();
+    let a = node(&redis);
+    let guarded = "[api]\nlisten = '127.0.0.1:0'\ntoken = 'a token for operators'\n";
+    let [open, closed] = [true, false].map(|open| {
+        let settings = format!(
+            "{guarded}[cluster]\nredis = '{}'\nadvertise = 'rtmp://127.0.0.1:{}'\nsrs_lookup = {open}\n",
+            redis.url(),
+            if open { 1 } else { 2 }
+        );
+        launch().settings(&settings).start()
+    });
+    let _encoder = Encoder::start(&a, "cam");
+    let ask = |program: &Program, stream: &str| {
+        let query = format!("vhost=__defaultVhost__&ip=192.0.2.1&app=live&stream={stream}&coworker=127.0.0.1:1985");
+        program.ask("POST", &format!("/api/v1/clusters?{query}"))
+    };
+    for program in [&a, &open] {
+        let answer = wait_for("the stream", TIMEOUT, || {
+            let answer = ask(program, "cam").json();
+            answer["data"]["origin"].is_object().then_some(answer)
+        });
+        let origin = &answer["data"]["origin"];
+        assert_eq!((&answer["code"], &origin["ip"]), (&0.into(), &"127.0.0.1".into()), "{answer}");
+        assert_eq!(origin["port"], a.address().port(), "{answer}");
+        assert_eq!(answer["data"]["query"]["ip"], "192.0.2.1");
+        assert!(ask(program, "none").json()["data"]["origin"].is_null());
+    }
+    let refused = ask(&closed, "cam");
+    assert_eq!(refused.status, 401, "{refused:?}");
+    let listed = a.get("/api/v1/cluster")["data"]["names"][0].clone();
+    assert_eq!(listed["stream"], "cam", "{listed}");
+    assert!(listed["lease"].as_u64().is_some_and(|lease| lease > 0), "{listed}");
 }
