@@ -93,7 +93,7 @@ fn begin(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 impl Attempts {
-    /// Ends an attempt. A look-up cannot be ended; its answer comes to nothing.
+    /// Ends an attempt to connect.
     pub(crate) fn abort(&self, attempt: AttemptId) {
         if let Some(socket) = self.sockets().remove(&attempt) {
             // On Linux this also ends a connect that has no answer yet. Elsewhere that goes on to the system's own timeout.

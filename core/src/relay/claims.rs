@@ -41,9 +41,9 @@ impl Claims {
         self.all.push(Claim { connection, ask, answer: Some(limit), publishes: false });
     }
 
-    /// The client has gone. Returns true if no other one is left.
-    pub(super) fn remove(&mut self, connection: u64) -> bool {
-        self.all.retain(|claim| claim.connection != connection);
+    /// The client that has asked this has gone, or does not get the name here. Returns true if no other one is left.
+    pub(super) fn remove(&mut self, ask: AskId) -> bool {
+        self.all.retain(|claim| claim.ask != ask);
         self.all.is_empty()
     }
 

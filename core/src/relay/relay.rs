@@ -127,11 +127,11 @@ impl Relay {
         self.aftermath = ended.max();
     }
 
-    /// The client of this connection has gone. If the relay is that of other clients, too, it goes on.
-    pub(super) fn withdraw(&mut self, connection: u64) {
+    /// The client that has asked this has gone. If the relay is that of other clients, too, it goes on.
+    pub(super) fn withdraw(&mut self, asked: AskId) {
         let is_over = match &mut self.plan {
-            Plan::Upward(claims) => claims.remove(connection),
-            Plan::Traverse { connection: own, .. } => *own == connection,
+            Plan::Upward(claims) => claims.remove(asked),
+            Plan::Traverse { ask, .. } => *ask == asked,
             Plan::Push { .. } | Plan::Pull(_) => false,
         };
         if is_over {

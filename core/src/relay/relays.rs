@@ -90,8 +90,8 @@ pub(crate) struct Ticket {
 /// What a client has while it publishes.
 #[derive(Debug)]
 pub(super) enum Held {
-    /// A relay, as the client of this connection.
-    Relay(RelayId, u64),
+    /// A relay, as the client that has asked this.
+    Relay(RelayId, AskId),
     /// A name in the directory.
     Claim(ClaimNumber),
 }
@@ -111,9 +111,9 @@ impl fmt::Debug for Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         match self.held {
-            Held::Relay(relay, connection) => {
+            Held::Relay(relay, ask) => {
                 self.shared.change(|state| {
-                    state.with_relay(relay, |relay, _| relay.withdraw(connection));
+                    state.with_relay(relay, |relay, _| relay.withdraw(ask));
                 });
             }
             Held::Claim(claim) => self.shared.release(claim),
@@ -407,7 +407,7 @@ impl Relays {
             let rules = state.rules.of(key)?.clone();
             let edge = rules.edge.as_ref().filter(|edge| !edge.origins.is_empty())?;
             let answer = TimeLimit::new(now, edge.publish_wait);
-            let ticket = |relay: RelayId| Some(Ticket::new(&self.shared, Held::Relay(relay, connection)));
+            let ticket = |relay: RelayId| Some(Ticket::new(&self.shared, Held::Relay(relay, ask)));
             // What was granted, or is asked about, with the same parameters is the same question. With others it is one of
             // its own, and the client that publishes keeps its relay until that is answered.
             if let Some(relay) = state.upward_of(key, client) {
@@ -442,7 +442,7 @@ impl Relays {
             let plan = Plan::Traverse { connection, ask, answer, facts: Box::new(facts) };
             let (targets, times) = (targets_of(edge, key, None), times_of_edge(edge));
             let relay = state.begin(now, key, TargetSource::Configuration, plan, rules.clone(), times, targets);
-            Some(Ticket::new(&self.shared, Held::Relay(relay, connection)))
+            Some(Ticket::new(&self.shared, Held::Relay(relay, ask)))
         })
     }
 

@@ -1,6 +1,6 @@
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
-use std::thread;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
 
 use anabranch_tests::backend::Backend;
 use anabranch_tests::program::{Nginx, free_address};
@@ -192,4 +192,57 @@ fn a_back_end_chooses_the_targets_and_its_failure_leaves_nothing_busy() {
         encoder.flush();
         encoder.close();
     }
+}
+
+/// Passes bytes on between a program and a server, and says how the program ended its side of the first connection.
+fn watch_end(server: SocketAddr) -> (SocketAddr, JoinHandle<io::Result<()>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = thread::spawn(move || {
+        let (from, _) = listener.accept().unwrap();
+        let to = TcpStream::connect(server).unwrap();
+        let (answers, mut back) = (to.try_clone().unwrap(), from.try_clone().unwrap());
+        let copying = thread::spawn(move || {
+            let _ = io::copy(&mut &answers, &mut back);
+            let _ = back.shutdown(Shutdown::Write);
+        });
+        let ended = io::copy(&mut &from, &mut &to).map(drop);
+        let _ = to.shutdown(Shutdown::Write);
+        copying.join().unwrap();
+        ended
+    });
+    (address, thread)
+}
+
+#[test]
+fn a_target_sees_the_end_of_a_push_and_no_reset() {
+    let other = start("");
+    for _ in 0..5 {
+        let (address, ended) = watch_end(other.address());
+        let program = start_with_api(&forward(&format!("rtmp://{address}/live/{{stream}}")));
+        let encoder = Encoder::start(&program, "cam");
+        wait_live(&program, "forwards", &address.to_string());
+        drop(encoder);
+        ended.join().unwrap().expect("an end and no reset");
+        wait_for("the end of the push", TIMEOUT, || list(&program, "forwards").is_empty().then_some(()));
+    }
+}
+
+#[test]
+fn one_stream_is_pushed_to_two_hundred_targets() {
+    let other = start("");
+    let targets: String =
+        (0..200).map(|number| forward(&format!("rtmp://{}/live/{{stream}}-{number}", other.address()))).collect();
+    let program = start_with_api(&targets);
+    let encoder = Encoder::start(&program, "cam");
+    wait_for("200 pushes", TIMEOUT, || {
+        (program.metric("anabranch_relays{kind=\"push\",state=\"live\"}") == Some(200.0)).then_some(())
+    });
+    for number in [0, 100, 199] {
+        let mut player = other.player(&format!("cam-{number}"));
+        wait_frames(&mut player, 30);
+    }
+    assert!(list(&program, "forwards").iter().all(|relay| relay["state"] == "live" && relay["connects"] == 1));
+    drop(encoder);
+    wait_for("the ends of all pushes", TIMEOUT, || list(&program, "forwards").is_empty().then_some(()));
 }
