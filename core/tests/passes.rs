@@ -86,9 +86,10 @@ fn a_pass_replaces_every_rule_and_no_back_end_is_asked() {
         let now = any_instant();
         let server = server(host, now);
         for action in [policy::Action::Publish, policy::Action::Play] {
-            let pass = server.passes().issue(action, &key("cam"), UNIX + 60);
+            let issued = server.passes().issue(action, &key("cam"));
+            let pass = issued.text();
             let conn = server.connect_from(now, LOOPBACK.parse().expect("an address"));
-            let mut client = ask(conn, now, action, "cam", &pass);
+            let mut client = ask(conn, now, action, "cam", pass);
             assert!(is_granted(&mut client), "rule {number}, {action}");
             assert_eq!(asks(&client), 0, "rule {number}, {action}");
             let attached = client.actions.iter().find_map(|action| match action {
@@ -113,10 +114,12 @@ fn a_pass_that_does_not_fit_refuses_whatever_the_rules_say() {
     use policy::Action::{Play, Publish};
     let now = any_instant();
     let server = server(VhostConfig::default(), now);
-    let play = server.passes().issue(Play, &key("cam"), UNIX + 60);
-    let publish = server.passes().issue(Publish, &key("cam"), UNIX + 60);
-    let late = server.passes().issue(Play, &key("cam"), UNIX);
-    let other = Core::new(Config::default(), [8; 32]).passes().issue(Play, &key("cam"), UNIX + 60);
+    let issued = [Play, Publish].map(|action| server.passes().issue(action, &key("cam")));
+    let [play, publish] = issued.each_ref().map(|issued| issued.text().to_owned());
+    let late = server.passes().issue(Play, &key("cam")).text().to_owned();
+    let other_server = Core::new(Config::default(), [8; 32]);
+    let of_other = other_server.passes().issue(Play, &key("cam"));
+    let other = of_other.text().to_owned();
     for (address, action, stream, pass, fits) in [
         (LOOPBACK, Play, "cam", play.as_str(), true),
         ("[::1]:4000", Play, "cam", play.as_str(), true),
@@ -148,16 +151,70 @@ fn a_name_that_is_taken_stays_taken_and_a_draining_server_grants_nothing() {
     let now = any_instant();
     let server =
         server(VhostConfig { conflict: anabranch_core::hub::Conflict::TakeOver, ..VhostConfig::default() }, now);
-    let pass = server.passes().issue(policy::Action::Publish, &key("cam"), UNIX + 60);
+    let issued = server.passes().issue(policy::Action::Publish, &key("cam"));
+    let pass = issued.text();
     let conn = || server.connect_from(now, LOOPBACK.parse().expect("an address"));
-    let mut first = ask(conn(), now, policy::Action::Publish, "cam", &pass);
+    let mut first = ask(conn(), now, policy::Action::Publish, "cam", pass);
     assert!(is_granted(&mut first));
-    let mut second = ask(conn(), now, policy::Action::Publish, "cam", &pass);
+    let mut second = ask(conn(), now, policy::Action::Publish, "cam", pass);
     assert!(second.take_words().iter().any(|word| word.ends_with("BadName")));
     drop(first);
     server.drain();
-    let other = server.passes().issue(policy::Action::Publish, &key("door"), UNIX + 60);
-    assert!(!is_granted(&mut ask(conn(), now, policy::Action::Publish, "door", &other)));
+    let other = server.passes().issue(policy::Action::Publish, &key("door"));
+    assert!(!is_granted(&mut ask(conn(), now, policy::Action::Publish, "door", other.text())));
+}
+
+/// A connection that goes makes room; the end of the pass leaves those alone that have begun.
+#[test]
+fn a_pass_is_for_a_few_connections_at_a_time_and_ends_with_its_program() {
+    let now = any_instant();
+    let server = server(VhostConfig::default(), now);
+    let issued = server.passes().issue(policy::Action::Play, &key("cam"));
+    let pass = issued.text().to_owned();
+    let conn = || server.connect_from(now, LOOPBACK.parse().expect("an address"));
+    let mut clients = Vec::new();
+    let mut ask_again = |clients: &mut Vec<Client>| {
+        let mut client = ask(conn(), now, policy::Action::Play, "cam", &pass);
+        let granted = is_granted(&mut client);
+        if granted {
+            clients.push(client);
+        }
+        granted
+    };
+    let granted = (0..20).filter(|_| ask_again(&mut clients)).count();
+    assert_eq!((granted, issued.connections().len()), (8, 8));
+    clients.remove(0);
+    assert!(ask_again(&mut clients) && !ask_again(&mut clients));
+    drop(issued);
+    clients.remove(0);
+    assert!(!ask_again(&mut clients), "it is over");
+    for client in &mut clients {
+        client.serve(now);
+        assert!(client.report.is_none());
+    }
+}
+
+/// Back ends, and servers that the stream is pushed to, get the parameters.
+#[test]
+fn a_pass_leaves_the_server_nowhere() {
+    let now = any_instant();
+    let server = server(VhostConfig::default(), now);
+    for action in [policy::Action::Publish, policy::Action::Play] {
+        let issued = server.passes().issue(action, &key("cam"));
+        let conn = server.connect_from(now, LOOPBACK.parse().expect("an address"));
+        let mut client = ask(conn, now, action, "cam", issued.text());
+        assert!(is_granted(&mut client));
+        let attached = client.actions.iter().find_map(|action| match action {
+            Action::Attach(attachment) => Some(attachment.params.clone()),
+            _ => None,
+        });
+        assert_eq!(attached.as_deref(), Some("?vhost=here.example"));
+        let facts = client.conn.facts();
+        assert_eq!(
+            (facts.params.as_str(), facts.tc_url.as_deref()),
+            ("?vhost=here.example", Some("rtmp://127.0.0.1/live?vhost=here.example"))
+        );
+    }
 }
 
 /// A file in memory.
@@ -180,11 +237,11 @@ fn a_connection_with_a_pass_can_be_replayed() {
     for stream in ["cam", "door"] {
         let now = any_instant();
         let server = server(asking(), now);
-        let pass = server.passes().issue(policy::Action::Publish, &key("cam"), UNIX + 60);
+        let issued = server.passes().issue(policy::Action::Publish, &key("cam"));
         let buffer = Buffer(Arc::new(Mutex::new(file_header("test"))));
         let peer = Some(LOOPBACK.parse().expect("an address"));
         let conn = server.connect_captured(now, peer, Box::new(buffer.clone()));
-        let mut client = ask(conn, now, policy::Action::Publish, stream, &pass);
+        let mut client = ask(conn, now, policy::Action::Publish, stream, issued.text());
         assert_eq!(is_granted(&mut client), stream == "cam");
         client.conn.handle_disconnect(now, anabranch_core::session::CloseReason::PeerClosed);
         client.serve(now);

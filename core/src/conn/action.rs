@@ -242,6 +242,8 @@ pub struct Attachment {
     /// True for a publisher that stands by: the stream has another one. See
     /// [`Conflict::Backup`](crate::hub::Conflict::Backup).
     pub backup: bool,
+    /// True if it is a relay of another server.
+    pub relays: bool,
 }
 
 impl fmt::Display for Attachment {

@@ -6,7 +6,7 @@ use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject};
 use super::enter::{Entered, Wanted};
 use super::player::Playing;
 use super::publisher::Publishing;
-use super::rules;
+use super::rules::{self, UNCOUNTED};
 use super::slow_path::SlowPath;
 use super::vhost::{QuestionPermit, VirtualHost};
 use super::{Action, Attachment, Remark, Role};
@@ -99,8 +99,8 @@ pub(super) enum Request {
         credentials: Box<str>,
         /// What the client asked for, for the back end.
         facts: StreamFacts,
-        /// True if a pass permits it.
-        by_pass: bool,
+        /// The number of the pass that permits it.
+        by_pass: Option<u64>,
     },
     Play {
         request: PlayRequest,
@@ -108,7 +108,7 @@ pub(super) enum Request {
         /// As for `Publish`.
         key: StreamKey,
         facts: StreamFacts,
-        by_pass: bool,
+        by_pass: Option<u64>,
     },
 }
 
@@ -188,7 +188,7 @@ impl Request {
     fn is_by_pass(&self) -> bool {
         match self {
             Request::Connect(_) | Request::Enter { .. } => false,
-            Request::Publish { by_pass, .. } | Request::Play { by_pass, .. } => *by_pass,
+            Request::Publish { by_pass, .. } | Request::Play { by_pass, .. } => by_pass.is_some(),
         }
     }
 
@@ -281,7 +281,7 @@ impl SlowPath {
     /// Grants a request, or asks the back end first.
     pub(super) fn grant_or_ask(&mut self, now: Instant, request: Request) {
         let by_pass = match request {
-            Request::Connect(_) => self.client.as_ref().is_some_and(|client| client.by_pass),
+            Request::Connect(_) => self.client.as_ref().is_some_and(|client| client.by_pass.is_some()),
             _ => request.is_by_pass(),
         };
         if by_pass {
@@ -346,7 +346,7 @@ impl SlowPath {
         match &request {
             Request::Publish { application, .. } if has_origins(application) => self.ask_origin(now, request, asked),
             Request::Publish { .. } => self.claim_name(now, request, asked),
-            Request::Play { application, by_pass: false, .. } if !has_origins(application) => {
+            Request::Play { application, by_pass: None, .. } if !has_origins(application) => {
                 self.ask_place(now, request, asked)
             }
             _ => Some(request),
@@ -381,7 +381,7 @@ impl SlowPath {
             return Some(request);
         }
         let address = self.peer().map(|peer| peer.ip());
-        let question = (!by_pass).then(|| rules::may_ask(application, address)).transpose();
+        let question = by_pass.is_none().then(|| rules::may_ask(application, address)).transpose();
         let question = question.map_err(|refusal| request.refusal(refusal));
         // Which token another server's publisher has shown is not known here. One that is signed for the stream will do.
         let is_signed = application.config.token.is_some() && !credentials.is_empty();
@@ -417,7 +417,7 @@ impl SlowPath {
         };
         let time = edge.publish_wait.saturating_add(ORIGIN_SLACK).min(LONGEST);
         let address = self.peer().map(|peer| peer.ip());
-        let question = (!by_pass).then(|| rules::may_ask(application, address)).transpose();
+        let question = by_pass.is_none().then(|| rules::may_ask(application, address)).transpose();
         let question = question.map_err(|refusal| request.refusal(refusal));
         let question = match self.ruled_besides(now, Step::Question, question) {
             Ok(question) => question,
@@ -428,8 +428,8 @@ impl SlowPath {
         };
         let (id, limit) = (self.server.next_ask(), TimeLimit::new(now, time));
         let path = self.relayed().unwrap_or_default();
-        // A pass says nothing to an origin, which decides about what a program publishes as about all else.
-        let client = RelayFacts { params: policy::without_pass(&facts.params).into(), path: path.into() };
+        // Without a pass: the origin decides about what a program publishes as about all else.
+        let client = RelayFacts { params: facts.params.as_str().into(), path: path.into() };
         let ticket = self.server.relays().ask_to_publish(now, (self.id, id), key, &client);
         let ticket = ticket.ok_or_else(|| request.refusal(not_asked()));
         let ticket = match self.ruled_besides(now, Step::Question, ticket) {
@@ -622,11 +622,14 @@ impl SlowPath {
             }
             Request::Publish { request, application, key, credentials, facts, by_pass } => {
                 let hub = application.hub_for(&facts.params, self.relayed());
-                let admitted = rules::admit_publisher(&self.server, &application, &hub, &key, &credentials, by_pass);
+                let entered = self.use_pass(by_pass).map_err(rules::publish_denied);
+                let admitted = entered.and_then(|()| {
+                    rules::admit_publisher(&self.server, &application, &hub, &key, &credentials, by_pass.is_some())
+                });
                 drop(hub);
                 match self.ruled(now, admitted) {
                     Ok(publisher) => {
-                        let granted = Granted { application, facts, asked, by_pass };
+                        let granted = Granted { application, facts, asked, by_pass: by_pass.is_some() };
                         self.begin_publishing(now, request, (publisher, ticket), granted);
                     }
                     Err(rejection) => {
@@ -637,11 +640,16 @@ impl SlowPath {
             }
             Request::Play { request, application, key, facts, by_pass } => {
                 let hub = application.hub_for(&facts.params, self.relayed());
-                let admitted = rules::admit_player(&self.server, &application, &hub, &key, by_pass, self.is_signed());
+                let entered = self.use_pass(by_pass).map_err(rules::play_denied);
+                let signed = self.is_signed();
+                let admitted = entered.and_then(|()| {
+                    rules::admit_player(&self.server, &application, &hub, &key, by_pass.is_some(), signed)
+                });
                 drop(hub);
                 match self.ruled_besides(now, Step::Play, admitted) {
                     Ok(player) => {
-                        self.begin_playing(request, player, Granted { application, facts, asked, by_pass });
+                        let granted = Granted { application, facts, asked, by_pass: by_pass.is_some() };
+                        self.begin_playing(request, player, granted);
                     }
                     Err(rejection) => {
                         let request = Request::Play { request, application, key, facts, by_pass };
@@ -653,9 +661,9 @@ impl SlowPath {
     }
 
     fn grant_connect(&mut self, now: Instant, request: ConnectRequest, asked: bool) {
-        let permit = match &self.client {
-            Some(client) if client.by_pass => Ok(None),
-            _ => rules::admit_connection(&self.server, &self.vhost).map(Some).map_err(rules::connect_rejected),
+        let permit = match self.client.as_ref().and_then(|client| client.by_pass) {
+            by_pass @ Some(_) => self.use_pass(by_pass).map(|()| None).map_err(rules::connect_rejected),
+            None => rules::admit_connection(&self.server, &self.vhost).map(Some).map_err(rules::connect_rejected),
         };
         let permit = match self.ruled_besides(now, Step::Connect, permit) {
             Ok(permit) => permit,
@@ -667,6 +675,20 @@ impl SlowPath {
         }
         self.session.set_config(self.vhost.own.session.clone());
         self.session.accept(request);
+    }
+
+    /// Counts this connection as a user of a pass.
+    ///
+    /// # Errors
+    /// It is not in force any more, or has too many users.
+    fn use_pass(&mut self, by_pass: Option<u64>) -> Result<(), Refusal> {
+        let (Some(number), Some(client)) = (by_pass.filter(|number| *number != UNCOUNTED), &mut self.client) else {
+            return Ok(());
+        };
+        if client.passes.iter().all(|known| known.number() != number) {
+            client.passes.push(self.server.passes().enter(number, self.id).ok_or(Refusal::PassInvalid)?);
+        }
+        Ok(())
     }
 
     fn begin_publishing(
@@ -737,8 +759,9 @@ impl SlowPath {
     ) {
         let agent = self.client.as_ref().and_then(|client| client.agent.clone());
         let StreamFacts { key, params } = facts;
-        let peer = self.peer();
-        let attachment = Attachment { role, stream, key, unknown_host, client, agent, peer, params, by_pass, backup };
+        let (peer, relays) = (self.peer(), self.relayed().is_some());
+        let attachment =
+            Attachment { role, stream, key, unknown_host, client, agent, peer, params, by_pass, relays, backup };
         self.actions.push_back(Action::Attach(attachment));
     }
 
@@ -764,7 +787,7 @@ impl SlowPath {
         };
         if let Some(client) = &self.client {
             facts.app = client.urls.app().to_owned();
-            facts.params = client.urls.params().to_query();
+            facts.params = client.urls.params().without(policy::PASS).to_query();
             facts.tc_url.clone_from(&client.tc_url);
             facts.page_url.clone_from(&client.page_url);
             facts.swf_url.clone_from(&client.swf_url);

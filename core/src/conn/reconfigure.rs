@@ -61,6 +61,9 @@ impl SlowPath {
         let published = self.publishing.iter().map(|one| (Action::Publish, one.key(), one.is_by_pass()));
         let played = self.playing.iter().map(|one| (Action::Play, one.key(), one.is_by_pass()));
         let waiting = match self.pending.as_deref().map(|pending| pending.request()) {
+            Some(Request::Publish { key, by_pass: Some(_), .. } | Request::Play { key, by_pass: Some(_), .. }) => {
+                Some(Waiting::ByPass(key))
+            }
             Some(Request::Publish { facts, application, .. }) => {
                 Some(Waiting::Stream { action: Action::Publish, facts, before: application })
             }

@@ -27,8 +27,8 @@
 //!
 //! A URL with a valid [pass](crate::policy::Passes) skips rows 4 to 6, the limits of rows 7 and 9, and row 8: the server
 //! made it for a program that it started ([`Requester::has_pass`]). The name must be free all the same. A pass that is not
-//! valid refuses the request. A connection whose `connect` had a pass makes no request without one, because no back end was
-//! asked about it.
+//! valid refuses the request, and so does, in row 9, one that too many connections use. A connection whose `connect` had
+//! a pass makes no request without one, because no back end was asked about it.
 //!
 //! In a cluster, a server that pulls a stream from here signs that in `connect` with the secret of the cluster
 //! ([`may_pull`](Requester::may_pull)). It skips rows 3 to 9, and the stream must be published here under the lease that the
@@ -78,6 +78,9 @@ pub(super) struct Requester<'a> {
     pub(super) replays: bool,
 }
 
+/// In place of the number of a pass: a signature permits the request, or it is a replay, in which nothing is counted.
+pub(super) const UNCOUNTED: u64 = 0;
+
 /// A stream that a client named.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -100,8 +103,8 @@ pub(super) struct Allowed {
     /// A publisher that shows the same may take the name over; empty if names cannot be taken over.
     pub(super) credentials: Box<str>,
     pub(super) facts: StreamFacts,
-    /// True if a pass, or the signature of another server of the cluster, permits it.
-    pub(super) by_pass: bool,
+    /// The number of the pass that permits it; [`UNCOUNTED`] if the signature of another server of the cluster does.
+    pub(super) by_pass: Option<u64>,
 }
 
 /// A request that waits for a verdict while settings change.
@@ -111,6 +114,8 @@ pub(super) enum Waiting<'a> {
     Enter(&'a VirtualHost),
     /// For a stream, with the rules of its host `before` the reload.
     Stream { action: Action, facts: &'a StreamFacts, before: &'a Application },
+    /// For a stream, by a pass.
+    ByPass(&'a StreamKey),
 }
 
 /// Why the server does not make a bandwidth check.
@@ -125,8 +130,8 @@ pub(super) enum NotMeasured {
 pub(super) struct Connecting {
     pub(super) urls: url::Connect,
     pub(super) vhost: Arc<VirtualHost>,
-    /// True if a pass or the signature of a pull permits it.
-    pub(super) by_pass: bool,
+    /// The number of the pass that permits it; [`UNCOUNTED`] if the signature of a pull does.
+    pub(super) by_pass: Option<u64>,
     /// What a server of the cluster pulls.
     pub(super) pull: Option<SignedPull>,
 }
@@ -152,12 +157,12 @@ pub(super) fn may_connect(
     // A signature for a stream of another host means nothing here.
     let pull = pull.filter(|pull| pull.key.vhost() == vhost.name);
     if pull.is_some() {
-        return Ok(Connecting { urls, vhost, by_pass: true, pull });
+        return Ok(Connecting { urls, vhost, by_pass: Some(UNCOUNTED), pull });
     }
     does_not_drain(server).map_err(connect_rejected)?;
-    let permits = |pass: &str, unix| server.passes().permits_connect(pass, &vhost.name, unix);
+    let permits = |pass: &str| server.passes().permits_connect(pass, &vhost.name);
     let by_pass = requester.has_pass(urls.params(), permits).map_err(connect_rejected)?;
-    if !by_pass {
+    if by_pass.is_none() {
         vhost.check_connections().map_err(connect_rejected)?;
     }
     Ok(Connecting { urls, vhost, by_pass, pull })
@@ -194,9 +199,9 @@ impl Requester<'_> {
         let Found { vhost, key, target } = found;
         let application = vhost.application(&key).clone();
         let by_pass = self.may_use(Action::Publish, &application, &key, target.params()).map_err(publish_denied)?;
-        let credentials = if by_pass { Box::default() } else { credentials(&application, target.params()) };
-        may_take(&application, &key, &credentials, by_pass)?;
-        let params = target.params().to_query();
+        let credentials = if by_pass.is_some() { Box::default() } else { credentials(&application, target.params()) };
+        may_take(&application, &key, &credentials, by_pass.is_some())?;
+        let params = target.params().without(policy::PASS).to_query();
         Ok(Allowed { application, credentials, facts: StreamFacts { key, params }, by_pass })
     }
 
@@ -212,53 +217,54 @@ impl Requester<'_> {
         }
         let (application, params) = (vhost.application(&key).clone(), target.params().to_query());
         let facts = StreamFacts { key, params };
-        Ok(Allowed { application, credentials: Box::default(), facts, by_pass: true })
+        Ok(Allowed { application, credentials: Box::default(), facts, by_pass: Some(UNCOUNTED) })
     }
 
     pub(super) fn may_play(&self, found: Found) -> Result<Allowed, Rejection> {
         let Found { vhost, key, target } = found;
         let application = vhost.application(&key).clone();
         let by_pass = self.may_use(Action::Play, &application, &key, target.params()).map_err(play_denied)?;
-        if !by_pass {
+        if by_pass.is_none() {
             application.hub.may_play(&key, &application.limits).map_err(play_denied)?;
         }
-        let params = target.params().to_query();
+        let params = target.params().without(policy::PASS).to_query();
         Ok(Allowed { application, credentials: Box::default(), facts: StreamFacts { key, params }, by_pass })
     }
 
-    /// Whether the URL has a pass, which `permits` the request at a Unix time.
+    /// The number of the URL's pass, if it has one, which `permits` the request.
     ///
     /// # Errors
     /// It has one that is not valid.
-    fn has_pass(&self, params: &Params, permits: impl FnOnce(&str, u64) -> bool) -> Result<bool, Refusal> {
+    fn has_pass(&self, params: &Params, permits: impl FnOnce(&str) -> Option<u64>) -> Result<Option<u64>, Refusal> {
         let Some(pass) = params.get(policy::PASS) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let is_valid = if self.replays {
-            policy::is_well_formed(&pass)
+        let number = if self.replays {
+            policy::is_well_formed(&pass).then_some(UNCOUNTED)
         } else {
             let is_local = self.address.is_some_and(|address| address.to_canonical().is_loopback());
-            is_local && permits(&pass, self.server.unix_time(self.now))
+            is_local.then(|| permits(&pass)).flatten()
         };
-        if is_valid { Ok(true) } else { Err(Refusal::PassInvalid) }
+        number.map(Some).ok_or(Refusal::PassInvalid)
     }
 
-    /// Rows 3 to 6. True if a pass permits it, so that limits and questions are skipped, too.
+    /// Rows 3 to 6. The number of a pass if one permits it, so that limits and questions are skipped, too.
     fn may_use(
         &self,
         action: Action,
         application: &Application,
         key: &StreamKey,
         params: &Params,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Option<u64>, Refusal> {
         does_not_drain(self.server)?;
-        if self.has_pass(params, |pass, unix| self.server.passes().permits(pass, action, key, unix))? {
-            return Ok(true);
+        let by_pass = self.has_pass(params, |pass| self.server.passes().permits(pass, action, key))?;
+        if by_pass.is_some() {
+            return Ok(by_pass);
         }
         self.is_at_allowed_address(action, application)?;
         application.config.refer.check(action, self.page_url)?;
         self.is_signed(action, application, key, params)?;
-        Ok(false)
+        Ok(None)
     }
 
     /// Row 6.
@@ -325,6 +331,7 @@ impl Requester<'_> {
         }
         match waiting {
             Some(Waiting::Enter(vhost)) => _ = self.server.vhost_named(&vhost.name)?,
+            Some(Waiting::ByPass(key)) => _ = self.server.vhost_named(key.vhost())?,
             Some(Waiting::Stream { action, facts, before }) => self.may_be_granted(action, facts, before)?,
             None => {}
         }

@@ -17,6 +17,7 @@ use crate::capture::{Call, Capturing};
 use crate::cluster::SignedPull;
 use crate::command::ConnectInfo;
 use crate::hub::StreamId;
+use crate::policy;
 use crate::pool::{FREE, Portion};
 use crate::session::{self, CloseReason, Due, DueKind, Phase, Rejection, Session, TimeoutKind};
 use crate::source::Gap;
@@ -95,17 +96,20 @@ pub(super) struct Client {
     pub(super) asked: bool,
     /// Counts it as a connection of its virtual host, once `connect` is granted.
     pub(super) permit: Option<ConnectionPermit>,
-    /// True if a pass or the signature of a pull permits it: it does not count as a connection of its virtual host.
-    pub(super) by_pass: bool,
+    /// The number of the pass that permits it, or that the signature of a pull does: it does not count as a connection of
+    /// its virtual host.
+    pub(super) by_pass: Option<u64>,
+    /// The passes that it uses.
+    pub(super) passes: Vec<policy::Use>,
     /// What it pulls, if it is a server of the same cluster.
     pub(super) pull: Option<SignedPull>,
 }
 
 impl Client {
-    pub(super) fn new(urls: url::Connect, info: &ConnectInfo, by_pass: bool, pull: Option<SignedPull>) -> Self {
+    pub(super) fn new(urls: url::Connect, info: &ConnectInfo, by_pass: Option<u64>, pull: Option<SignedPull>) -> Self {
         Client {
             urls,
-            tc_url: info.tc_url.clone(),
+            tc_url: info.tc_url.as_deref().map(policy::url_without_pass),
             page_url: info.page_url.clone(),
             swf_url: info.swf_url.clone(),
             agent: info.flash_ver.clone(),
@@ -115,6 +119,7 @@ impl Client {
             permit: None,
             by_pass,
             pull,
+            passes: Vec::new(),
         }
     }
 
@@ -149,6 +154,7 @@ impl SlowPath {
             playing: Vec::new(),
             allowance: Allowance::default(),
             entered: Vec::new(),
+
             goes_by: Vec::new(),
             actions: VecDeque::new(),
             remarks: Vec::new(),

@@ -45,7 +45,8 @@ pub enum Refusal {
     /// The signature is right, and its time is over.
     #[error("the signed URL has expired")]
     TokenExpired,
-    /// The URL has a [pass](super::Passes) that is not valid: for another stream or action, expired, not from a loopback
+    /// The URL has a [pass](super::Passes) that is not valid: for another stream or action, its program has ended, too many
+    /// connections use it, not from a loopback
     /// address, or not of this server.
     #[error("the pass in the URL is not valid for this")]
     PassInvalid,

@@ -67,6 +67,13 @@ impl Params {
         self.pairs.is_empty()
     }
 
+    /// The same without the pairs of a key.
+    pub(crate) fn without(&self, key: &str) -> Self {
+        let mut kept = self.clone();
+        kept.pairs.retain(|pair| pair.split().0 != key);
+        kept
+    }
+
     /// `?a=1&b=2`, or an empty text if there is no pair; SRS gives it to hooks as `param`.
     pub fn to_query(&self) -> String {
         self.to_string()

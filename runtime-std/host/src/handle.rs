@@ -3,7 +3,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anabranch_core::capture::Tap;
 use anabranch_core::conn::{self, ClientFacts, Config, Conn, LocalError, NotCaptured, Role, VhostSnapshot};
@@ -404,14 +404,11 @@ impl Handle {
         self.control.core().hub().backup(key)
     }
 
-    /// A [pass](anabranch_core::policy::Passes): the value of the parameter [`PASS`](anabranch_core::policy::PASS) in the
-    /// URL of a program that this program starts. It permits `action` on the stream from a loopback address for `time`,
-    /// whatever rules, hooks and limits say.
-    pub fn pass(&self, action: policy::Action, key: &StreamKey, time: Duration) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // A part of a second counts as a whole one.
-        let expires = now.saturating_add(time).as_secs().saturating_add(1);
-        self.control.core().passes().issue(action, key, expires)
+    /// A [pass](anabranch_core::policy::Passes): its text is the value of the parameter
+    /// [`PASS`](anabranch_core::policy::PASS) in the URL of a program that this program starts. It permits `action` on the
+    /// stream from a loopback address, whatever rules, hooks and limits say, until it is dropped.
+    pub fn pass(&self, action: policy::Action, key: &StreamKey) -> policy::Issued {
+        self.control.core().passes().issue(action, key)
     }
 }
 

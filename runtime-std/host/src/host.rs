@@ -105,6 +105,8 @@ pub struct PublishingClient {
     pub params: String,
     /// True if a [pass](anabranch_core::policy::Passes) permits it: it is a program that this program started.
     pub by_pass: bool,
+    /// True if it is a relay of another server.
+    pub relays: bool,
 }
 
 /// The callbacks for publications that begin and end.
@@ -379,7 +381,7 @@ impl<C: Link> Host<C> {
     }
 
     fn attach(&self, attachment: &Attachment, connection: u64, link: &Arc<C>) {
-        let Attachment { role, key, peer, params, stream, by_pass, backup, .. } = attachment;
+        let Attachment { role, key, peer, params, stream, by_pass, relays, backup, .. } = attachment;
         let mut tap = self.captures.as_ref().and_then(|captures| captures.attaches(connection, *role, key));
         if tap.is_some() {
             // If it is captured already, or leaves, there is nothing to capture.
@@ -389,7 +391,13 @@ impl<C: Link> Host<C> {
             self.published.fetch_add(1, Ordering::Relaxed);
             // One that stands by begins no publication.
             if !backup {
-                let client = PublishingClient { connection, address: *peer, params: params.clone(), by_pass: *by_pass };
+                let client = PublishingClient {
+                    connection,
+                    address: *peer,
+                    params: params.clone(),
+                    by_pass: *by_pass,
+                    relays: *relays,
+                };
                 let start = PublishStart { key: key.clone(), client: Some(client), stream: *stream, is_pulled: false };
                 self.publishes(&start);
             }

@@ -112,8 +112,7 @@ impl Lines {
 
     fn identified(&self, attachment: &Attachment) {
         self.show();
-        let Attachment { role, stream, key, unknown_host, client, agent, peer, backup, params: _, by_pass: _ } =
-            attachment;
+        let Attachment { role, stream, key, unknown_host, client, agent, peer, backup, .. } = attachment;
         let shown_role = if *backup { "backup" } else { role.name() };
         {
             let mut streams = self.streams();

@@ -155,9 +155,15 @@ impl<'a> Found<'a> {
                     let cure = "make it, or name the folder that the program is to work in";
                     self.add(Grade::Warning, path.key("folder"), Fault::new(words, cure));
                 }
-                if let Err(words) = find(&run.program(), &run.folder) {
+                if let Err(words) = find(&run.program(), &run.folder, &run.places()) {
                     let cure = "install it, or write its path; until then it is tried again for each stream";
                     self.add(Grade::Warning, path.key("command"), Fault::new(words, cure));
+                }
+                if let Some(item) = run.collides() {
+                    let words = "streams of several apps match, and the name of a file has {stream_file} only";
+                    let cure = "write {app_file}+{stream_file}, or {vhost_file}+{app_file}+{stream_file} if virtual hosts \
+                                share the folder";
+                    self.add(Grade::Warning, path.key("command").index(item), Fault::new(words.to_owned(), cure));
                 }
                 if run.has_url() {
                     needs_url.get_or_insert(path.key("command"));

@@ -28,6 +28,8 @@ pub(crate) fn launch(mut arguments: impl Iterator<Item = OsString>) -> Option<Ex
         return Some(ExitCode::FAILURE);
     }
     close_files();
+    drop_rights();
+    end_first();
     let limit = getrlimit(Resource::Nofile);
     let least = |limit: Option<u64>| limit.map_or(OPEN_FILES, |limit| limit.min(OPEN_FILES));
     // With another limit the program works as well.
@@ -54,6 +56,25 @@ fn die_with_parent() {
         use rustix::process::{Signal, set_parent_process_death_signal};
         // Without it, the program ends when its connections to the server end.
         let _ = set_parent_process_death_signal(Some(Signal::TERM));
+    }
+}
+
+/// Drops the capabilities that the server has besides its user's rights, such as that for ports below 1024.
+fn drop_rights() {
+    #[cfg(target_os = "linux")]
+    {
+        // Systems without them have nothing to drop.
+        let _ = rustix::thread::clear_ambient_capability_set();
+    }
+}
+
+/// If memory runs out, the system is to end programs before the server. Any process may ask for that for itself.
+fn end_first() {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    if cfg!(target_os = "linux") {
+        let own = fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse::<i32>().ok()).unwrap_or_default();
+        // Without it, the system chooses by size alone.
+        let _ = fs::write(FILE, own.saturating_add(500).min(1000).to_string());
     }
 }
 

@@ -7,14 +7,18 @@ pub(crate) mod launch;
 mod output;
 mod plan;
 mod process;
+mod script;
 mod settings;
 mod status;
 mod template;
 #[cfg(test)]
 mod tests;
+mod turns;
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::env;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,13 +28,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anabranch_core::hub::{HeldBy, StreamId};
-use anabranch_core::policy::{Action, PASS};
+use anabranch_core::policy::{Action, Issued, PASS};
 use anabranch_core::url::StreamKey;
 use anabranch_host::{Handle, PublishStart};
-use rustix::process::Signal;
 use tracing::{error, info, warn};
 
-use output::Entry;
+use output::{Entry, Output, Rate};
 use plan::{Exit, Facts, OfStream, Order, Outcome, Plan, PlanLimits};
 pub(crate) use process::find;
 use process::{Group, Launch};
@@ -45,6 +48,12 @@ use crate::settings::{Loaded, OfStreams};
 const LOOK: Duration = Duration::from_millis(500);
 /// How long the server waits at its end for programs that it killed.
 const KILLED: Duration = Duration::from_secs(1);
+/// Lines a second of all programs together that the log gets; in a burst ten times as many.
+const LINES_OF_ALL: u32 = 1000;
+/// How long connections of a program may last after it has ended.
+const LAST_FRAMES: Duration = Duration::from_secs(5);
+/// The stack of a thread that starts a program, and waits for its end.
+const STACK: usize = 512 << 10;
 
 /// Runs programs. Clones share the same programs.
 #[derive(Clone)]
@@ -65,6 +74,11 @@ struct State {
     streams: HashMap<StreamId, StreamKey>,
     /// The processes that may be there, by the number of their task.
     groups: HashMap<u64, Group>,
+    /// The tasks that have a thread, which starts the program and reports its end.
+    threads: HashSet<u64>,
+    /// How many lines of output the log gets: of an entry for a stream, however often it is started, and of all.
+    rates: HashMap<(StreamKey, String, u32), output::Shared>,
+    rate: output::Shared,
     has_thread: bool,
     stops: bool,
     server: Option<Server>,
@@ -98,8 +112,8 @@ impl InForce {
         }
     }
 
-    fn stream(&self, key: &StreamKey) -> OfStream {
-        let runs = self.runs.stream(key).iter().filter(|run| run.wants(key)).cloned().collect();
+    fn stream(&self, Facts { key, is_relayed, .. }: &Facts) -> OfStream {
+        let runs = self.runs.stream(key).iter().filter(|run| run.wants(key, *is_relayed)).cloned().collect();
         OfStream { runs, away: *self.away.stream(key), most: *self.most.vhost(key.vhost()) }
     }
 
@@ -127,6 +141,9 @@ impl Runner {
             settings: InForce::of(loaded),
             streams: HashMap::new(),
             groups: HashMap::new(),
+            threads: HashSet::new(),
+            rates: HashMap::new(),
+            rate: Arc::new(Mutex::new(Rate::new(Instant::now(), LINES_OF_ALL))),
             has_thread: false,
             stops: false,
             server: None,
@@ -157,7 +174,7 @@ impl Runner {
         let settings = InForce::of(loaded);
         let mut state = self.inner.state();
         let now = Instant::now();
-        state.plan.reconfigure(now, limits_of(loaded), |key| Some(settings.stream(key)));
+        state.plan.reconfigure(now, limits_of(loaded), |facts| Some(settings.stream(facts)));
         state.settings = settings;
         drop(state);
         self.inner.changed.notify_all();
@@ -191,7 +208,8 @@ impl Runner {
         let state = wait(time);
         let left: Vec<Group> = state.groups.values().cloned().collect();
         drop(state);
-        left.iter().for_each(|group| group.signal(Signal::KILL));
+        // What must not be signalled is left.
+        left.iter().for_each(|group| _ = group.kill());
         if !left.is_empty() {
             drop(wait(KILLED));
         }
@@ -217,7 +235,8 @@ impl Inner {
     }
 
     /// A publisher begins. What a program of this server publishes starts none: programs would start each other. What is
-    /// pulled from an origin starts none, either: the programs run where the stream is published.
+    /// pulled from an origin starts none, either: the programs run where the stream is published. What another server
+    /// pushes here starts only those that are for such streams.
     fn begins(&self, start: &PublishStart) {
         let client = start.client.as_ref();
         if start.is_pulled || client.is_some_and(|client| client.by_pass) {
@@ -231,11 +250,12 @@ impl Inner {
                 .map(|address| address.ip().to_string())
                 .unwrap_or_default(),
             connection: client.map_or(0, |client| client.connection),
+            is_relayed: client.is_some_and(|client| client.relays),
             begun: SystemTime::now(),
         };
         let mut state = self.state();
         state.streams.insert(start.stream, start.key.clone());
-        let settings = state.settings.stream(&start.key);
+        let settings = state.settings.stream(&facts);
         state.plan.published(Instant::now(), facts, settings);
         drop(state);
         self.changed.notify_all();
@@ -268,7 +288,14 @@ impl Inner {
                 event = "bug",
                 "all programs of [[run]] are ended: the code that runs them panicked, which is a bug"
             );
-            self.state().groups.values().for_each(|group| group.signal(Signal::KILL));
+            let mut state = self.state();
+            state.groups.values().for_each(|group| _ = group.kill());
+            // The orders to start these were lost.
+            let lost = state.plan.starting().into_iter().filter(|id| !state.threads.contains(id));
+            for id in lost.collect::<Vec<_>>() {
+                state.plan.not_started(Instant::now(), id, PANICKED.to_owned(), false);
+            }
+            drop(state);
             thread::sleep(LOOK);
         }
     }
@@ -284,9 +311,12 @@ impl Inner {
                 state.plan.hold(now, leaves);
                 if now.saturating_duration_since(looked) >= LOOK {
                     looked = now;
-                    state.look(now, server);
+                    drop(state);
+                    self.look(server);
+                    state = self.state();
                 }
             }
+            let now = Instant::now();
             let orders = state.plan.due(now);
             if orders.is_empty() {
                 if state.stops && state.plan.is_idle() {
@@ -304,169 +334,253 @@ impl Inner {
             for order in orders {
                 match order {
                     Order::Start { id, settings, facts, attempt } => {
+                        state.threads.insert(id);
                         drop(state);
-                        self.launch(id, &settings, &facts, attempt, server.as_ref());
+                        self.start(id, settings, facts, attempt, server.clone());
                         state = self.state();
                     }
-                    Order::Terminate { id } => state.signal(id, Signal::TERM),
+                    Order::Terminate { id } => state.terminate(id),
                     Order::Kill { id } => state.kill(id),
-                    Order::Waits { id, why, at } => state.remark_wait(id, why, at.map(|at| at - now)),
+                    Order::Waits { id, why, at } => {
+                        state.remark_wait(id, why, at.map(|at| at.saturating_duration_since(now)));
+                    }
                 }
             }
         }
     }
 
-    fn launch(
-        self: &Arc<Self>,
-        id: u64,
-        run: &Arc<RunSettings>,
-        facts: &Arc<Facts>,
-        attempt: u64,
-        server: Option<&Server>,
-    ) {
-        let label = run.label();
-        let prepared = match server {
-            Some(server) => prepare(run, facts, server).map_err(|error| (error.to_string(), true)),
-            None => Err(("the server has stopped".to_owned(), true)),
-        };
-        let found = prepared
-            .and_then(|prepared| find(&run.program(), &run.folder).map(|_| prepared).map_err(|words| (words, false)));
-        let started = found.and_then(|(command, environment)| {
-            let launch = Launch {
-                command: &command,
-                folder: &run.folder,
-                environment: &environment,
-                log_lines: run.log_lines,
-                grace: run.grace.0,
-            };
-            self.start(id, &launch, &label, facts, attempt).map_err(|error| (error.to_string(), false))
-        });
-        if let Err((words, refused)) = started {
+    /// Streams that lost their publisher without a notice, because the code that served it panicked. The hub is asked
+    /// about all of them without the lock that publishers need.
+    fn look(&self, server: &Server) {
+        let is_gone = |key: &StreamKey| server.handle.publisher(key).is_none();
+        let mut gone = self.state().plan.streams();
+        gone.retain(is_gone);
+        for key in gone {
             let mut state = self.state();
-            state.plan.not_started(Instant::now(), id, words.clone(), refused);
-            let again = again(state.plan.task(id));
-            drop(state);
-            let (vhost, app, stream) = (facts.key.vhost(), facts.key.app(), facts.key.stream());
-            let shown = facts.key.shown();
-            let line = format!("{label} is not started for {shown}: {words}{again}");
-            if refused {
-                warn!(event = "run_refused", run = label, vhost, app, stream, error = words, "{line}");
-            } else {
-                warn!(event = "run_failed", run = label, vhost, app, stream, error = words, "{line}");
+            // One that begins now is told after this.
+            if is_gone(&key) {
+                state.streams.retain(|_, known| *known != key);
+                state.plan.unpublished(Instant::now(), &key);
             }
         }
     }
 
+    /// Starts a program in a thread of its own, so that a disk that hangs holds up nothing else.
     fn start(
         self: &Arc<Self>,
         id: u64,
-        launch: &Launch<'_>,
-        label: &str,
-        facts: &Arc<Facts>,
+        settings: Arc<RunSettings>,
+        facts: Arc<Facts>,
         attempt: u64,
-    ) -> io::Result<()> {
-        let begun = |group: &Group| {
-            let mut state = self.state();
-            state.plan.started(Instant::now(), id, group.number());
-            state.groups.insert(id, group.clone());
-            drop(state);
-            let (vhost, app, stream) = (facts.key.vhost(), facts.key.app(), facts.key.stream());
-            let (shown, pid) = (facts.key.shown(), group.number());
-            info!(
-                event = "run_started",
-                run = label,
-                vhost,
-                app,
-                stream,
-                pid,
-                attempt,
-                "{label} runs for {shown} as process {pid}"
-            );
+        server: Option<Server>,
+    ) {
+        let label = settings.label();
+        let unreported = Some("the system starts no thread for it");
+        let one = One { inner: self.clone(), id, settings, facts, label, unreported };
+        // Without a thread, it is dropped and reports that.
+        let _ = thread::Builder::new()
+            .name("run".to_owned())
+            .stack_size(STACK)
+            .spawn(move || one.run(attempt, server.as_ref()));
+    }
+}
+
+/// The words of an end that a panic has brought.
+const PANICKED: &str = "the code that runs it panicked, which is a bug";
+
+/// One program that is being started, or runs. Whatever happens to its thread, the plan is told of its end.
+struct One {
+    inner: Arc<Inner>,
+    id: u64,
+    settings: Arc<RunSettings>,
+    facts: Arc<Facts>,
+    label: String,
+    /// What has happened, if this is dropped without a report.
+    unreported: Option<&'static str>,
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        let Some(words) = self.unreported.take() else {
+            return;
         };
-        let (of_log, name) = (facts.clone(), label.to_owned());
-        let log = move |entry| {
-            let (vhost, app, stream) = (of_log.key.vhost(), of_log.key.app(), of_log.key.stream());
-            let shown = of_log.key.shown();
-            match entry {
-                Entry::Line(text) => {
-                    info!(event = "run_output", run = name, vhost, app, stream, "{name} of {shown}: {text}");
+        let mut state = self.inner.state();
+        state.threads.remove(&self.id);
+        state.groups.remove(&self.id);
+        let now = Instant::now();
+        if state.plan.exited(now, self.id, Exit::Code(-1), words.to_owned()).is_none() {
+            state.plan.not_started(now, self.id, words.to_owned(), false);
+        }
+        drop(state);
+        self.inner.changed.notify_all();
+        let key = &self.facts.key;
+        let (run, vhost, app, stream) = (&self.label, key.vhost(), key.app(), key.stream());
+        error!(event = "run_failed", run, vhost, app, stream, error = words, "{run} of {}: {words}", key.shown());
+    }
+}
+
+impl One {
+    fn run(mut self, attempt: u64, server: Option<&Server>) {
+        self.unreported = Some(PANICKED);
+        match self.try_run(attempt, server) {
+            Ok((exit, uses)) => {
+                self.exited(exit);
+                if let Some(server) = server {
+                    end_uses(uses, server);
                 }
-                Entry::LeftOut(lines) => info!(
-                    event = "run_output",
-                    run = name,
+            }
+            Err((words, refused)) => self.not_started(&words, refused),
+        }
+    }
+
+    /// Runs the program to its end. Returns the connections that its passes have made and that are there still.
+    ///
+    /// # Errors
+    /// Why it was not started, and whether it must not be for this stream.
+    fn try_run(&self, attempt: u64, server: Option<&Server>) -> Result<(Exit, Vec<u64>), (String, bool)> {
+        let server = server.ok_or_else(|| ("the server has stopped".to_owned(), true))?;
+        let prepared = prepare(&self.settings, &self.facts, server);
+        let Prepared { command, environment, passes } = prepared.map_err(|error| (error.to_string(), true))?;
+        let places = environment.get("PATH").cloned().unwrap_or_default();
+        find(&self.settings.program(), &self.settings.folder, &places).map_err(|words| (words, false))?;
+        let launch = Launch {
+            command: &command,
+            folder: &self.settings.folder,
+            environment: &environment,
+            grace: self.settings.grace.0,
+        };
+        let output = Output::new(self.rates(), self.settings.secrets());
+        let exit = process::run(&launch, output, |group| self.started(group, attempt), |entry| self.log(entry));
+        let exit = exit.map_err(|error| (error.to_string(), false))?;
+        Ok((exit, passes.into_iter().flat_map(Issued::revoke).collect()))
+    }
+
+    /// The rates of its output. Other starts of the entry for this stream share the first one.
+    fn rates(&self) -> [output::Shared; 2] {
+        let now = Instant::now();
+        let mut state = self.inner.state();
+        // Those that nothing uses and that would be full again.
+        state.rates.retain(|_, rate| Arc::strong_count(rate) > 1 || !output::is_full(rate, now));
+        let lines = self.settings.log_lines;
+        let place = (self.facts.key.clone(), self.label.clone(), lines);
+        let of_entry = state.rates.entry(place).or_insert_with(|| Arc::new(Mutex::new(Rate::new(now, lines)))).clone();
+        [of_entry, state.rate.clone()]
+    }
+
+    fn started(&self, group: &Group, attempt: u64) {
+        let pid = group.number();
+        let mut state = self.inner.state();
+        state.plan.started(Instant::now(), self.id, pid);
+        state.groups.insert(self.id, group.clone());
+        drop(state);
+        // Perhaps it has to end already.
+        self.inner.changed.notify_all();
+        let (run, key) = (&self.label, &self.facts.key);
+        let (vhost, app, stream, shown) = (key.vhost(), key.app(), key.stream(), key.shown());
+        info!(event = "run_started", run, vhost, app, stream, pid, attempt, "{run} runs for {shown} as process {pid}");
+    }
+
+    fn log(&self, entry: Entry) {
+        let (run, key) = (&self.label, &self.facts.key);
+        let (vhost, app, stream, shown) = (key.vhost(), key.app(), key.stream(), key.shown());
+        match entry {
+            Entry::Line(text) => info!(event = "run_output", run, vhost, app, stream, "{run} of {shown}: {text}"),
+            Entry::LeftOut(lines) => info!(
+                event = "run_output",
+                run, vhost, app, stream, lines, "{run} of {shown}: {lines} lines of output left out"
+            ),
+            Entry::RestKilled => {
+                let grace = self.settings.grace.0.as_secs_f64();
+                warn!(
+                    event = "run_killed",
+                    run,
                     vhost,
                     app,
                     stream,
-                    lines,
-                    "{name} of {shown}: {lines} lines of output left out"
-                ),
+                    "{run} of {shown} is killed, what it left behind: it has not ended within {grace} s"
+                );
             }
-        };
-        let (inner, facts, label) = (self.clone(), facts.clone(), label.to_owned());
-        let ended = move |exit| inner.exited(id, exit, &facts, &label);
-        process::start(launch, begun, log, ended)
+            Entry::Stays => warn!(
+                event = "run_not_ended",
+                run,
+                vhost,
+                app,
+                stream,
+                "{run} of {shown} has left something behind that the server cannot end, as it has other rights or \
+                 hangs in the kernel"
+            ),
+        }
     }
 
-    fn exited(&self, id: u64, exit: Exit, facts: &Facts, label: &str) {
+    fn not_started(mut self, words: &str, refused: bool) {
+        self.unreported = None;
+        let mut state = self.inner.state();
+        state.threads.remove(&self.id);
+        state.plan.not_started(Instant::now(), self.id, words.to_owned(), refused);
+        let again = again(state.plan.task(self.id));
+        drop(state);
+        self.inner.changed.notify_all();
+        let (run, key) = (&self.label, &self.facts.key);
+        let (vhost, app, stream, shown) = (key.vhost(), key.app(), key.stream(), key.shown());
+        let line = format!("{run} is not started for {shown}: {words}{again}");
+        if refused {
+            warn!(event = "run_refused", run, vhost, app, stream, error = words, "{line}");
+        } else {
+            warn!(event = "run_failed", run, vhost, app, stream, error = words, "{line}");
+        }
+    }
+
+    fn exited(mut self, exit: Exit) {
+        self.unreported = None;
         let words = match exit {
             Exit::Code(code) => format!("with code {code}"),
             Exit::Signal(signal) => format!("by signal {signal}"),
         };
-        let mut state = self.state();
-        let outcome = state.plan.exited(Instant::now(), id, exit, words.clone());
-        state.groups.remove(&id);
-        let again = again(state.plan.task(id));
+        let mut state = self.inner.state();
+        state.threads.remove(&self.id);
+        state.groups.remove(&self.id);
+        let outcome = state.plan.exited(Instant::now(), self.id, exit, words.clone()).unwrap_or(Outcome::Ended);
+        let again = again(state.plan.task(self.id));
         drop(state);
-        self.changed.notify_all();
-        let (vhost, app, stream) = (facts.key.vhost(), facts.key.app(), facts.key.stream());
-        let (shown, outcome) = (facts.key.shown(), outcome.unwrap_or(Outcome::Ended));
-        let result = outcome.name();
-        match outcome {
-            Outcome::Success | Outcome::Ended => {
-                info!(
-                    event = "run_ended",
-                    run = label,
-                    vhost,
-                    app,
-                    stream,
-                    result,
-                    "{label} of {shown} has ended {words}{again}"
-                );
-            }
-            _ => {
-                warn!(
-                    event = "run_ended",
-                    run = label,
-                    vhost,
-                    app,
-                    stream,
-                    result,
-                    "{label} of {shown} has ended {words}{again}"
-                );
-            }
+        self.inner.changed.notify_all();
+        let (run, key) = (&self.label, &self.facts.key);
+        let (vhost, app, stream, shown) = (key.vhost(), key.app(), key.stream(), key.shown());
+        let (result, line) = (outcome.name(), format!("{run} of {shown} has ended {words}{again}"));
+        if matches!(outcome, Outcome::Success | Outcome::Ended) {
+            info!(event = "run_ended", run, vhost, app, stream, result, "{line}");
+        } else {
+            warn!(event = "run_ended", run, vhost, app, stream, result, "{line}");
         }
     }
 }
 
-impl State {
-    /// Streams that lost their publisher without a notice, because the code that served it panicked.
-    fn look(&mut self, now: Instant, server: &Server) {
-        for key in self.plan.streams() {
-            if server.handle.publisher(&key).is_none() {
-                self.streams.retain(|_, known| *known != key);
-                self.plan.unpublished(now, &key);
-            }
+/// Closes what a program has begun and left behind: something of it may have left its process group. What it sent last may
+/// still be on its way.
+fn end_uses(mut uses: Vec<u64>, server: &Server) {
+    let end = Instant::now() + LAST_FRAMES;
+    loop {
+        uses.retain(|connection| server.handle.connection(*connection).is_some());
+        if uses.is_empty() || Instant::now() >= end {
+            break;
         }
+        thread::sleep(LOOK.min(LAST_FRAMES / 10));
     }
+    for connection in uses {
+        server.handle.close(connection, "the program that its pass was for has ended");
+    }
+}
 
-    fn signal(&self, id: u64, signal: Signal) {
-        if let Some(group) = self.groups.get(&id) {
-            group.signal(signal);
-        }
+impl State {
+    fn terminate(&self, id: u64) {
+        let result = self.groups.get(&id).map_or(Ok(()), Group::terminate);
+        self.remark_not_signalled(id, result);
     }
 
     fn kill(&self, id: u64) {
-        self.signal(id, Signal::KILL);
+        let result = self.groups.get(&id).map_or(Ok(()), Group::kill);
+        if result.is_err() {
+            return self.remark_not_signalled(id, result);
+        }
         if let Some(task) = self.plan.task(id) {
             let (key, label) = (&task.facts.key, task.settings.label());
             let (vhost, app, stream, shown) = (key.vhost(), key.app(), key.stream(), key.shown());
@@ -482,12 +596,33 @@ impl State {
         }
     }
 
+    fn remark_not_signalled(&self, id: u64, result: io::Result<()>) {
+        if let (Err(error), Some(task)) = (result, self.plan.task(id)) {
+            let (key, label) = (&task.facts.key, task.settings.label());
+            let (vhost, app, stream, shown) = (key.vhost(), key.app(), key.stream(), key.shown());
+            let words = error.to_string();
+            warn!(
+                event = "run_not_ended",
+                run = label,
+                vhost,
+                app,
+                stream,
+                error = words,
+                "{label} of {shown} cannot be ended: {words}"
+            );
+        }
+    }
+
     fn remark_wait(&self, id: u64, why: plan::Why, time: Option<Duration>) {
         if let Some(task) = self.plan.task(id) {
             let (key, label) = (&task.facts.key, task.settings.label());
             let (vhost, app, stream, shown) = (key.vhost(), key.app(), key.stream(), key.shown());
-            let (limit, until) = (why.name(), time.map(|time| format!(", for {:.1} s", time.as_secs_f64())));
-            let until = until.unwrap_or_default();
+            let limit = why.name();
+            let reason = match (why, time) {
+                (plan::Why::Turn, _) => "the program before it has not ended".to_owned(),
+                (_, Some(time)) => format!("the limit {limit} is reached, for {:.1} s", time.as_secs_f64()),
+                (_, None) => format!("the limit {limit} is reached"),
+            };
             warn!(
                 event = "run_waits",
                 run = label,
@@ -495,7 +630,7 @@ impl State {
                 app,
                 stream,
                 limit,
-                "{label} waits to be started for {shown}: the limit {limit} is reached{until}"
+                "{label} waits to be started for {shown}: {reason}"
             );
         }
     }
@@ -511,7 +646,12 @@ fn again(task: Option<&plan::Task>) -> String {
 }
 
 /// The arguments and the environment of a program for a stream.
-type Prepared = (Vec<String>, BTreeMap<String, String>);
+struct Prepared {
+    command: Vec<String>,
+    environment: BTreeMap<String, OsString>,
+    /// The passes in its URLs.
+    passes: Vec<Issued>,
+}
 
 fn prepare(run: &RunSettings, facts: &Facts, server: &Server) -> Result<Prepared, NotExpanded> {
     let values = Values {
@@ -520,29 +660,30 @@ fn prepare(run: &RunSettings, facts: &Facts, server: &Server) -> Result<Prepared
         address: &facts.address,
         connection: facts.connection,
         begun: facts.begun,
+        environment: &run.environment,
     };
-    let urls = Signed { server, time: run.url_lifetime.0 };
+    let urls = Signed { server, passes: RefCell::default() };
     let argument = |Of(part): &Of<Template>| part.argument(&values, &urls);
     let command = run.command.iter().map(argument).collect::<Result<Vec<_>, _>>()?;
     let mut environment = BTreeMap::new();
     for name in ["PATH"].into_iter().chain(run.inherit.iter().map(String::as_str)) {
-        if let Ok(value) = env::var(name) {
+        if let Some(value) = env::var_os(name) {
             environment.insert(name.to_owned(), value);
         }
     }
     for (name, value) in &run.environment {
         // Values that are no templates are refused with the configuration.
         if let Ok(template) = value.0.parse::<Template>() {
-            environment.insert(name.clone(), template.value(&values, &urls)?);
+            environment.insert(name.clone(), template.value(&values, &urls)?.into());
         }
     }
-    Ok((command, environment))
+    Ok(Prepared { command, environment, passes: urls.passes.into_inner() })
 }
 
 /// URLs of this server, with passes.
 struct Signed<'a> {
     server: &'a Server,
-    time: Duration,
+    passes: RefCell<Vec<Issued>>,
 }
 
 impl Signed<'_> {
@@ -552,9 +693,11 @@ impl Signed<'_> {
         let address = self.server.address?;
         let (app, rest) =
             key.app().split_once('/').map_or((key.app(), String::new()), |(app, rest)| (app, format!("/{rest}")));
-        let pass = self.server.handle.pass(action, key, self.time);
-        let (vhost, stream) = (key.vhost(), key.stream());
-        Some(format!("rtmp://{address}/{app}?vhost={vhost}&{PASS}={pass}{rest}/{stream}"))
+        let pass = self.server.handle.pass(action, key);
+        let (vhost, stream, text) = (key.vhost(), key.stream(), pass.text());
+        let url = format!("rtmp://{address}/{app}?vhost={vhost}&{PASS}={text}{rest}/{stream}");
+        self.passes.borrow_mut().push(pass);
+        Some(url)
     }
 }
 

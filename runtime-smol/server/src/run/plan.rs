@@ -1,14 +1,17 @@
 //! When programs start, wait and end. Pure: time and randomness are arguments, and orders are values.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anabranch_core::url::StreamKey;
 
 use super::settings::{Restart, RunSettings};
+use super::turns::{Bucket, Turns};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// How long after its grace a program may be there before those that wait for its end say so.
+const LATE: Duration = Duration::from_secs(5);
 
 /// The limits of the whole server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(super) struct Facts {
     pub(super) address: String,
     /// 0 for the program itself.
     pub(super) connection: u64,
+    /// True if another server pushes the stream here.
+    pub(super) is_relayed: bool,
     pub(super) begun: SystemTime,
 }
 
@@ -56,7 +61,7 @@ pub(super) enum Order {
 /// Why a program waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// It is its turn at once.
+    /// It is its turn at once, or when a program that must end before it has ended.
     Turn,
     /// It has ended, and is started again after a while.
     Restart,
@@ -145,6 +150,8 @@ pub(super) struct Task {
     place: usize,
     /// False once it is to end: the stream is over, the settings are gone, or another publication has begun.
     wanted: bool,
+    /// Its entry among the timers.
+    timer: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +178,13 @@ pub(super) enum State {
     Over,
 }
 
+impl State {
+    /// Whether it has a place in the limits.
+    fn is_busy(self) -> bool {
+        !matches!(self, State::Waiting { .. } | State::Over)
+    }
+}
+
 #[derive(Debug)]
 struct Live {
     facts: Arc<Facts>,
@@ -179,43 +193,33 @@ struct Live {
     ends: Option<Instant>,
 }
 
-/// How many starts there may be at once, and how fast they come back.
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    /// When it is full again.
-    full: Instant,
-}
-
-impl Bucket {
-    /// Takes one of `most` a minute.
-    fn take(&mut self, now: Instant, most: u32) -> Result<(), Instant> {
-        let each = MINUTE / most.max(1);
-        let full = self.full.max(now);
-        // The last start must leave no more than a minute's worth missing.
-        let latest = now + MINUTE;
-        if full + each > latest {
-            return Err(now + (full + each - latest));
-        }
-        self.full = full + each;
-        Ok(())
-    }
-
-    fn back(&mut self, most: u32) {
-        self.full = self.full.checked_sub(MINUTE / most.max(1)).unwrap_or(self.full);
-    }
-}
-
-/// The programs of all streams.
+/// The programs of all streams. What one call costs depends on what it has to do, and not on how many programs wait.
 #[derive(Debug)]
 pub(super) struct Plan {
     limits: PlanLimits,
     live: HashMap<StreamKey, Live>,
+    /// When streams without a publisher are over.
+    ends: BTreeSet<(Instant, StreamKey)>,
     /// In the order in which they were asked for.
     tasks: BTreeMap<u64, Task>,
+    of_stream: HashMap<StreamKey, Vec<u64>>,
     next_id: u64,
+    /// When a task must be looked at again.
+    timers: BTreeSet<(Instant, u64)>,
+    /// Tasks that run and must end.
+    to_end: Vec<u64>,
+    /// Tasks that wait for a place and a start.
+    turns: Turns,
+    /// Those of them that are new.
+    fresh: Vec<u64>,
+    /// Tasks that have a place, together and by virtual host.
+    busy: usize,
+    busy_of: HashMap<String, usize>,
     /// How often programs were started for names: by name and place in the list.
     paces: HashMap<(StreamKey, usize), Bucket>,
     pace: Bucket,
+    /// When the next program may be started, if all were started too often.
+    pace_until: Option<Instant>,
     random: u64,
     /// True while nothing may be started, because the server drains or stops.
     held: bool,
@@ -223,6 +227,9 @@ pub(super) struct Plan {
     pub(super) restarts: u64,
     pub(super) starts: u64,
     outcomes: HashMap<Outcome, u64>,
+    /// How many tasks were looked at.
+    #[cfg(test)]
+    pub(super) looks: usize,
 }
 
 impl Plan {
@@ -230,40 +237,54 @@ impl Plan {
         Plan {
             limits,
             live: HashMap::new(),
+            ends: BTreeSet::new(),
             tasks: BTreeMap::new(),
+            of_stream: HashMap::new(),
             next_id: 1,
+            timers: BTreeSet::new(),
+            to_end: Vec::new(),
+            turns: Turns::default(),
+            fresh: Vec::new(),
+            busy: 0,
+            busy_of: HashMap::new(),
             paces: HashMap::new(),
-            pace: Bucket { full: now },
+            pace: Bucket::new(now),
+            pace_until: None,
             random: seed,
             held: false,
             restarts: 0,
             starts: 0,
             outcomes: HashMap::new(),
+            #[cfg(test)]
+            looks: 0,
         }
     }
 
     /// A publication begins. If the stream has one, this publisher has taken over or come back: the programs go on.
     pub(super) fn published(&mut self, now: Instant, facts: Facts, settings: OfStream) {
-        let facts = Arc::new(facts);
-        if let Some(live) = self.live.get_mut(&facts.key) {
+        let (key, facts) = (facts.key.clone(), Arc::new(facts));
+        if let Some(live) = self.live.get_mut(&key) {
             live.facts = facts;
-            live.settings = settings;
-            live.ends = None;
+            if let Some(at) = live.ends.take() {
+                self.ends.remove(&(at, key.clone()));
+            }
         } else {
-            self.live.insert(facts.key.clone(), Live { facts: facts.clone(), settings, ends: None });
-            self.begin(now, &facts.key);
+            self.live.insert(key.clone(), Live { facts, settings: settings.clone(), ends: None });
         }
+        self.fit(now, &key, settings);
     }
 
-    /// The stream has no publisher.
+    /// The stream has no publisher. Without programs it is forgotten at once: nothing would wait for its end.
     pub(super) fn unpublished(&mut self, now: Instant, key: &StreamKey) {
         let Some(live) = self.live.get_mut(key) else {
             return;
         };
-        if live.settings.away.is_zero() {
+        if live.settings.away.is_zero() || live.settings.runs.is_empty() {
             self.end_stream(key);
-        } else {
-            live.ends = live.ends.or(Some(now + live.settings.away.min(MINUTE * 60)));
+        } else if live.ends.is_none() {
+            let at = now + live.settings.away.min(MINUTE * 60);
+            live.ends = Some(at);
+            self.ends.insert((at, key.clone()));
         }
     }
 
@@ -272,22 +293,32 @@ impl Plan {
         &mut self,
         now: Instant,
         limits: PlanLimits,
-        settings: impl Fn(&StreamKey) -> Option<OfStream>,
+        settings: impl Fn(&Facts) -> Option<OfStream>,
     ) {
         self.limits = limits;
-        let keys: Vec<_> = self.live.keys().cloned().collect();
-        for key in keys {
-            let new = settings(&key).unwrap_or_else(|| OfStream { runs: Vec::new(), away: Duration::ZERO, most: None });
-            for task in self.tasks.values_mut().filter(|task| task.facts.key == key && task.wanted) {
-                let place = new.runs.iter().position(|run| *run == task.settings);
-                task.wanted = place.is_some();
-                task.place = place.unwrap_or(task.place);
-            }
-            if let Some(live) = self.live.get_mut(&key) {
-                live.settings = new;
-            }
-            self.begin(now, &key);
+        let lives: Vec<_> = self.live.values().map(|live| live.facts.clone()).collect();
+        for facts in lives {
+            let none = || OfStream { runs: Vec::new(), away: Duration::ZERO, most: None };
+            self.fit(now, &facts.key, settings(&facts).unwrap_or_else(none));
         }
+    }
+
+    /// The stream has these settings now: programs that they do not have end, and those that are new begin.
+    fn fit(&mut self, now: Instant, key: &StreamKey, new: OfStream) {
+        for id in self.ids_of(key) {
+            let Some(task) = self.tasks.get_mut(&id).filter(|task| task.wanted) else {
+                continue;
+            };
+            match new.runs.iter().position(|run| *run == task.settings) {
+                Some(place) => task.place = place,
+                None => self.give_up(id),
+            }
+        }
+        if let Some(live) = self.live.get_mut(key) {
+            live.settings = new;
+        }
+        self.begin(now, key);
+        self.queue_blocked(key);
     }
 
     /// Nothing is started, and all programs end, while this is true.
@@ -296,7 +327,8 @@ impl Plan {
             return;
         }
         if held {
-            self.tasks.values_mut().for_each(|task| task.wanted = false);
+            let ids: Vec<_> = self.tasks.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.give_up(id));
         } else {
             let keys: Vec<_> = self.live.keys().cloned().collect();
             keys.iter().for_each(|key| self.begin(now, key));
@@ -308,21 +340,116 @@ impl Plan {
         let Some(live) = self.live.get(key).filter(|_| !self.held) else {
             return;
         };
-        for (place, settings) in live.settings.runs.iter().enumerate() {
-            let is_there = |task: &Task| task.facts.key == *key && task.wanted && task.settings == *settings;
-            if !self.tasks.values().any(is_there) {
-                let task = Task {
-                    settings: settings.clone(),
-                    facts: live.facts.clone(),
-                    state: State::Waiting { at: now, why: Why::Turn },
-                    starts: 0,
-                    last: None,
-                    failures: 0,
-                    place,
-                    wanted: true,
-                };
-                self.tasks.insert(self.next_id, task);
-                self.next_id += 1;
+        let (facts, runs) = (live.facts.clone(), live.settings.runs.clone());
+        for (place, settings) in runs.into_iter().enumerate() {
+            let is_there = |task: &Task| task.wanted && task.settings == settings;
+            if self.ids_of(key).iter().any(|id| self.tasks.get(id).is_some_and(is_there)) {
+                continue;
+            }
+            let id = self.next_id;
+            self.next_id += 1;
+            let task = Task {
+                settings,
+                facts: facts.clone(),
+                state: State::Waiting { at: now, why: Why::Turn },
+                starts: 0,
+                last: None,
+                failures: 0,
+                place,
+                wanted: true,
+                timer: None,
+            };
+            self.tasks.insert(id, task);
+            self.of_stream.entry(key.clone()).or_default().push(id);
+            self.queue(id);
+        }
+    }
+
+    fn ids_of(&self, key: &StreamKey) -> Vec<u64> {
+        self.of_stream.get(key).cloned().unwrap_or_default()
+    }
+
+    /// The task is not wanted any more.
+    fn give_up(&mut self, id: u64) {
+        let Some(task) = self.tasks.get_mut(&id).filter(|task| task.wanted) else {
+            return;
+        };
+        task.wanted = false;
+        match task.state {
+            State::Waiting { .. } | State::Over => self.remove(id),
+            State::Running { .. } => self.to_end.push(id),
+            State::Starting | State::Ending { .. } => {}
+        }
+    }
+
+    /// Forgets a task that has no place.
+    fn remove(&mut self, id: u64) {
+        self.set_timer(id, None);
+        let Some(task) = self.tasks.remove(&id) else {
+            return;
+        };
+        let key = &task.facts.key;
+        self.turns.remove(key.vhost(), id);
+        if let Some(ids) = self.of_stream.get_mut(key) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.of_stream.remove(key);
+            }
+        }
+    }
+
+    fn set_timer(&mut self, id: u64, at: Option<Instant>) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if let Some(before) = std::mem::replace(&mut task.timer, at) {
+            self.timers.remove(&(before, id));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, id));
+        }
+    }
+
+    /// Counts the places that tasks have. All changes of a state that begin or end with one come by here.
+    fn set(&mut self, id: u64, state: State) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut task.state, state).is_busy();
+        let host = task.facts.key.vhost();
+        match (before, state.is_busy()) {
+            (false, true) => {
+                self.busy += 1;
+                *self.busy_of.entry(host.to_owned()).or_default() += 1;
+            }
+            (true, false) => {
+                self.busy = self.busy.saturating_sub(1);
+                let count = self.busy_of.get(host).copied().unwrap_or_default();
+                if count <= 1 {
+                    self.busy_of.remove(host);
+                } else {
+                    self.busy_of.insert(host.to_owned(), count - 1);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets a task wait for a place and a start.
+    fn queue(&mut self, id: u64) {
+        if let Some(task) = self.tasks.get(&id) {
+            self.turns.add(task.facts.key.vhost(), id);
+            self.fresh.push(id);
+        }
+    }
+
+    /// Tasks that waited for the end of another one of their stream get their turn.
+    fn queue_blocked(&mut self, key: &StreamKey) {
+        for id in self.ids_of(key) {
+            let is_blocked = |task: &Task| matches!(task.state, State::Waiting { why: Why::Turn, .. });
+            if self.tasks.get(&id).is_some_and(is_blocked) {
+                self.set_timer(id, None);
+                self.queue(id);
             }
         }
     }
@@ -333,7 +460,10 @@ impl Plan {
             self.starts += 1;
             self.restarts += u64::from(task.starts > 0);
             task.starts += 1;
-            task.state = State::Running { since: now, pid };
+            if !task.wanted {
+                self.to_end.push(id);
+            }
+            self.set(id, State::Running { since: now, pid });
         }
     }
 
@@ -341,9 +471,10 @@ impl Plan {
     pub(super) fn not_started(&mut self, now: Instant, id: u64, words: String, refused: bool) {
         let outcome = if refused { Outcome::Refused } else { Outcome::NotStarted };
         *self.outcomes.entry(outcome).or_default() += 1;
+        // It is one of all starts that others can use.
+        self.pace.back(self.limits.starts);
         if let Some(task) = self.tasks.get_mut(&id) {
             task.last = Some((outcome, words));
-            task.state = State::Over;
             let again = !refused && task.settings.restart != Restart::Never;
             self.after(now, id, again);
         }
@@ -365,7 +496,6 @@ impl Plan {
             task.failures = 0;
         }
         task.last = Some((outcome, words));
-        task.state = State::Over;
         let again = match task.settings.restart {
             Restart::Always => true,
             Restart::OnFailure => outcome != Outcome::Success,
@@ -377,146 +507,191 @@ impl Plan {
 
     /// A program is over: it waits to be started again, or stays over until its stream is.
     fn after(&mut self, now: Instant, id: u64, again: bool) {
+        self.set(id, State::Over);
+        self.set_timer(id, None);
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
+        let key = task.facts.key.clone();
         if !task.wanted {
-            self.tasks.remove(&id);
-            return;
-        }
-        if again {
+            self.remove(id);
+        } else if again {
             let wait = backoff(&task.settings, task.failures, next_random(&mut self.random));
             task.failures = task.failures.saturating_add(1);
-            task.state = State::Waiting { at: now + wait, why: Why::Restart };
+            self.set(id, State::Waiting { at: now + wait, why: Why::Restart });
+            self.set_timer(id, Some(now + wait));
         }
-    }
-
-    /// Streams whose publisher did not come back are over.
-    fn end_streams(&mut self, now: Instant) {
-        let over = self.live.iter().filter(|(_, live)| live.ends.is_some_and(|at| at <= now));
-        let over: Vec<StreamKey> = over.map(|(key, _)| key.clone()).collect();
-        over.iter().for_each(|key| self.end_stream(key));
+        self.queue_blocked(&key);
     }
 
     fn end_stream(&mut self, key: &StreamKey) {
-        self.live.remove(key);
-        self.tasks.values_mut().filter(|task| task.facts.key == *key).for_each(|task| task.wanted = false);
+        if let Some(at) = self.live.remove(key).and_then(|live| live.ends) {
+            self.ends.remove(&(at, key.clone()));
+        }
+        self.ids_of(key).into_iter().for_each(|id| self.give_up(id));
     }
 
     /// What is to be done now.
     pub(super) fn due(&mut self, now: Instant) -> Vec<Order> {
-        self.end_streams(now);
-        self.tasks.retain(|_, task| task.wanted || !matches!(task.state, State::Waiting { .. } | State::Over));
+        // Streams whose publisher did not come back are over.
+        while let Some((_, key)) = self.ends.first().filter(|(at, _)| *at <= now).cloned() {
+            self.end_stream(&key);
+        }
         let mut orders = Vec::new();
-        for (id, task) in &mut self.tasks {
-            match &mut task.state {
-                State::Running { since, pid } if !task.wanted => {
-                    let kill_at = now + task.settings.grace.0;
-                    task.state = State::Ending { since: *since, pid: *pid, kill_at, killed: false };
-                    orders.push(Order::Terminate { id: *id });
+        for id in std::mem::take(&mut self.to_end) {
+            let task = self.tasks.get(&id).map(|task| (task.state, task.settings.grace.0));
+            if let Some((State::Running { since, pid }, grace)) = task {
+                let kill_at = now + grace;
+                self.set(id, State::Ending { since, pid, kill_at, killed: false });
+                self.set_timer(id, Some(kill_at));
+                orders.push(Order::Terminate { id });
+            }
+        }
+        while let Some((_, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            #[cfg(test)]
+            {
+                self.looks += 1;
+            }
+            self.set_timer(id, None);
+            match self.tasks.get(&id).map(|task| task.state) {
+                Some(State::Waiting { why: Why::Turn, .. }) => {
+                    orders.push(Order::Waits { id, why: Why::Turn, at: None });
                 }
-                State::Ending { kill_at, killed, .. } if !*killed && *kill_at <= now => {
-                    *killed = true;
-                    orders.push(Order::Kill { id: *id });
+                Some(State::Waiting { .. }) => self.queue(id),
+                Some(State::Ending { since, pid, kill_at, killed: false }) => {
+                    self.set(id, State::Ending { since, pid, kill_at, killed: true });
+                    orders.push(Order::Kill { id });
                 }
                 _ => {}
             }
         }
         self.start_waiting(now, &mut orders);
-        self.paces.retain(|_, bucket| bucket.full > now);
+        self.paces.retain(|_, bucket| !bucket.is_full(now));
         orders
     }
 
     fn start_waiting(&mut self, now: Instant, orders: &mut Vec<Order>) {
-        let is_busy = |task: &Task| !matches!(task.state, State::Waiting { .. } | State::Over);
-        let mut running = 0_usize;
-        let mut of_vhost = HashMap::<String, usize>::new();
-        for task in self.tasks.values().filter(|task| is_busy(task)) {
-            running += 1;
-            *of_vhost.entry(task.facts.key.vhost().to_owned()).or_default() += 1;
-        }
         let within = |most: Option<u32>, count: usize| most.is_none_or(|most| count < most as usize);
-        let ids: Vec<u64> = self.tasks.keys().copied().collect();
-        for id in ids {
-            let Some(task) = self.tasks.get(&id) else {
-                continue;
+        self.pace_until = None;
+        while within(self.limits.runs, self.busy) {
+            let has_room = |host: &str, id: u64| {
+                let of_host = self.tasks.get(&id).and_then(|task| self.live.get(&task.facts.key));
+                let count = self.busy_of.get(host).copied().unwrap_or_default();
+                within(of_host.and_then(|live| live.settings.most), count)
             };
-            let State::Waiting { at, why } = task.state else {
-                continue;
+            let Some(id) = self.turns.next(has_room) else {
+                break;
             };
-            if at > now {
+            #[cfg(test)]
+            {
+                self.looks += 1;
+            }
+            if self.is_blocked(now, id) {
                 continue;
             }
-            let key = &task.facts.key;
-            // One program of an entry at a time: the one before may have its output's name.
-            let before = |other: &Task| {
-                is_busy(other)
-                    && other.facts.key == *key
-                    && (other.place == task.place || other.settings == task.settings)
-            };
-            if self.tasks.values().any(before) {
-                if let Some(task) = self.tasks.get_mut(&id) {
-                    // The end of the one before is what it waits for, not a time.
-                    task.state = State::Waiting { at: now, why: Why::Turn };
+            match self.take_start(now, id) {
+                Some((Why::PaceOfAll, at)) => {
+                    self.pace_until = Some(at);
+                    self.waits(id, Why::PaceOfAll, now, None, orders);
+                    break;
                 }
-                continue;
-            }
-            let count = of_vhost.get(key.vhost()).copied().unwrap_or_default();
-            let most = self.live.get(key).and_then(|live| live.settings.most);
-            let wait = if !within(self.limits.runs, running) || !within(most, count) {
-                Some((Why::Room, None))
-            } else {
-                self.take_start(now, id)
-            };
-            let Some(task) = self.tasks.get_mut(&id) else {
-                continue;
-            };
-            match wait {
-                Some((new, at)) => {
-                    task.state = State::Waiting { at: at.unwrap_or(now), why: new };
-                    if new != why {
-                        orders.push(Order::Waits { id, why: new, at });
-                    }
+                Some((why, at)) => {
+                    self.leave_queue(id);
+                    self.set_timer(id, Some(at));
+                    self.waits(id, why, at, Some(at), orders);
                 }
                 None => {
-                    task.state = State::Starting;
-                    running += 1;
-                    *of_vhost.entry(task.facts.key.vhost().to_owned()).or_default() += 1;
-                    // The newest publisher of the stream.
-                    if let Some(live) = self.live.get(&task.facts.key) {
-                        task.facts = live.facts.clone();
-                    }
-                    let (settings, facts) = (task.settings.clone(), task.facts.clone());
-                    orders.push(Order::Start { id, settings, facts, attempt: task.starts + 1 });
+                    self.leave_queue(id);
+                    self.set(id, State::Starting);
+                    orders.extend(self.start(id));
                 }
+            }
+        }
+        // What has come since the last time, and must wait.
+        for id in std::mem::take(&mut self.fresh) {
+            #[cfg(test)]
+            {
+                self.looks += 1;
+            }
+            let is_queued = |task: &Task| self.turns.has(task.facts.key.vhost(), id);
+            if self.tasks.get(&id).is_some_and(is_queued) && !self.is_blocked(now, id) {
+                let why = if self.pace_until.is_some() { Why::PaceOfAll } else { Why::Room };
+                self.waits(id, why, now, None, orders);
             }
         }
     }
 
+    /// The order to start a task, for the newest publisher of its stream.
+    fn start(&mut self, id: u64) -> Option<Order> {
+        let task = self.tasks.get_mut(&id)?;
+        if let Some(live) = self.live.get(&task.facts.key) {
+            task.facts = live.facts.clone();
+        }
+        let (settings, facts) = (task.settings.clone(), task.facts.clone());
+        Some(Order::Start { id, settings, facts, attempt: task.starts + 1 })
+    }
+
+    fn leave_queue(&mut self, id: u64) {
+        if let Some(task) = self.tasks.get(&id) {
+            self.turns.passed(task.facts.key.vhost());
+            self.turns.remove(task.facts.key.vhost(), id);
+        }
+    }
+
+    /// Notes why a task waits, and reports it if it is new.
+    fn waits(&mut self, id: u64, new: Why, at: Instant, until: Option<Instant>, orders: &mut Vec<Order>) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if !matches!(task.state, State::Waiting { why, .. } if why == new) {
+            orders.push(Order::Waits { id, why: new, at: until.or(self.pace_until) });
+        }
+        task.state = State::Waiting { at, why: new };
+    }
+
+    /// One program of an entry at a time: the one before may have its output's name. If there is one, the task leaves
+    /// the queue until that has ended, and says so if it takes longer than it may.
+    fn is_blocked(&mut self, now: Instant, id: u64) -> bool {
+        let Some(task) = self.tasks.get(&id) else {
+            return false;
+        };
+        let (key, host) = (task.facts.key.clone(), task.facts.key.vhost().to_owned());
+        let is_before =
+            |other: &&Task| other.state.is_busy() && (other.place == task.place || other.settings == task.settings);
+        let others = self.of_stream.get(&key).into_iter().flatten().filter_map(|other| self.tasks.get(other));
+        let Some(before) = others.into_iter().find(is_before) else {
+            return false;
+        };
+        let late = now + before.settings.grace.0 + LATE;
+        self.turns.remove(&host, id);
+        if let Some(task) = self.tasks.get_mut(&id) {
+            // The end of the one before is what it waits for, not a time.
+            task.state = State::Waiting { at: now, why: Why::Turn };
+        }
+        self.set_timer(id, Some(late));
+        true
+    }
+
     /// Counts a start, or returns why it must wait and until when.
-    fn take_start(&mut self, now: Instant, id: u64) -> Option<(Why, Option<Instant>)> {
+    fn take_start(&mut self, now: Instant, id: u64) -> Option<(Why, Instant)> {
         let task = self.tasks.get(&id)?;
         let (place, most) = ((task.facts.key.clone(), task.place), task.settings.starts);
-        let bucket = self.paces.entry(place).or_insert(Bucket { full: now });
+        let bucket = self.paces.entry(place).or_insert_with(|| Bucket::new(now));
         if let Err(at) = bucket.take(now, most) {
-            return Some((Why::Pace, Some(at)));
+            return Some((Why::Pace, at));
         }
         if let Err(at) = self.pace.take(now, self.limits.starts) {
             bucket.back(most);
-            return Some((Why::PaceOfAll, Some(at)));
+            return Some((Why::PaceOfAll, at));
         }
         None
     }
 
     /// When to call [`due`](Self::due) again, if nothing happens before.
     pub(super) fn next(&self) -> Option<Instant> {
-        let tasks = self.tasks.values().filter_map(|task| match task.state {
-            State::Waiting { why: Why::Room | Why::Turn, .. } => None,
-            State::Waiting { at, .. } => Some(at),
-            State::Ending { kill_at, killed: false, .. } => Some(kill_at),
-            _ => None,
-        });
-        tasks.chain(self.live.values().filter_map(|live| live.ends)).min()
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let end = self.ends.first().map(|(at, _)| *at);
+        timer.into_iter().chain(end).chain(self.pace_until.filter(|_| !self.turns.is_empty())).min()
     }
 
     /// All programs, the oldest first.
@@ -539,24 +714,36 @@ impl Plan {
         self.tasks.values().filter(|task| matches!(task.state, State::Waiting { .. })).count()
     }
 
+    /// The programs that are being started.
+    pub(super) fn starting(&self) -> Vec<u64> {
+        let starting = self.tasks.iter().filter(|(_, task)| matches!(task.state, State::Starting));
+        starting.map(|(id, _)| *id).collect()
+    }
+
     pub(super) fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> {
         Outcome::ALL.into_iter().map(|outcome| (outcome, self.outcomes.get(&outcome).copied().unwrap_or_default()))
     }
 
-    /// Whether a process is there, or is about to be.
+    /// Whether no process is there, and none is about to be.
     pub(super) fn is_idle(&self) -> bool {
-        !self.tasks.values().any(|task| !matches!(task.state, State::Waiting { .. } | State::Over))
+        self.busy == 0
     }
 
-    /// Live streams that have programs.
+    /// Streams with programs that are expected to have a publisher.
     pub(super) fn streams(&self) -> Vec<StreamKey> {
-        let keys: HashSet<_> = self.tasks.values().filter(|task| task.wanted).map(|task| &task.facts.key).collect();
-        keys.into_iter().cloned().collect()
+        let live = self.live.iter().filter(|(_, live)| live.ends.is_none() && !live.settings.runs.is_empty());
+        live.map(|(key, _)| key.clone()).collect()
     }
 
     /// Whether there is any program, or nothing may be started.
     pub(super) fn is_active(&self) -> bool {
         self.held || !self.tasks.is_empty()
+    }
+
+    /// The streams that it knows.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.live.len()
     }
 }
 

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, PipeReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
 
 use super::launch::LAUNCH;
@@ -27,15 +29,13 @@ const READ_MOST: usize = 64 << 10;
 const GROUP_LOOK: Duration = Duration::from_millis(20);
 /// How long the system may take to end a process that was killed.
 const KILLED: Duration = Duration::from_secs(5);
-const STACK: usize = 256 << 10;
 
 /// What is to be started.
 #[derive(Debug)]
 pub(super) struct Launch<'a> {
     pub(super) command: &'a [String],
     pub(super) folder: &'a Path,
-    pub(super) environment: &'a BTreeMap<String, String>,
-    pub(super) log_lines: u32,
+    pub(super) environment: &'a BTreeMap<String, OsString>,
     pub(super) grace: Duration,
 }
 
@@ -43,16 +43,49 @@ pub(super) struct Launch<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Group {
     pid: Pid,
+    told: Arc<Mutex<Told>>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
     /// True once nothing of it is left: another process may get the number then.
-    gone: Arc<Mutex<bool>>,
+    gone: bool,
+    /// True once it was asked to end.
+    terminated: bool,
 }
 
 impl Group {
-    pub(super) fn signal(&self, signal: Signal) {
-        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*gone {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks it to end, once: ffmpeg takes a second SIGTERM for impatience, and leaves its file without an end.
+    ///
+    /// # Errors
+    /// The server may signal nothing of it.
+    pub(super) fn terminate(&self) -> io::Result<()> {
+        let mut told = self.told();
+        if told.gone || std::mem::replace(&mut told.terminated, true) {
+            return Ok(());
+        }
+        self.signal(Signal::TERM)
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// The server may signal nothing of it.
+    pub(super) fn kill(&self) -> io::Result<()> {
+        let told = self.told();
+        if told.gone { Ok(()) } else { self.signal(Signal::KILL) }
+    }
+
+    /// Only while it is not gone.
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        match kill_process_group(self.pid, signal) {
             // It may have ended by itself.
-            let _ = kill_process_group(self.pid, signal);
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -60,8 +93,9 @@ impl Group {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Ends what the program has started and left behind, and returns when nothing is left.
-    fn end_rest(&self, grace: Duration) {
+    /// Ends what the program has started and left behind, and returns when nothing is left, or when nothing can be done
+    /// about it. Goes on reading meanwhile: who writes its last words must not wait for a reader.
+    fn end_rest(&self, grace: Duration, reading: &mut Reading, log: &mut impl FnMut(Entry)) {
         let begin = Instant::now();
         let mut killed = false;
         loop {
@@ -69,32 +103,65 @@ impl Group {
             let reaped = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             while matches!(waitid(WaitId::Pgid(Some(self.pid)), reaped), Ok(Some(_))) {}
             {
-                let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-                // What is left of the group keeps its number from being given to others.
-                if test_kill_process_group(self.pid).is_err() || begin.elapsed() > grace + KILLED {
-                    *gone = true;
+                let mut told = self.told();
+                // What is left of the group keeps its number from being given to others. Something that the server may
+                // not signal is there, too.
+                let is_gone = test_kill_process_group(self.pid) == Err(Errno::SRCH);
+                told.gone = is_gone || begin.elapsed() > grace + KILLED;
+                if told.gone {
+                    drop(told);
+                    if !is_gone {
+                        log(Entry::Stays);
+                    }
                     return;
                 }
             }
             if begin.elapsed() >= grace && !killed {
                 killed = true;
-                self.signal(Signal::KILL);
+                log(Entry::RestKilled);
+                // If it must not be signalled, it stays.
+                let _ = self.kill();
             }
-            thread::sleep(GROUP_LOOK);
+            reading.step(GROUP_LOOK, log);
         }
     }
 }
 
-/// Starts the program, and calls `started` before `log` and `ended`, which a thread calls.
+/// A process that must be waited for, also if the code that does so panics.
+struct Leader {
+    child: Child,
+    group: Group,
+    is_reaped: bool,
+}
+
+impl Leader {
+    fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.is_reaped = true;
+        self.child.wait()
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if !self.is_reaped {
+            let _ = self.group.kill();
+            let _ = self.child.wait();
+            self.group.told().gone = true;
+        }
+    }
+}
+
+/// Starts the program, calls `started`, and returns when it has ended, and all that it had started. Until the system has
+/// started it, this may take long: a folder may be on a disk that hangs.
 ///
 /// # Errors
-/// The system starts no process or no thread.
-pub(super) fn start(
+/// The system starts no process.
+pub(super) fn run(
     launch: &Launch<'_>,
+    output: Output,
     started: impl FnOnce(&Group),
-    log: impl FnMut(Entry) + Send + 'static,
-    ended: impl FnOnce(Exit) + Send + 'static,
-) -> io::Result<()> {
+    mut log: impl FnMut(Entry),
+) -> io::Result<Exit> {
     let (reader, writer) = io::pipe()?;
     let itself = if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { env::current_exe()? };
     let mut command = Command::new(itself);
@@ -119,86 +186,75 @@ pub(super) fn start(
         let _ = child.kill();
         return Err(io::Error::other("the process has no number"));
     };
-    let group = Group { pid, gone: Arc::default() };
-    let output = Output::new(Instant::now(), launch.log_lines);
-    let (watched, grace) = (group.clone(), launch.grace);
-    let child = Arc::new(Mutex::new(Some(child)));
-    let of_thread = child.clone();
-    let gate = Arc::new(Mutex::new(()));
-    let begun = gate.clone();
-    let hold = gate.lock().unwrap_or_else(PoisonError::into_inner);
-    let watch = move || {
-        drop(begun.lock());
-        let child = of_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(child) = child {
-            ended(follow(child, reader, output, &watched, grace, log));
-        }
-    };
-    let thread = thread::Builder::new().name("run".to_owned()).stack_size(STACK).spawn(watch);
-    match thread {
-        Ok(_) => {
-            started(&group);
-            drop(hold);
-            Ok(())
-        }
-        Err(error) => {
-            drop(hold);
-            group.signal(Signal::KILL);
-            if let Some(mut child) = child.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                let _ = child.wait();
-            }
-            Err(error)
-        }
-    }
+    let group = Group { pid, told: Arc::default() };
+    let leader = Leader { child, group: group.clone(), is_reaped: false };
+    started(&group);
+    let reading = Reading { reader, output, buffer: vec![0; 16 << 10], is_open: true, span: Instant::now(), read: 0 };
+    Ok(follow(leader, reading, launch.grace, &mut log))
 }
 
 /// Reads the output until the process has ended and nothing that it started is left.
-fn follow(
-    mut child: Child,
-    mut reader: PipeReader,
-    mut output: Output,
-    group: &Group,
-    grace: Duration,
-    mut log: impl FnMut(Entry),
-) -> Exit {
-    let mut is_open = true;
-    let mut buffer = vec![0; 16 << 10];
-    let (mut span, mut read) = (Instant::now(), 0);
-    while !has_ended(&child, is_open) {
-        if span.elapsed() >= LOOK {
-            (span, read) = (Instant::now(), 0);
-        }
-        if read >= READ_MOST {
-            thread::sleep(LOOK.saturating_sub(span.elapsed()));
-            continue;
-        }
-        if is_open && is_readable(&reader, LOOK) {
-            match reader.read(&mut buffer) {
-                Ok(0) | Err(_) => is_open = false,
-                Ok(count) => {
-                    read += count;
-                    output.take(Instant::now(), buffer.get(..count).unwrap_or_default(), &mut log);
-                }
-            }
+fn follow(mut leader: Leader, mut reading: Reading, grace: Duration, log: &mut impl FnMut(Entry)) -> Exit {
+    while !has_ended(&leader.child, reading.is_open) {
+        if reading.is_open {
+            reading.step(LOOK, log);
         }
     }
-    // The process is not reaped yet, so its number is that of its group and of nothing else.
-    group.signal(Signal::TERM);
-    let status = child.wait();
-    group.end_rest(grace);
-    // What it wrote last.
-    let mut rest = READ_MOST;
-    while is_open && rest > 0 && is_readable(&reader, Duration::ZERO) {
-        match reader.read(&mut buffer) {
-            Ok(0) | Err(_) => is_open = false,
-            Ok(count) => {
-                rest = rest.saturating_sub(count);
-                output.take(Instant::now(), buffer.get(..count).unwrap_or_default(), &mut log);
-            }
-        }
-    }
-    output.finish(Instant::now(), &mut log);
+    // The process is not reaped yet, so its number is that of its group and of nothing else. What may not be signalled is
+    // found below.
+    let _ = leader.group.terminate();
+    let status = leader.wait();
+    let group = leader.group.clone();
+    group.end_rest(grace, &mut reading, log);
+    reading.finish(log);
     status.map_or(Exit::Code(-1), exit_of)
+}
+
+/// The output of a program, which is read no faster than it may come.
+struct Reading {
+    reader: PipeReader,
+    output: Output,
+    buffer: Vec<u8>,
+    is_open: bool,
+    /// Since when, and how much was read since then.
+    span: Instant,
+    read: usize,
+}
+
+impl Reading {
+    /// Takes what is there, or waits for it for about this time.
+    fn step(&mut self, time: Duration, log: &mut impl FnMut(Entry)) {
+        if self.span.elapsed() >= LOOK {
+            (self.span, self.read) = (Instant::now(), 0);
+        }
+        if !self.is_open || self.read >= READ_MOST {
+            thread::sleep(if self.is_open { LOOK.saturating_sub(self.span.elapsed()).min(time) } else { time });
+        } else if is_readable(&self.reader, time) {
+            self.read += self.take(log);
+        }
+    }
+
+    fn take(&mut self, log: &mut impl FnMut(Entry)) -> usize {
+        match self.reader.read(&mut self.buffer) {
+            Ok(0) | Err(_) => {
+                self.is_open = false;
+                0
+            }
+            Ok(count) => {
+                self.output.take(Instant::now(), self.buffer.get(..count).unwrap_or_default(), log);
+                count
+            }
+        }
+    }
+
+    /// Takes what was written last.
+    fn finish(&mut self, log: &mut impl FnMut(Entry)) {
+        let mut rest = READ_MOST;
+        while self.is_open && rest > 0 && is_readable(&self.reader, Duration::ZERO) {
+            rest = rest.saturating_sub(self.take(log));
+        }
+        self.output.finish(Instant::now(), log);
+    }
 }
 
 fn exit_of(status: ExitStatus) -> Exit {
@@ -217,7 +273,7 @@ fn has_ended(child: &Child, look: bool) -> bool {
     loop {
         match waitid(WaitId::Pid(pid), options) {
             Ok(status) => return status.is_some() || !look,
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             Err(_) => return true,
         }
     }
@@ -230,11 +286,20 @@ fn is_readable(reader: &PipeReader, time: Duration) -> bool {
     poll(&mut files, Some(&timeout)).is_ok_and(|count| count > 0)
 }
 
-/// Where the program is, as the system looks for it.
+/// Where the program is, as the system looks for it: `places` is the PATH of the program.
 ///
 /// # Errors
 /// It is not there, or cannot be started.
-pub(crate) fn find(program: &str, folder: &Path) -> Result<PathBuf, String> {
+pub(crate) fn find(program: &str, folder: &Path, places: &OsStr) -> Result<PathBuf, String> {
+    find_one(program, folder, places).map_err(|words| match program.split_once(' ') {
+        Some((first, _)) if find_one(first, folder, places).is_ok() => {
+            format!("{words}; each argument is an item of the list: [\"{first}\", \"...\"]")
+        }
+        _ => words,
+    })
+}
+
+fn find_one(program: &str, folder: &Path, places: &OsStr) -> Result<PathBuf, String> {
     let is_program =
         |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
     if program.contains('/') {
@@ -245,7 +310,29 @@ pub(crate) fn find(program: &str, folder: &Path) -> Result<PathBuf, String> {
             Ok(_) => Err(format!("{} is no program: it is no file, or must not be executed", path.display())),
         };
     }
-    let places = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&places).map(|place| place.join(program)).find(|path| is_program(path));
+    let found = env::split_paths(places).map(|place| folder.join(place).join(program)).find(|path| is_program(path));
     found.ok_or_else(|| format!("there is no program {program:?} in any folder of PATH ({})", places.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_looked_for_as_the_system_does_it() {
+        let folder = env::temp_dir().join(format!("anabranch-find-{}", std::process::id()));
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        let program = folder.join("bin/mytool");
+        fs::write(&program, "").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let found = |name: &str, places: &str| find(name, &folder, OsStr::new(places));
+        assert_eq!(found("mytool", "/nowhere:bin").unwrap(), program, "from the folder that it works in");
+        assert_eq!(found("mytool", folder.join("bin").to_str().unwrap()).unwrap(), program);
+        assert_eq!(found("bin/mytool", "").unwrap(), program);
+        assert!(found("mytool", "/nowhere").unwrap_err().contains("in any folder of PATH (/nowhere)"));
+        let words = found("mytool -i x", "bin").unwrap_err();
+        assert!(words.contains("each argument is an item of the list: [\"mytool\", "), "{words}");
+        assert!(!found("other -i x", "bin").unwrap_err().contains("each argument"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

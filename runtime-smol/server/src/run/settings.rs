@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
 use std::path::{Path as FilePath, PathBuf};
 use std::time::Duration;
 
@@ -7,9 +9,13 @@ use anabranch_core::url::StreamKey;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::script::script_with_variable;
 use super::template::Template;
 use crate::settings::values::{Secret, Time};
 use crate::settings::written::Of;
+
+/// Shorter texts are no secrets: to leave them out would garble the log.
+const SHORTEST_SECRET: usize = 8;
 
 /// A program that the server starts when a stream begins and ends when the stream is over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,8 +26,8 @@ pub(crate) struct RunSettings {
     /// The streams, as APP/STREAM. * stands for any characters, including slashes, and ? for one character.
     pub(crate) streams: Vec<Of<StreamPattern>>,
     /// The program and its arguments. In arguments, {vhost}, {app}, {stream}, {params}, {address}, {connection} and {time}
-    /// stand for what is known of the publication, {app_file} and {stream_file} for names that are safe in names of files,
-    /// {input} for a URL that plays the stream, and {output:NAME} for a URL that publishes the stream NAME, such as
+    /// stand for what is known of the publication, {vhost_file}, {app_file} and {stream_file} for names that are safe in
+    /// names of files, {environment:NAME} for a value of environment, which is shown to users of the machine only, {input} for a URL that plays the stream, and {output:NAME} for a URL that publishes the stream NAME, such as
     /// {output:{stream}_720p}. A variable stays within its argument. If a client's name would become an option, because
     /// the argument would begin with -, the program is not started.
     pub(crate) command: Vec<Of<Template>>,
@@ -53,9 +59,9 @@ pub(crate) struct RunSettings {
     /// left out. 0 for none.
     #[schemars(range(max = 10_000))]
     pub(crate) log_lines: u32,
-    /// How long after the start {input} and {output} can be used. What the program has begun by then goes on.
-    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "24h"))]
-    pub(crate) url_lifetime: Time,
+    /// Whether it is started for streams that other servers push here, too. The server that pushes may have the same
+    /// entry; then two programs make the same, and two servers that push to each other start programs without end.
+    pub(crate) relayed: bool,
 }
 
 /// When a program is started again.
@@ -83,31 +89,15 @@ impl Default for RunSettings {
             environment: BTreeMap::new(),
             inherit: Vec::new(),
             log_lines: 10,
-            url_lifetime: Time(Duration::from_secs(60)),
+            relayed: false,
         }
     }
 }
 
-/// Programs that read an argument as a program of their own, and the option before it.
-const INTERPRETERS: [(&str, char); 12] = [
-    ("sh", 'c'),
-    ("bash", 'c'),
-    ("dash", 'c'),
-    ("ash", 'c'),
-    ("zsh", 'c'),
-    ("ksh", 'c'),
-    ("fish", 'c'),
-    ("python", 'c'),
-    ("python3", 'c'),
-    ("perl", 'e'),
-    ("ruby", 'e'),
-    ("node", 'e'),
-];
-
 impl RunSettings {
-    /// Whether the program is for a stream.
-    pub(super) fn wants(&self, stream: &StreamKey) -> bool {
-        self.streams.iter().any(|Of(pattern)| pattern.matches(stream.path()))
+    /// Whether the program is for a stream, which another server may push here.
+    pub(super) fn wants(&self, stream: &StreamKey, is_relayed: bool) -> bool {
+        (self.relayed || !is_relayed) && self.streams.iter().any(|Of(pattern)| pattern.matches(stream.path()))
     }
 
     /// The program, as it is written.
@@ -148,9 +138,9 @@ impl RunSettings {
             }
             Some(_) => {}
         }
-        if let Some(index) = self.script() {
+        if let Some(index) = script_with_variable(&self.command) {
             let words = "a client's name would be a part of a script here: give it to the script as a separate \
-                         argument, as in [\"sh\", \"-c\", 'echo \"$1\"', \"sh\", \"{stream}\"]";
+                         argument, as in [\"sh\", \"-c\", 'echo \"$1\"', \"sh\", \"{stream}\"], or in the environment";
             wrong.push(("command", Some(index), words.to_owned()));
         }
         for (name, value) in &self.environment {
@@ -158,13 +148,20 @@ impl RunSettings {
                 wrong.push(("environment", None, format!("{name:?} cannot be the name of a variable")));
             }
             // The value may be a secret, and the error would show it.
-            if value.0.parse::<Template>().is_err() {
-                let words = format!("the value of {name} has a variable that is not known, or a single brace");
+            let is_value = value.0.parse::<Template>().is_ok_and(|value| value.secrets_named().next().is_none());
+            if !is_value {
+                let words = format!("the value of {name} has a variable that is not known here, or a single brace");
                 wrong.push(("environment", None, words));
             }
         }
         if let Some(index) = self.inherit.iter().position(|name| name.is_empty() || name.contains(['=', '\0'])) {
             wrong.push(("inherit", Some(index), "this cannot be the name of a variable".to_owned()));
+        }
+        for (index, Of(part)) in self.command.iter().enumerate() {
+            if let Some(name) = part.secrets_named().find(|name| !self.environment.contains_key(*name)) {
+                let words = format!("{{environment:{name}}} stands for {name} in environment, which is not there");
+                wrong.push(("command", Some(index), words));
+            }
         }
         if self.restart_after.0 > self.restart_most.0 {
             wrong.push(("restart_most", None, "it is less than restart_after".to_owned()));
@@ -172,18 +169,43 @@ impl RunSettings {
         wrong
     }
 
-    /// The argument that an interpreter would read as a script, and that has a variable.
-    fn script(&self) -> Option<usize> {
-        let program = self.program();
-        let name = FilePath::new(&program).file_name()?.to_str()?;
-        let (_, letter) = INTERPRETERS.iter().find(|(known, _)| *known == name)?;
-        let is_option = |Of(part): &Of<Template>| {
-            let text = crate::settings::written::Text::text(part);
-            text.strip_prefix('-').is_some_and(|letters| !letters.starts_with('-') && letters.contains(*letter))
+    /// An argument that is the name of a file for streams of several apps.
+    pub(crate) fn collides(&self) -> Option<usize> {
+        let of_several = |Of(pattern): &Of<StreamPattern>| {
+            let text = crate::settings::written::Text::text(pattern);
+            text.rsplit_once('/').is_none_or(|(app, _)| app.contains(['*', '?']))
         };
-        let at = self.command.iter().skip(1).position(is_option)? + 2;
-        self.command.get(at).filter(|Of(script)| script.has_variables()).map(|_| at)
+        let is_several = self.streams.len() > 1 || self.streams.iter().any(of_several);
+        self.command.iter().position(|Of(part)| is_several && part.names_files_of_several_apps())
     }
+
+    /// Where the program is looked for: its PATH.
+    pub(crate) fn places(&self) -> OsString {
+        let own = self.environment.get("PATH").and_then(|value| value.0.parse::<Template>().ok());
+        own.and_then(|value| value.without_variables())
+            .map_or_else(|| env::var_os("PATH").unwrap_or_default(), Into::into)
+    }
+
+    /// Texts that must not come into the log, if the program writes them: values of `environment`, and what in URLs of the
+    /// command may be a key.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let values = self.environment.iter().filter(|(name, _)| *name != "PATH");
+        let values = values.filter_map(|(_, value)| value.0.parse::<Template>().ok());
+        let values = values.flat_map(|value| value.texts().map(str::to_owned).collect::<Vec<_>>());
+        let arguments = self.command.iter().flat_map(|Of(part)| part.texts()).flat_map(keys_in);
+        values.chain(arguments.map(str::to_owned)).filter(|secret| secret.len() >= SHORTEST_SECRET).collect()
+    }
+}
+
+/// What in a URL may be a key: all behind the last slash, or the values of a query.
+fn keys_in(text: &str) -> Vec<&str> {
+    let Some((_, url)) = text.split_once("://") else {
+        return Vec::new();
+    };
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    let last = path.rsplit_once('/').map(|(_, last)| last);
+    let values = query.split('&').filter_map(|pair| pair.split_once('=').map(|(_, value)| value));
+    last.into_iter().chain(values).collect()
 }
 
 #[cfg(test)]
@@ -215,6 +237,21 @@ mod tests {
         let secret = read(&format!("{fine}\n[environment]\nKEY = 's3cret {{stram}}'\n'A=B' = ''"));
         let words = format!("{:?}", secret.wrong());
         assert!(words.contains("KEY") && words.contains("A=B") && !words.contains("s3cret"), "{words}");
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_known() {
+        let text = "command = ['x', '-i', '{input}', 'rtmp://a.example/live2/abcd-efgh-ijkl', 'srt://b:9?passphrase=0123456789&m=1']
+                    [environment]\nPATH = '/usr/local/bin'\nKEY = 'a long secret'\nSHORT = 'no'\nNAME = '{app}/{stream}'";
+        let mut secrets = read(text).secrets();
+        secrets.sort();
+        assert_eq!(secrets, ["0123456789", "a long secret", "abcd-efgh-ijkl"]);
+        assert_eq!(read(text).places(), "/usr/local/bin");
+        let named = |text: &str| read(&format!("streams = ['live/*']\n{text}")).wrong();
+        assert_eq!(named("command = ['x', '{environment:KEY}']\n[environment]\nKEY = 'a'"), []);
+        let wrong = named("command = ['x', '{environment:KEY}']");
+        assert!(wrong.len() == 1 && wrong[0].2.contains("KEY in environment, which is not there"), "{wrong:?}");
+        assert_eq!(named("command = ['x']\n[environment]\nA = '{environment:B}'\nB = ''").len(), 1, "not in itself");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! Texts with variables: arguments and values of the environment.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::str::FromStr;
 use std::time::SystemTime;
 
 use anabranch_core::url::{NameError, StreamKey};
+use sha2::{Digest, Sha256};
 use time::UtcDateTime;
 
+use crate::settings::values::Secret;
 use crate::settings::written::Text;
 
 /// The most bytes of an argument as it is written in the configuration.
@@ -27,6 +30,8 @@ enum Part {
     Input,
     /// The name of the stream that is published, without virtual host.
     Output(Box<Template>),
+    /// A value of `environment`, which is not shown.
+    Environment(String),
 }
 
 /// A variable that stands for a text.
@@ -35,6 +40,7 @@ enum Variable {
     Vhost,
     App,
     Stream,
+    VhostFile,
     AppFile,
     StreamFile,
     Params,
@@ -43,10 +49,11 @@ enum Variable {
     Time,
 }
 
-const VARIABLES: [(&str, Variable); 9] = [
+const VARIABLES: [(&str, Variable); 10] = [
     ("vhost", Variable::Vhost),
     ("app", Variable::App),
     ("stream", Variable::Stream),
+    ("vhost_file", Variable::VhostFile),
     ("app_file", Variable::AppFile),
     ("stream_file", Variable::StreamFile),
     ("params", Variable::Params),
@@ -55,8 +62,15 @@ const VARIABLES: [(&str, Variable); 9] = [
     ("time", Variable::Time),
 ];
 
-const KNOWN: &str = "known are {vhost}, {app}, {stream}, {app_file}, {stream_file}, {params}, {address}, {connection}, \
-                     {time}, {input} and {output:NAME}; a brace is written twice, {{ or }}";
+const KNOWN: &str = "known are {vhost}, {app}, {stream}, {vhost_file}, {app_file}, {stream_file}, {params}, {address}, \
+                     {connection}, {time}, {environment:NAME}, {input} and {output:NAME}; a brace is written twice, {{ or }}";
+/// The most bytes of a name in the name of a file. Three of them and some text more are within the 255 bytes that file
+/// systems take.
+const LONGEST_FILE: usize = 72;
+/// Hex digits of the hash of a name that is longer.
+const HASH: usize = 32;
+/// Ends of names that FFmpeg takes for a type, and changes.
+const TYPES: [&str; 3] = [".flv", ".f4v", ".mp4"];
 
 /// What variables stand for.
 #[derive(Debug, Clone)]
@@ -70,6 +84,8 @@ pub(super) struct Values<'a> {
     pub(super) connection: u64,
     /// When the publication began.
     pub(super) begun: SystemTime,
+    /// What `{environment:NAME}` stands for, apart from variables.
+    pub(super) environment: &'a BTreeMap<String, Secret>,
 }
 
 /// Makes the URLs of a program.
@@ -86,6 +102,14 @@ pub(super) enum NotExpanded {
     /// A client could give the program an option that way.
     #[error("{{{0}}} is {1:?} and would be an option of the program, because the argument would begin with -")]
     Option(&'static str, String),
+    /// The same for a value that may have secrets.
+    #[error("{{{0}}} begins with - and would be an option of the program")]
+    SecretOption(&'static str),
+    /// Programs change such a name in a URL, or read options behind it.
+    #[error("{{{0}}} has the name {1:?}, which programs do not take from a URL as it is: {2}")]
+    Url(&'static str, String, &'static str),
+    #[error("{{environment:{0}}} has no value")]
+    NoValue(String),
     #[error("{{output:{0}}} names no stream: {1}")]
     Output(String, NameError),
     #[error("{{output:{0}}} is the stream itself")]
@@ -105,6 +129,37 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Input | Part::Output(_)))
     }
 
+    /// The text, if it has no variables.
+    pub(crate) fn without_variables(&self) -> Option<String> {
+        match &self.parts[..] {
+            [] => Some(String::new()),
+            [Part::Text(text)] => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    /// The parts that are no variables.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The names of `{environment:NAME}`.
+    pub(super) fn secrets_named(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Environment(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether its text is different for each stream that the patterns match: whether all names of files have the app.
+    pub(crate) fn names_files_of_several_apps(&self) -> bool {
+        let has = |variable| self.parts.iter().any(|part| *part == Part::Value(variable));
+        has(Variable::StreamFile) && !has(Variable::AppFile) && !has(Variable::App)
+    }
+
     /// The text as an argument of a program. A value must not become an option.
     pub(super) fn argument(&self, values: &Values<'_>, urls: &dyn Urls) -> Result<String, NotExpanded> {
         let text = self.value(values, urls)?;
@@ -116,7 +171,10 @@ impl Template {
         if let Some(Part::Value(variable)) = first
             && text.starts_with('-')
         {
-            return Err(NotExpanded::Option(variable.name(), variable.value(values)));
+            return Err(match variable {
+                Variable::Params => NotExpanded::SecretOption(variable.name()),
+                _ => NotExpanded::Option(variable.name(), variable.value(values)),
+            });
         }
         Ok(text)
     }
@@ -128,9 +186,20 @@ impl Template {
             match part {
                 Part::Text(part) => text.push_str(part),
                 Part::Value(variable) => text.push_str(&variable.value(values)),
-                Part::Input => text.push_str(&urls.input(values.key).ok_or(NotExpanded::NoAddress)?),
+                Part::Input => {
+                    is_taken("input", values.key)?;
+                    text.push_str(&urls.input(values.key).ok_or(NotExpanded::NoAddress)?);
+                }
+                Part::Environment(name) => {
+                    let value = values.environment.get(name).and_then(|value| value.0.parse::<Template>().ok());
+                    // A value has no such variable, so this ends.
+                    let value = value.filter(|value| value.secrets_named().next().is_none());
+                    let value = value.ok_or_else(|| NotExpanded::NoValue(name.clone()))?;
+                    text.push_str(&value.value(values, urls)?);
+                }
                 Part::Output(name) => {
                     let key = output(name, values, urls)?;
+                    is_taken("output", &key)?;
                     text.push_str(&urls.output(&key).ok_or(NotExpanded::NoAddress)?);
                 }
             }
@@ -199,6 +268,9 @@ impl Part {
         if let Some((_, variable)) = VARIABLES.iter().find(|(known, _)| *known == name) {
             return Ok(Part::Value(*variable));
         }
+        if let Some(name) = name.strip_prefix("environment:").filter(|name| !name.is_empty()) {
+            return Ok(Part::Environment(name.to_owned()));
+        }
         if name == "output" || name == "output:" {
             let words = "has {output} without the name of the stream to publish: write it as in {output:{stream}_720p}";
             return Err(words.to_owned());
@@ -227,6 +299,26 @@ fn output(name: &Template, values: &Values<'_>, urls: &dyn Urls) -> Result<Strea
     if key == *values.key { Err(NotExpanded::Itself(name.text.clone())) } else { Ok(key) }
 }
 
+/// Whether programs take a stream's name from a URL as it is. FFmpeg leaves out all behind a blank, `.flv` at the end, and
+/// makes `mp4:` of other ends; librtmp takes what is behind a blank for options of the connection, so that a client could
+/// have the server's machine connect to another address.
+fn is_taken(variable: &'static str, key: &StreamKey) -> Result<(), NotExpanded> {
+    let path = key.path();
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\\' | '?' | '#');
+    let why = if path.contains(is_odd) {
+        "it has a blank, a quotation mark, a backslash, ? or #"
+    } else if path.contains("slist=") {
+        "slist= is a parameter of FFmpeg"
+    } else if key.app().contains(':') {
+        "the app has a colon"
+    } else if TYPES.iter().any(|end| path.to_ascii_lowercase().ends_with(end)) {
+        "FFmpeg takes the end of the name for a type"
+    } else {
+        return Ok(());
+    };
+    Err(NotExpanded::Url(variable, path.to_owned(), why))
+}
+
 impl Variable {
     fn name(self) -> &'static str {
         VARIABLES.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| *name)
@@ -237,6 +329,7 @@ impl Variable {
             Variable::Vhost => values.key.vhost().to_owned(),
             Variable::App => values.key.app().to_owned(),
             Variable::Stream => values.key.stream().to_owned(),
+            Variable::VhostFile => for_file(values.key.vhost()),
             Variable::AppFile => for_file(values.key.app()),
             Variable::StreamFile => for_file(values.key.stream()),
             Variable::Params => values.params.to_owned(),
@@ -248,7 +341,8 @@ impl Variable {
 }
 
 /// A name as a part of a file's name: letters, digits, `_`, and `-` and dots inside stay; all other characters are `~XX`
-/// for each of their bytes. Different names stay different. No `%`, because ffmpeg reads it in names of files.
+/// for each of their bytes. Different names stay different: of a long one this is the beginning, and a hash of all. No
+/// `%`, because ffmpeg reads it in names of files.
 fn for_file(name: &str) -> String {
     let mut file = String::with_capacity(name.len());
     for (at, c) in name.char_indices() {
@@ -259,6 +353,15 @@ fn for_file(name: &str) -> String {
                 // Writing to a String does not fail.
                 let _ = write!(file, "~{byte:02X}");
             }
+        }
+    }
+    if file.len() > LONGEST_FILE {
+        let end = file.floor_char_boundary(LONGEST_FILE - HASH - 2);
+        file.truncate(end);
+        // No other name has two of them.
+        file.push_str("~~");
+        for byte in Sha256::digest(name).iter().take(HASH / 2) {
+            let _ = write!(file, "{byte:02x}");
         }
     }
     file
@@ -309,12 +412,14 @@ mod tests {
 
     fn expand(text: &str, app: &str, stream: &str) -> Result<String, String> {
         let key = StreamKey::new("v.example", app, stream).unwrap();
+        let environment = BTreeMap::from([("KEY".to_owned(), Secret("s3cret of {app}".to_owned()))]);
         let values = Values {
             key: &key,
             params: "a=1&token=x",
             address: "192.0.2.7",
             connection: 12,
             begun: UNIX_EPOCH + Duration::from_secs(1_795_689_790),
+            environment: &environment,
         };
         let template: Template = text.parse()?;
         template.argument(&values, &Shown).map_err(|error| error.to_string())
@@ -330,6 +435,7 @@ mod tests {
             ("{input}", "rtmp://in/live/room/cam?vhost=v.example"),
             ("{output:{stream}_720p}", "rtmp://out/live/room/cam_720p?vhost=v.example"),
             ("x={output:small/{app}/{stream}}", "x=rtmp://out/small/live/room/cam?vhost=v.example"),
+            ("rtmp://x/{environment:KEY}", "rtmp://x/s3cret of live/room"),
             ("{{stream}} {{{stream}}}", "{stream} {cam}"),
             ("scale=-2:720", "scale=-2:720"),
             ("-re", "-re"),
@@ -385,7 +491,60 @@ mod tests {
         ] {
             assert_eq!(for_file(name), file);
         }
-        assert_eq!(expand("{app_file}-{stream_file}", "live/x", "-cam").as_deref(), Ok("live~2Fx-~2Dcam"));
+        assert_eq!(
+            expand("{vhost_file}+{app_file}+{stream_file}", "live/x", "-cam").as_deref(),
+            Ok("v.example+live~2Fx+~2Dcam")
+        );
+        // No name has the sign between them, so that no two streams have one file.
+        assert!(!for_file("a+b").contains('+'));
+    }
+
+    #[test]
+    fn long_names_for_files_are_cut_and_stay_different() {
+        let (one, two) = (format!("{}1", "%".repeat(400)), format!("{}2", "%".repeat(400)));
+        assert!(for_file(&one).len() <= LONGEST_FILE && for_file(&one) != for_file(&two), "{}", for_file(&one));
+        assert!(for_file(&"ä".repeat(100)).len() <= LONGEST_FILE);
+        let kept = "x".repeat(LONGEST_FILE);
+        assert_eq!(for_file(&kept), kept);
+        let all = [for_file(&one), for_file(&two), for_file(&one)].join("+") + "_segment_0000001.m4s";
+        assert!(all.len() <= 255, "{}", all.len());
+    }
+
+    #[test]
+    fn names_that_programs_would_change_in_a_url_are_refused() {
+        for (app, stream) in [
+            ("live", "cam socks=198.51.100.7:1080"),
+            ("my live", "cam"),
+            ("live", "cam.flv"),
+            ("live", "cam.MP4"),
+            ("live", "slist=victim"),
+            ("live", "a\"b"),
+            ("live", "a\\20b"),
+            ("a/b:c", "cam"),
+        ] {
+            assert!(expand("{input}", app, stream).unwrap_err().contains("{input} has the name"), "{app} {stream}");
+            assert!(expand("{stream}", app, stream).is_ok(), "only in URLs");
+        }
+        assert!(expand("{output:{stream}.flv}", "live", "cam").unwrap_err().contains("{output} has the name"));
+        for stream in ["cam", "cam.x", "mp4:cam", "cam=1&b", "flv", "кам"] {
+            assert!(expand("{input}{output:{stream}_a}", "live", stream).is_ok(), "{stream}");
+        }
+    }
+
+    #[test]
+    fn a_clients_parameters_are_not_told_when_they_would_be_an_option() {
+        let key = StreamKey::new("v.example", "live", "cam").unwrap();
+        let environment = BTreeMap::new();
+        let values = Values {
+            key: &key,
+            params: "-token=s3cret",
+            address: "",
+            connection: 1,
+            begun: UNIX_EPOCH,
+            environment: &environment,
+        };
+        let words = "{params}".parse::<Template>().unwrap().argument(&values, &Shown).unwrap_err().to_string();
+        assert!(words.contains("{params}") && !words.contains("s3cret"), "{words}");
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl World {
             params: String::new(),
             address: String::new(),
             connection: 1,
+            is_relayed: false,
             begun: SystemTime::UNIX_EPOCH,
         };
         self.plan.published(self.now, facts, settings);
@@ -240,6 +241,7 @@ fn what_cannot_be_started_is_tried_again_and_what_must_not_be_is_not() {
                 params: String::new(),
                 address: String::new(),
                 connection: 1,
+                is_relayed: false,
                 begun: SystemTime::UNIX_EPOCH,
             },
             settings(&[run()]),
@@ -398,4 +400,141 @@ fn whatever_happens_no_program_is_left_and_no_limit_is_passed() {
         assert_eq!(world.plan.tasks().count(), 0, "seed {seed}");
         assert_eq!(world.plan.next(), None);
     }
+}
+
+#[test]
+fn a_stream_without_programs_is_forgotten_with_its_publisher() {
+    let mut world = World::new();
+    for number in 0..10_000 {
+        let name = format!("live/cam{number}");
+        world.publish(&name, OfStream { away: 10 * SECOND, ..settings(&[]) });
+        world.unpublish(&name);
+    }
+    assert_eq!((world.plan.known(), world.plan.next()), (0, None), "nothing waits for its end");
+    // A reload takes the programs away while the publisher is.
+    world.publish("live/cam", OfStream { away: 10 * SECOND, ..settings(&[run()]) });
+    world.unpublish("live/cam");
+    world.plan.reconfigure(world.now, PlanLimits { runs: None, starts: 100 }, |_| Some(settings(&[])));
+    world.act();
+    world.exit(Exit::Signal(15));
+    world.wait(10 * SECOND);
+    assert_eq!((world.plan.known(), world.plan.tasks().count()), (0, 0));
+}
+
+#[test]
+fn what_waits_costs_nothing_until_it_is_its_turn() {
+    let mut world = World::with(PlanLimits { runs: Some(5), starts: 100_000 });
+    for number in 0..10_000 {
+        world.publish(&format!("live/cam{number}"), settings(&[run()]));
+    }
+    assert_eq!((world.running.len(), world.plan.waiting()), (5, 9_995));
+    let looks = |world: &mut World, what: &str, most: usize| {
+        let looks = std::mem::take(&mut world.plan.looks);
+        assert!(looks <= most, "{what}: {looks} tasks looked at");
+    };
+    looks(&mut world, "all publications", 3 * 10_000);
+    world.wait(SECOND);
+    world.plan.due(world.now);
+    looks(&mut world, "nothing to do", 0);
+    world.publish("live/more", settings(&[run()]));
+    looks(&mut world, "one more", 3);
+    world.unpublish("live/cam0");
+    world.exit(Exit::Code(0));
+    assert_eq!(world.running.len(), 5);
+    looks(&mut world, "one less", 3);
+}
+
+#[test]
+fn virtual_hosts_take_turns() {
+    let mut world = World::with(PlanLimits { runs: Some(2), starts: 100_000 });
+    for number in 0..100 {
+        world.publish(&format!("live/cam{number}?vhost=greedy"), settings(&[run()]));
+    }
+    for host in ["a", "b", "c"] {
+        world.publish(&format!("live/cam?vhost={host}"), settings(&[run()]));
+    }
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        let (id, _) = world.running[0];
+        let key = world.plan.task(id).unwrap().facts.key.clone();
+        order.push(key.vhost().to_owned());
+        world.unpublish(&format!("{}?vhost={}", key.path(), key.vhost()));
+        world.exit(Exit::Code(0));
+    }
+    assert_eq!(order, ["greedy", "greedy", "a", "b", "c", "greedy"]);
+}
+
+#[test]
+fn a_program_that_was_not_started_takes_no_start_from_others() {
+    let mut world = World::with(PlanLimits { runs: None, starts: 2 });
+    for number in 0..10 {
+        let name = format!("live/cam{number}");
+        let facts = Facts {
+            key: key(&name),
+            params: String::new(),
+            address: String::new(),
+            connection: 1,
+            is_relayed: false,
+            begun: SystemTime::UNIX_EPOCH,
+        };
+        world.plan.published(world.now, facts, settings(&[run()]));
+        let orders = world.plan.due(world.now);
+        let [Order::Start { id, .. }] = orders[..] else { panic!("{number}: {orders:?}") };
+        world.plan.not_started(world.now, id, "its name is an option".to_owned(), true);
+    }
+    world.publish("live/cam", settings(&[run()]));
+    assert_eq!(world.running.len(), 1);
+}
+
+#[test]
+fn a_program_that_cannot_be_ended_is_reported_by_those_that_wait_for_its_end() {
+    let mut world = World::new();
+    let run = RunSettings { grace: Time(3 * SECOND), ..run() };
+    world.publish("live/cam", settings(std::slice::from_ref(&run)));
+    world.unpublish("live/cam");
+    world.publish("live/cam", settings(std::slice::from_ref(&run)));
+    world.wait(7 * SECOND);
+    assert_eq!((world.killed.len(), &world.waits[..]), (1, &[][..]), "it may still end");
+    world.wait(100 * SECOND);
+    assert_eq!(world.waits, [Why::Turn], "once");
+    world.exit(Exit::Signal(9));
+    assert_eq!(world.running.len(), 1);
+}
+
+#[test]
+fn a_program_that_is_not_wanted_any_more_when_it_has_started_is_ended() {
+    let mut world = World::new();
+    let facts = Facts {
+        key: key("live/cam"),
+        params: String::new(),
+        address: String::new(),
+        connection: 1,
+        is_relayed: false,
+        begun: SystemTime::UNIX_EPOCH,
+    };
+    world.plan.published(world.now, facts, settings(&[run()]));
+    let orders = world.plan.due(world.now);
+    let [Order::Start { id, .. }] = orders[..] else { panic!("{orders:?}") };
+    assert_eq!(world.plan.starting(), [id]);
+    // The system takes its time.
+    world.unpublish("live/cam");
+    world.wait(10 * SECOND);
+    assert!(world.terminated.is_empty() && !world.plan.is_idle());
+    world.plan.started(world.now, id, 1);
+    world.act();
+    assert_eq!(world.terminated, [id]);
+    world.plan.exited(world.now, id, Exit::Signal(15), String::new());
+    assert!(world.plan.is_idle() && world.plan.tasks().count() == 0);
+}
+
+#[test]
+fn another_publisher_of_the_stream_may_have_other_programs() {
+    let mut world = World::new();
+    let named = |name: &str| RunSettings { name: name.to_owned(), ..run() };
+    world.publish("live/cam", settings(&[named("relayed")]));
+    // A client takes over from another server.
+    world.publish("live/cam", settings(&[named("relayed"), named("plain")]));
+    assert_eq!((world.running.len(), world.terminated.len()), (2, 0));
+    world.publish("live/cam", settings(&[named("relayed")]));
+    assert_eq!(world.terminated, [2]);
 }

@@ -257,18 +257,23 @@ pub(super) const ALL: &[Explanation] = &[
         "Raise `grace`, or look at why it does not end.",
     ),
     event(
+        "run_not_ended",
+        "A program of `[[run]]`, or what it left behind, is still there: the server may not signal it, or it hangs in the kernel.",
+        "Look at the process. `sudo` gives a program rights that the server has not; a program on a dead network disk cannot be ended.",
+    ),
+    event(
         "run_failed",
         "A program of `[[run]]` could not be started. It is tried again.",
         "Look at the system's words; `anabranch check` says whether the program is there.",
     ),
     event(
         "run_refused",
-        "A program of `[[run]]` is not started for a stream: a name of a client would be an option, or an output has no valid name.",
+        "A program of `[[run]]` is not started for a stream: a name of a client would be an option or is not valid in a URL, or an output has no valid name.",
         "Put text before the variable, as in `title={stream}`, or use `{stream_file}`.",
     ),
     event(
         "run_waits",
-        "A program of `[[run]]` waits, because a limit is reached (`limit`).",
+        "A program of `[[run]]` waits, because a limit is reached (`limit`), or the program before it does not end (`turn`).",
         "Raise the limit if the machine can bear it, or look at the stream that begins again and again.",
     ),
     event(

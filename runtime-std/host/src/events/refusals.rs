@@ -41,7 +41,7 @@ pub(super) const ALL: &[Explanation] = &[
     refusal(
         "pass_invalid",
         "The URL has a pass (`anabranch_pass`), which the server makes for programs that it starts (`[[defaults.run]]`). It is for another stream or action, has expired, or the client is not on this machine.",
-        "Use the URL within `url_lifetime` of the program's start, on this machine, and as it is.",
+        "Use the URL while the program runs, on this machine, with at most 8 connections, and as it is.",
     ),
     refusal(
         "vhost_unknown",

@@ -53,6 +53,46 @@ fn what_a_program_leaves_behind_ends_although_the_program_is_gone() {
     drop(publisher);
 }
 
+/// A shell dies at once. FFmpeg gives up its file if it gets the signal twice.
+#[test]
+fn a_program_behind_a_shell_is_asked_to_end_once() {
+    let inner = "n=0; trap \"n=\\$((n + 1)); echo TERM \\$n\" TERM; echo ready; while [ $n = 0 ]; do sleep 0.05; done; \
+                 for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.05; done; echo done with $n";
+    let server = server(&script("sh -c \"$1\" inner; true", &format!("'''{inner}'''")), "");
+    let publisher = server.publisher("cam");
+    server.wait_line("sh of live/cam: ready");
+    drop(publisher);
+    server.wait_line("sh of live/cam: TERM 1");
+    server.wait_line("sh of live/cam: done with 1");
+    wait_runs(&server, "end of the program", <[_]>::is_empty);
+    assert_eq!(server.lines("TERM 2").len(), 0);
+}
+
+#[test]
+fn what_a_program_leaves_behind_is_read_to_its_end_and_its_kill_is_told() {
+    let rest = "trap \"\" TERM; (head -c 300000 /dev/zero | tr \"\\\\000\" x; echo; echo last words; \
+                while :; do sleep 0.1; done) & exit 0";
+    let server = server(&script(rest, "'x'"), "name = 'rest'\ngrace = '2s'");
+    let _publisher = server.publisher("cam");
+    server.wait_line("rest of live/cam: last words");
+    server.wait_line("rest of live/cam is killed, what it left behind: it has not ended within 2 s");
+    server.wait_line("rest of live/cam has ended with code 0");
+}
+
+#[test]
+fn a_program_that_is_started_again_and_again_does_not_fill_the_log() {
+    let more = "restart = 'always'\nrestart_after = '100ms'\nrestart_most = '100ms'\nstarts = 1000";
+    let server = server("'seq', '100'", more);
+    let begin = Instant::now();
+    let _publisher = server.publisher("cam");
+    server.wait_lines("seq runs for live/cam ", 5);
+    let lines = server.lines("seq of live/cam: ").len();
+    // A burst of a hundred, ten a second, and the lines of what was left out.
+    let left_out = server.lines("lines of output left out").len();
+    let most = 100 + 10 * begin.elapsed().as_secs() as usize + 10 + left_out;
+    assert!(lines <= most, "{lines} {most}");
+}
+
 #[test]
 fn a_program_that_floods_its_output_fills_no_log_and_ends() {
     let mark = "7041004";

@@ -115,6 +115,39 @@ fn names_that_clients_choose_stay_one_argument_and_become_no_option() {
     assert!(!server.visitor().is_granted(true, "a\nb"));
 }
 
+/// Values of the environment, and keys in URLs. The system ends programs before the server if memory runs out.
+#[test]
+fn secrets_stay_out_of_the_log_and_the_server_outlives_programs() {
+    let words = "echo \"$KEY $1 $2\"; echo own $(cat /proc/self/oom_score_adj)";
+    let arguments = "'rtmp://127.0.0.1:9/live/abcd-efgh-1234', 'x/{environment:KEY}'";
+    let server = server(
+        &script(words, arguments),
+        "restart = 'never'\n[defaults.run.environment]\nKEY = 'sekret-value'\nSHORT = 'own'",
+    );
+    let _publisher = server.publisher("cam");
+    server.wait_line("sh of live/cam: *** rtmp://127.0.0.1:9/live/*** x/***");
+    let own = fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse::<i32>().unwrap();
+    server.wait_line(&format!("sh of live/cam: own {}", (own + 500).min(1000)));
+    assert!(server.process.stderr().iter().all(|line| !line.contains("sekret")));
+}
+
+/// Two servers that push to each other would start programs of each other's outputs without end.
+#[test]
+fn what_another_server_pushes_starts_only_what_is_for_such_streams() {
+    let mark = "7040003";
+    let plain = entry(&format!("'sleep', '{mark}.1'"), "name = 'plain'");
+    let target = start(&format!("{plain}{}", entry(&format!("'sleep', '{mark}.2'"), "name = 'all'\nrelayed = true")));
+    let forward =
+        format!("[[defaults.forward]]\nto = 'rtmp://{}/live/{{stream}}'\nstreams = ['live/*']\n", target.address());
+    let source = start(&forward);
+    let publisher = source.publisher("cam");
+    target.wait_line("all runs for live/cam ");
+    let list = runs(&target);
+    assert_eq!((list.len(), &list[0]["name"]), (1, &"all".into()), "{list:?}");
+    drop(publisher);
+    wait_processes(mark, 0);
+}
+
 #[test]
 fn a_program_that_ends_at_once_is_started_again_ever_later() {
     let server = server("'false'", "restart_after = '200ms'\nrestart_most = '400ms'");
