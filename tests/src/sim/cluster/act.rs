@@ -39,6 +39,22 @@ pub enum Act {
     Mend { one: usize, other: usize },
     /// So many of a million segments between two servers are lost, and come late.
     Loss { one: usize, other: usize, per_million: u32 },
+    /// A server does not reach the directory any more, or again.
+    CutDirectory { node: usize, is_cut: bool },
+    /// The process of the directory is stopped, or goes on.
+    StopDirectory { is_stopped: bool },
+    /// The process of the directory is killed.
+    KillDirectory,
+    /// It is started again, with its data or without.
+    StartDirectory { is_empty: bool },
+    /// All data of the directory is removed.
+    FlushDirectory,
+    /// A standby of the directory takes over, which lacks what was confirmed in this last time.
+    FailOver { lacks: Duration },
+    /// Messages to and from the directory take so long at the most, and its notices are lost.
+    SlowDirectory { delay: Duration, is_deaf: bool },
+    /// The clock of a server's machine is so many seconds ahead.
+    Skew { node: usize, seconds: i64 },
 }
 
 /// Few frames, so that thousands of scenes can be played.
@@ -83,6 +99,14 @@ impl Act {
             Act::Cut { one, other } => net.cut(*one, *other, true),
             Act::Mend { one, other } => net.cut(*one, *other, false),
             Act::Loss { one, other, per_million } => net.set_loss(*one, *other, *per_million),
+            Act::CutDirectory { node, is_cut } => net.cut_directory(*node, *is_cut),
+            Act::StopDirectory { is_stopped } => net.stop_directory(*is_stopped),
+            Act::KillDirectory => net.kill_directory(),
+            Act::StartDirectory { is_empty } => net.start_directory(*is_empty),
+            Act::FlushDirectory => net.flush_directory(),
+            Act::FailOver { lacks } => net.fail_over(*lacks),
+            Act::SlowDirectory { delay, is_deaf } => net.slow_directory(*delay, *is_deaf),
+            Act::Skew { node, seconds } => net.set_skew(*node, *seconds),
         }
     }
 }
@@ -106,6 +130,20 @@ impl fmt::Display for Act {
             Act::Loss { one, other, per_million } => {
                 write!(f, "{} % of the segments between servers {one} and {other} are lost", *per_million / 10_000)
             }
+            Act::CutDirectory { node, is_cut: true } => write!(f, "server {node} does not reach the directory"),
+            Act::CutDirectory { node, is_cut: false } => write!(f, "server {node} reaches the directory"),
+            Act::StopDirectory { is_stopped: true } => write!(f, "the directory's process is stopped"),
+            Act::StopDirectory { is_stopped: false } => write!(f, "the directory's process goes on"),
+            Act::KillDirectory => write!(f, "the directory is killed"),
+            Act::StartDirectory { is_empty: true } => write!(f, "the directory is started without data"),
+            Act::StartDirectory { is_empty: false } => write!(f, "the directory is started with its data"),
+            Act::FlushDirectory => write!(f, "the directory's data is removed"),
+            Act::FailOver { lacks } => write!(f, "a standby of the directory takes over that lacks the last {lacks:?}"),
+            Act::SlowDirectory { delay, is_deaf } => {
+                let notices = if *is_deaf { "are lost" } else { "come" };
+                write!(f, "the directory's messages take up to {delay:?}, its notices {notices}")
+            }
+            Act::Skew { node, seconds } => write!(f, "the clock of server {node} is {seconds} s ahead"),
         }
     }
 }

@@ -5,6 +5,7 @@ use anabranch_core::url::StreamKey;
 
 use super::ClusterSim;
 use super::client::{Client, Part, Stage};
+use super::session::Session;
 use super::viewing::Skipped;
 
 /// How long a player may be without a frame of a publication that it gets.
@@ -20,7 +21,8 @@ impl ClusterSim {
     /// In addition, when they change,
     /// - frames are what was sent, in order, with their headers, in rising time, and complete, unless a failure touched
     ///   the servers on the way;
-    /// - a name is published at one server at most, if [`Rules::one_owner`](super::Rules::one_owner) says so;
+    /// - a name is published at one server at most, if [`Rules::one_owner`](super::Rules::one_owner) says so: at two only
+    ///   for a third of the time to live after the directory has forgotten what it had confirmed;
     /// - no server spins.
     ///
     /// # Panics
@@ -40,11 +42,37 @@ impl ClusterSim {
             }
         }
         self.check_pulls();
-        let now = self.now;
-        for (name, since) in &self.double {
-            if now > *since && self.rules.one_owner {
-                self.fail(&format!("several servers publish {name}"));
+        if self.rules.one_owner {
+            let third = self.third();
+            for (name, since) in self.double.iter().filter(|(_, since)| self.now > **since + third) {
+                self.fail(&format!("several servers publish {name}, for {:?}", self.now - *since));
             }
+        }
+    }
+
+    /// A third of the time to live: until the next renewal, with its jitter, an attempt to connect on the way, and the
+    /// ways there and back.
+    fn third(&self) -> Duration {
+        let ttl = self.directory.ttl;
+        ttl / 3 * 11 / 10 + ttl / 5 * 11 / 10 + self.directory.delay * 8
+    }
+
+    /// How long after all failures have ended until each name is published at one server at most: a renewal tells the
+    /// server that has lost it.
+    pub fn convergence(&self) -> Duration {
+        self.third() + self.location.as_ref().map_or(Duration::ZERO, |config| config.answer_limit)
+    }
+
+    /// Checks that no name is published at several servers.
+    ///
+    /// # Panics
+    /// If one is.
+    pub fn check_one_owner(&self) {
+        if self.location.is_some()
+            && let Some((name, since)) = self.double.first_key_value()
+        {
+            let owners = self.owners(name);
+            self.fail(&format!("servers {owners:?} publish {name} after all failures, for {:?}", self.now - *since));
         }
     }
 
@@ -90,7 +118,9 @@ impl ClusterSim {
     /// A client publishes the name from now on.
     pub(super) fn check_owners(&mut self, name: &StreamKey) {
         self.note_owners(name);
-        if self.rules.one_owner && self.double.contains_key(name) {
+        // A directory that has forgotten a lease gives the name to another server until the owner renews.
+        let forgot = self.directory.forgot.is_some_and(|at| self.now <= at + self.directory.ttl + self.third());
+        if self.rules.one_owner && !forgot && self.double.contains_key(name) {
             let owners = self.owners(name);
             self.fail(&format!("servers {owners:?} publish {name}"));
         }
@@ -114,7 +144,9 @@ impl ClusterSim {
         let present = || self.clients.iter().enumerate().filter(|(_, client)| client.stage != Stage::Gone);
         for (index, client) in present() {
             match &client.part {
-                Part::Publisher { .. } if client.origin().is_none() => {
+                Part::Publisher { .. }
+                    if !present().any(|(_, other)| other.name == client.name && other.origin().is_some()) =>
+                {
                     let refused = &client.refused;
                     self.fail(&format!("client {index} does not publish {}, refused with {refused:?}", client.name));
                 }
@@ -133,11 +165,15 @@ impl ClusterSim {
         }
     }
 
-    /// Checks that nothing is left after all clients have gone.
+    /// Checks that nothing is left after all clients have gone, also in the directory.
     ///
     /// # Panics
-    /// If a server has a stream, a relay or a connection.
+    /// If a server has a stream, a relay, a connection or a claim.
     pub fn check_empty(&self) {
+        let leases = self.directory.leases(self.now);
+        if leases > 0 {
+            self.fail(&format!("the directory has {leases} leases left"));
+        }
         for (index, node) in self.nodes.iter().enumerate() {
             let Some(core) = &node.core else {
                 continue;
@@ -147,6 +183,11 @@ impl ClusterSim {
             if !streams.is_empty() || !relays.is_empty() || !node.conns.is_empty() {
                 let conns = node.conns.len();
                 self.fail(&format!("server {index} has {streams:?}, {conns} connections and {relays:?} left"));
+            }
+            let cluster = core.relays().cluster();
+            let is_clean = node.session.as_ref().is_none_or(Session::is_empty);
+            if !cluster.names.is_empty() || !cluster.places.is_empty() || cluster.waiting > 0 || !is_clean {
+                self.fail(&format!("server {index} has claims left: {cluster:?}, {:?}", node.session));
             }
             if !node.subscribed.is_empty() || !node.attached.is_empty() || !node.dials.is_empty() {
                 self.fail(&format!("server {index} has connections of streams left"));

@@ -144,6 +144,7 @@ impl ClusterSim {
             let idle = signals.is_empty() && self.woken.is_empty();
             for node in signals {
                 self.drive(node);
+                self.consult(node);
             }
             let Some(node) = self.woken.pop_first() else {
                 if idle {

@@ -10,9 +10,11 @@
 mod act;
 mod check;
 mod client;
+mod directory;
 mod line;
 mod node;
 mod scene;
+mod session;
 mod tree;
 mod viewing;
 
@@ -22,6 +24,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Core, VhostConfig};
+use anabranch_core::location::LocationConfig;
 use anabranch_core::url::StreamKey;
 
 pub use act::{Act, Operation, encoder};
@@ -30,6 +33,7 @@ pub use scene::{ClusterOutcome, ClusterScene};
 pub use tree::{Tree, TreeFigures};
 
 use self::client::{Client, Part, Publication, Stage};
+use self::directory::Directory;
 use self::line::{End, Line};
 use self::node::{Node, address_of};
 use self::viewing::Viewing;
@@ -61,6 +65,11 @@ pub struct ClusterSim {
     woken: BTreeSet<usize>,
     schedule: BTreeSet<(Instant, Turn)>,
     touched: Vec<Turn>,
+    /// How servers use the directory, if they are a cluster.
+    location: Option<LocationConfig>,
+    directory: Directory,
+    /// Servers that do not reach the directory.
+    directory_cuts: BTreeSet<usize>,
     /// Pairs of servers that do not reach each other.
     cuts: BTreeSet<(usize, usize)>,
     /// Lost segments of a million between pairs of servers.
@@ -98,15 +107,30 @@ enum Turn {
     Node(usize),
     Line(usize),
     Client(usize),
+    Directory,
 }
 
 impl ClusterSim {
     /// Servers with these settings, all of them running.
     pub fn new(seed: u64, configs: Vec<VhostConfig>, rules: Rules) -> Self {
+        ClusterSim::with_directory(seed, configs, rules, None)
+    }
+
+    /// The same as a cluster, if there are settings for it.
+    pub fn with_directory(
+        seed: u64,
+        configs: Vec<VhostConfig>,
+        rules: Rules,
+        location: Option<LocationConfig>,
+    ) -> Self {
         // The only clock reading: only differences from this start matter.
         let start = Instant::now();
+        let ttl = location.as_ref().map_or(Duration::from_secs(10), |config| config.ttl);
         let mut net = ClusterSim {
             seed,
+            directory: Directory::new(ttl, Rng::new(seed).fork(0x6469_7265), start),
+            location,
+            directory_cuts: BTreeSet::new(),
             rng: Rng::new(seed),
             start,
             now: start,
@@ -152,6 +176,29 @@ impl ClusterSim {
         self.hop = Some(latency);
     }
 
+    /// Messages to and from the directory take this long at the most, and its notices are lost.
+    pub fn slow_directory(&mut self, delay: Duration, is_deaf: bool) {
+        (self.directory.delay, self.directory.is_deaf) = (delay, is_deaf);
+    }
+
+    /// The clock of a server's machine is so many seconds ahead, or behind.
+    pub fn set_skew(&mut self, node: usize, seconds: i64) {
+        self.nodes[node].skew = seconds;
+        self.set_clock(node);
+    }
+
+    fn set_clock(&mut self, node: usize) {
+        let (now, skew) = (self.now, self.nodes[node].skew);
+        if let Some(core) = &self.nodes[node].core {
+            core.set_clock(now, (self.unix + (now - self.start).as_secs()).saturating_add_signed(skew));
+        }
+    }
+
+    /// Requests that the directory has answered.
+    pub fn directory_requests(&self) -> u64 {
+        self.directory.asked
+    }
+
     /// Two servers do not reach each other any more, or again.
     pub fn cut(&mut self, one: usize, other: usize, is_cut: bool) {
         let pair = (one.min(other), one.max(other));
@@ -189,7 +236,14 @@ impl ClusterSim {
         for (one, other) in self.losses.clone().into_keys() {
             self.set_loss(one, other, 0);
         }
+        for node in self.directory_cuts.clone() {
+            self.cut_directory(node, false);
+        }
+        self.stop_directory(false);
+        self.start_directory(false);
+        self.slow_directory(Duration::from_millis(4), false);
         for node in 0..self.nodes.len() {
+            self.set_skew(node, 0);
             if self.nodes[node].drains.is_some() {
                 self.kill_node(node);
             }
@@ -302,6 +356,7 @@ impl ClusterSim {
                 Turn::Node(node) => self.turn_node(node),
                 Turn::Line(line) => self.turn(line),
                 Turn::Client(client) => self.turn_client(client),
+                Turn::Directory => self.turn_directory(),
             }
             self.settle();
         }
@@ -313,6 +368,7 @@ impl ClusterSim {
             Turn::Node(node) => &mut self.nodes[node].scheduled,
             Turn::Line(line) => &mut self.lines[line].scheduled,
             Turn::Client(client) => &mut self.clients[client].scheduled,
+            Turn::Directory => &mut self.directory.scheduled,
         }
     }
 
@@ -331,6 +387,10 @@ impl ClusterSim {
         self.touched.push(Turn::Client(client));
     }
 
+    fn touch_directory(&mut self) {
+        self.touched.push(Turn::Directory);
+    }
+
     fn reschedule(&mut self) {
         let now = self.now;
         while let Some(turn) = self.touched.pop() {
@@ -341,6 +401,7 @@ impl ClusterSim {
                     self.lines[line].next(now)
                 }
                 Turn::Client(client) => self.clients[client].due(),
+                Turn::Directory => self.directory.due(),
             };
             let scheduled = self.scheduled(turn);
             if *scheduled != next {

@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex};
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Conn, Core, VhostConfig};
+use anabranch_core::cluster::ClusterConfig;
+use anabranch_core::conn::{Config, Conn, Core, VhostConfig};
 use anabranch_core::hub::StreamId;
 use anabranch_core::relay::{AttemptId, Failure, Order};
 use anabranch_core::url::StreamKey;
 
 use super::ClusterSim;
 use super::line::{End, What};
+use super::session::Session;
 
 /// Orders at one time after which the relays are said to spin.
 const ORDERS_AT_ONCE: u32 = 100_000;
@@ -43,6 +45,11 @@ pub(super) struct Node {
     /// How many clients publish a name.
     pub(super) published: BTreeMap<StreamKey, usize>,
     pub(super) trouble: Trouble,
+    /// Its part in the directory, if it belongs to a cluster, and how many connections to it there were before.
+    pub(super) session: Option<Session>,
+    pub(super) sessions: u64,
+    /// By how many seconds its clock is ahead.
+    pub(super) skew: i64,
     /// Connections that it makes to other servers, until they are there.
     pub(super) dials: BTreeMap<AttemptId, (Instant, SocketAddr)>,
 }
@@ -108,12 +115,16 @@ impl Node {
             published: BTreeMap::new(),
             trouble: Trouble::default(),
             dials: BTreeMap::new(),
+            session: None,
+            sessions: 0,
+            skew: 0,
         }
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
         let dials = self.dials.values().map(|(at, _)| *at).min();
-        [self.next, self.drains, dials].into_iter().flatten().min()
+        let session = self.session.as_ref().and_then(|session| session.next);
+        [self.next, self.drains, dials, session].into_iter().flatten().min()
     }
 }
 
@@ -144,12 +155,18 @@ impl ClusterSim {
         let server = &mut self.nodes[node];
         server.run += 1;
         let mut rng = self.rng.fork(0x6e6f_6465 << 32 | (node as u64) << 16 | server.run);
-        let core = Core::new(server.config.clone().into(), rng.seed());
-        core.relays().set_waker(Arc::new(Signal { node, list: signals }).into());
-        core.set_clock(now, self.unix + (now - self.start).as_secs());
+        let cluster = self.location.as_ref().map(|_| ClusterConfig::default());
+        let core = Core::new(Config { cluster, ..server.config.clone().into() }, rng.seed());
+        let signal = Arc::new(Signal { node, list: signals });
+        core.relays().set_waker(signal.clone().into());
+        core.relays().set_directory_waker(signal.into());
+        core.relays().set_cluster_secret("the secret of all these servers");
+        let seed = rng.draw();
+        server.session = self.location.as_ref().map(|config| Session::new(node, config, server.sessions, seed, now));
         server.core = Some(core);
         let is_first = std::mem::replace(&mut server.state, NodeState::Up) == NodeState::Down && server.run == 1;
         server.drains = None;
+        self.set_clock(node);
         if !is_first {
             self.trouble(node, false);
         }
@@ -195,6 +212,9 @@ impl ClusterSim {
         let server = &mut self.nodes[node];
         server.state = state;
         (server.core, server.next, server.drains) = (None, None, None);
+        if let Some(session) = server.session.take() {
+            server.sessions = session.connection + 1;
+        }
         server.conns.clear();
         server.uplinks = 0;
         server.subscribed.clear();
@@ -287,6 +307,9 @@ impl ClusterSim {
         }
         if self.nodes[node].next.is_some_and(|next| next <= now) {
             self.drive(node);
+        }
+        if self.nodes[node].session.as_ref().is_some_and(|session| session.next.is_some_and(|next| next <= now)) {
+            self.consult(node);
         }
         if self.nodes[node].drains.is_some_and(|at| at <= now) {
             self.stop(node);

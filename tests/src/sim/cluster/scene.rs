@@ -1,11 +1,13 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use anabranch_core::conn::VhostConfig;
+use anabranch_core::location::{LocationConfig, OnLoss};
 use anabranch_core::relay::{Backoff, Edge, Forward};
 
 use super::act::{Act, Operation};
+use super::directory::DirectoryState;
 use super::{ClusterSim, Rules};
 use crate::sim::scene::{History, Plan};
 use crate::sim::{Digest, Rng};
@@ -31,6 +33,7 @@ struct Layout {
     what: &'static str,
     configs: Vec<VhostConfig>,
     rules: Rules,
+    location: Option<LocationConfig>,
     /// The servers at which clients publish, and those at which they play.
     publish_at: Vec<usize>,
     play_at: Vec<usize>,
@@ -113,7 +116,8 @@ impl History for ClusterScene {
     type Outcome = ClusterOutcome;
 
     fn stage(&self) -> ClusterSim {
-        ClusterSim::new(self.seed, self.layout.configs.clone(), self.layout.rules)
+        let Layout { configs, rules, location, .. } = self.layout.clone();
+        ClusterSim::with_directory(self.seed, configs, rules, location)
     }
 
     fn perform(&self, net: &mut ClusterSim, plan: &Plan) {
@@ -130,7 +134,10 @@ impl History for ClusterScene {
         }
         net.run_for(plan.end.saturating_sub(net.elapsed()));
         net.heal();
-        net.run_for(HEALING);
+        let convergence = net.convergence();
+        net.run_for(convergence);
+        net.check_one_owner();
+        net.run_for(HEALING - convergence);
         net.check_served();
         for client in net.present() {
             net.leave(client, client.index() % 2 == 0);
@@ -161,8 +168,10 @@ impl fmt::Display for ClusterOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ClusterOutcome { clients, received, uplinks, digest, .. } = self;
         let elapsed = self.elapsed.as_secs_f64();
+        let lost = self.remarks.get("name_lost").copied().unwrap_or_default();
+        let taken = self.refusals.get("NetStream.Publish.BadName").copied().unwrap_or_default();
         write!(f, "{elapsed:.3} s, {clients} clients, {received} frames received, ")?;
-        write!(f, "{uplinks} connections between servers, digest {digest}")
+        write!(f, "{uplinks} connections between servers, {lost} names lost, {taken} names taken, digest {digest}")
     }
 }
 
@@ -202,12 +211,13 @@ fn forward(to: usize) -> VhostConfig {
 
 impl Layout {
     fn of(rng: &mut Rng) -> Self {
-        let rules = Rules::default();
-        match rng.within(0..=3) {
+        let (rules, location) = (Rules::default(), None);
+        match rng.within(0..=8) {
             0 => Layout {
                 what: "0 is the origin of the others",
                 configs: vec![settings(), edge(&[0]), edge(&[0])],
                 rules,
+                location: location.clone(),
                 publish_at: vec![0, 1, 2],
                 play_at: vec![0, 1, 2],
             },
@@ -215,6 +225,7 @@ impl Layout {
                 what: "0 and 1 are the origins of the others",
                 configs: vec![settings(), settings(), edge(&[0, 1]), edge(&[1, 0])],
                 rules,
+                location: location.clone(),
                 publish_at: vec![0, 1],
                 play_at: vec![2, 3],
             },
@@ -222,16 +233,39 @@ impl Layout {
                 what: "0 is the origin of 1 and 2, which are those of 3 and 4",
                 configs: vec![settings(), edge(&[0]), edge(&[0]), edge(&[1, 2]), edge(&[2, 1])],
                 rules,
+                location: location.clone(),
                 publish_at: vec![0],
                 play_at: vec![0, 1, 2, 3, 4],
             },
+            4.. => Layout::cluster(rng),
             _ => Layout {
                 what: "0 pushes to 1, and 1 to 2",
                 configs: vec![forward(1), forward(2), settings()],
                 rules,
+                location: location.clone(),
                 publish_at: vec![0],
                 play_at: vec![0, 1, 2],
             },
+        }
+    }
+
+    /// Servers that share a directory.
+    fn cluster(rng: &mut Rng) -> Self {
+        let count = rng.within(2..=4);
+        let (on_loss, what) = rng.pick(&[
+            (OnLoss::Serve, "a cluster that serves without its directory"),
+            (OnLoss::Refuse, "a cluster that refuses publishers without its directory"),
+            (OnLoss::Strict, "a cluster with strict exclusion"),
+            (OnLoss::Strict, "a cluster with strict exclusion"),
+        ]);
+        let ttl = Duration::from_secs(rng.pick(&[3, 6]));
+        Layout {
+            what,
+            configs: vec![edge(&[]); count],
+            rules: Rules { one_owner: on_loss == OnLoss::Strict, is_direct: true },
+            location: Some(LocationConfig { ttl, on_loss, ..LocationConfig::new("".into()) }),
+            publish_at: (0..count).collect(),
+            play_at: (0..count).collect(),
         }
     }
 }
@@ -241,29 +275,50 @@ struct Author<'a> {
     rng: Rng,
     layout: &'a Layout,
     now: Duration,
-    clients: usize,
-    /// The names that have a publisher.
+    /// For each client: true if it publishes.
+    clients: Vec<bool>,
     published: Vec<&'static str>,
+    down: BTreeSet<usize>,
+    cuts: BTreeSet<(usize, usize)>,
+    directory_cuts: BTreeSet<usize>,
+    directory: DirectoryState,
     operations: Vec<Operation>,
 }
 
 impl<'a> Author<'a> {
     fn new(rng: Rng, layout: &'a Layout) -> Self {
-        Author { rng, layout, now: Duration::ZERO, clients: 0, published: Vec::new(), operations: Vec::new() }
+        Author {
+            rng,
+            layout,
+            now: Duration::ZERO,
+            clients: Vec::new(),
+            published: Vec::new(),
+            down: BTreeSet::new(),
+            cuts: BTreeSet::new(),
+            directory_cuts: BTreeSet::new(),
+            directory: DirectoryState::Up,
+            operations: Vec::new(),
+        }
     }
 
     fn write(mut self) -> (Vec<Operation>, Duration) {
-        // In a calm scene clients come and go, and no server fails.
+        // In a calm scene clients come and go, and no server fails. In a cluster the directory fails, too, or alone.
         let is_calm = self.rng.once_in(4);
-        for _ in 0..self.rng.within(2..=3) {
-            self.client();
+        let directory = self.layout.location.as_ref().map_or(2, |_| self.rng.within(2..=5));
+        for name in &NAMES[..2] {
+            self.publish(name);
             self.pass(1_000);
         }
-        for _ in 0..self.rng.within(8..=20) {
-            if is_calm || self.rng.once_in(2) {
-                self.client();
-            } else {
-                self.failure();
+        for _ in 0..self.rng.within(2..=5) {
+            self.play();
+            self.pass(1_000);
+        }
+        for _ in 0..self.rng.within(10..=22) {
+            match self.rng.within(0..=4) {
+                0 | 1 => self.client(),
+                which if which < directory => self.directory_failure(),
+                _ if is_calm => self.client(),
+                _ => self.failure(),
             }
             self.pass(3_000);
         }
@@ -276,49 +331,115 @@ impl<'a> Author<'a> {
     }
 
     fn add(&mut self, act: Act) {
-        self.clients += usize::from(act.opens());
         self.operations.push(Operation { at: self.now, act });
+    }
+
+    fn publish(&mut self, name: &'static str) {
+        let (node, among) = self.place(&self.layout.publish_at);
+        self.published.push(name);
+        self.clients.push(true);
+        self.add(Act::Publish { node, name: name.into(), among });
+    }
+
+    fn play(&mut self) {
+        let (node, among) = self.place(&self.layout.play_at);
+        let name = self.rng.pick(&NAMES[..2]).into();
+        self.clients.push(false);
+        self.add(Act::Play { node, name, among });
+    }
+
+    fn place(&mut self, nodes: &[usize]) -> (usize, Vec<usize>) {
+        (self.rng.pick(nodes), if self.rng.once_in(2) { nodes.to_vec() } else { Vec::new() })
     }
 
     /// A client comes or goes.
     fn client(&mut self) {
-        let Author { rng, layout, clients, published, .. } = self;
-        let free: Vec<_> = NAMES.into_iter().filter(|name| !published.contains(name)).collect();
-        let client = rng.within(0..=*clients);
-        let act = match rng.within(0..=9) {
-            0..=3 if !free.is_empty() => {
-                let name = rng.pick(&free);
-                published.push(name);
-                let node = rng.pick(&layout.publish_at);
-                let among = if rng.once_in(2) { layout.publish_at.clone() } else { Vec::new() };
-                Act::Publish { node, name: name.into(), among }
+        // In a cluster several may want one name.
+        let most = if self.layout.location.is_some() { 2 } else { 1 };
+        let count = |name: &str| self.published.iter().filter(|known| **known == name).count();
+        let free: Vec<_> = NAMES.into_iter().filter(|name| count(name) < most).collect();
+        let client = self.rng.within(0..=self.clients.len() - 1);
+        match self.rng.within(0..=9) {
+            0..=1 if !free.is_empty() => {
+                let name = self.rng.pick(&free);
+                self.publish(name);
             }
-            0..=6 => {
-                let node = rng.pick(&layout.play_at);
-                let among = if rng.once_in(2) { layout.play_at.clone() } else { Vec::new() };
-                Act::Play { node, name: rng.pick(&NAMES).into(), among }
+            0..=4 => self.play(),
+            // Most publishers stay.
+            5..=6 if !self.clients[client] || self.rng.once_in(3) => {
+                let politely = self.rng.once_in(2);
+                self.add(Act::Leave { client, politely });
             }
-            7 => Act::Leave { client, politely: rng.once_in(2) },
-            _ => Act::Break { client },
+            _ => self.add(Act::Break { client }),
+        }
+    }
+
+    /// Something about a server fails, or works again.
+    fn failure(&mut self) {
+        let count = self.layout.configs.len();
+        let rng = &mut self.rng;
+        let (node, other) = (rng.within(0..=count - 1), rng.within(0..=count - 2));
+        let other = (node + 1 + other) % count;
+        let act = match rng.within(0..=11) {
+            0 => Act::Kill { node },
+            1 => Act::Darken { node },
+            2 => Act::Drain { node, time: Duration::from_millis(rng.pick(&[500, 2_000, 5_000])) },
+            3..=4 => Act::Cut { one: node, other },
+            5 => Act::Loss { one: node, other, per_million: rng.pick(&[0, 20_000, 200_000]) },
+            6..=8 if !self.cuts.is_empty() => {
+                let cuts: Vec<_> = self.cuts.iter().copied().collect();
+                let (one, other) = rng.pick(&cuts);
+                self.cuts.remove(&(one, other));
+                return self.add(Act::Mend { one, other });
+            }
+            _ if !self.down.is_empty() => {
+                let down: Vec<_> = self.down.iter().copied().collect();
+                let node = rng.pick(&down);
+                self.down.remove(&node);
+                return self.add(Act::Start { node });
+            }
+            _ => Act::Kill { node },
         };
+        match act {
+            Act::Cut { one, other } => _ = self.cuts.insert((one, other)),
+            Act::Kill { node } | Act::Darken { node } | Act::Drain { node, .. } => _ = self.down.insert(node),
+            _ => {}
+        }
         self.add(act);
     }
 
-    /// Something fails, or works again.
-    fn failure(&mut self) {
-        let Author { rng, layout, .. } = self;
-        let count = layout.configs.len();
-        let (node, other) = (rng.within(0..=count - 1), rng.within(0..=count - 2));
-        let other = (node + 1 + other) % count;
-        let act = match rng.within(0..=9) {
-            0 => Act::Kill { node },
-            1 => Act::Darken { node },
-            2..=3 => Act::Start { node },
-            4 => Act::Drain { node, time: Duration::from_millis(rng.pick(&[500, 2_000, 5_000])) },
-            5..=6 => Act::Cut { one: node, other },
-            7..=8 => Act::Mend { one: node, other },
-            _ => Act::Loss { one: node, other, per_million: rng.pick(&[0, 20_000, 200_000]) },
+    /// Something about the directory fails, or works again.
+    fn directory_failure(&mut self) {
+        let rng = &mut self.rng;
+        let node = rng.within(0..=self.layout.configs.len() - 1);
+        let act = match (rng.within(0..=9), self.directory) {
+            (0..=2, DirectoryState::Stopped) => Act::StopDirectory { is_stopped: false },
+            (0..=3, DirectoryState::Down) => Act::StartDirectory { is_empty: rng.once_in(2) },
+            (0..=1, DirectoryState::Up) => Act::StopDirectory { is_stopped: true },
+            (2, _) => Act::KillDirectory,
+            (3, _) => Act::FlushDirectory,
+            (4, _) => Act::FailOver { lacks: Duration::from_millis(rng.within(0..=1_000) as u64) },
+            (5, _) => {
+                let delay = Duration::from_millis(rng.pick(&[4, 100, 700, 2_000]));
+                Act::SlowDirectory { delay, is_deaf: rng.once_in(2) }
+            }
+            (6, _) => Act::Skew { node, seconds: rng.pick(&[0, 40, -40, 1_000_000, -1_000_000]) },
+            (7, _) if !self.directory_cuts.is_empty() => {
+                let cuts: Vec<_> = self.directory_cuts.iter().copied().collect();
+                Act::CutDirectory { node: rng.pick(&cuts), is_cut: false }
+            }
+            _ => Act::CutDirectory { node, is_cut: true },
         };
+        match act {
+            Act::StopDirectory { is_stopped } => {
+                self.directory = if is_stopped { DirectoryState::Stopped } else { DirectoryState::Up };
+            }
+            Act::KillDirectory => self.directory = DirectoryState::Down,
+            Act::StartDirectory { .. } => self.directory = DirectoryState::Up,
+            Act::CutDirectory { node, is_cut: true } => _ = self.directory_cuts.insert(node),
+            Act::CutDirectory { node, is_cut: false } => _ = self.directory_cuts.remove(&node),
+            _ => {}
+        }
         self.add(act);
     }
 }
