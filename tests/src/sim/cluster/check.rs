@@ -58,9 +58,11 @@ impl ClusterSim {
     }
 
     /// How long after all failures have ended until each name is published at one server at most: a renewal tells the
-    /// server that has lost it.
+    /// server that has lost it. A directory that has lost all data gives out no names at first, so that the servers which
+    /// had them get them again; those that have got publishers without a lease learn then which of them has the name.
     pub fn convergence(&self) -> Duration {
-        self.third() + self.location.as_ref().map_or(Duration::ZERO, |config| config.answer_limit)
+        let limit = self.location.as_ref().map_or(Duration::ZERO, |config| config.answer_limit);
+        self.third() + limit + self.directory.hold(self.now)
     }
 
     /// Checks that no name is published at several servers.

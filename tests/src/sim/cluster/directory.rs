@@ -125,6 +125,11 @@ impl Directory {
         self.past.clear();
     }
 
+    /// How long it gives out no new names.
+    pub(super) fn hold(&self, now: Instant) -> Duration {
+        self.data.born.map_or(self.ttl, |born| (born + self.ttl).saturating_duration_since(now))
+    }
+
     /// How many leases it has.
     pub(super) fn leases(&self, now: Instant) -> usize {
         self.data.records.values().filter(|record| record.until > now).count()
@@ -152,7 +157,7 @@ impl Directory {
     }
 
     /// It cannot arrive now.
-    pub(super) fn hold(&mut self, parcel: Parcel) {
+    pub(super) fn keep(&mut self, parcel: Parcel) {
         self.held.push(parcel);
     }
 

@@ -168,7 +168,7 @@ impl ClusterSim {
         if self.directory_cuts.contains(&parcel.node)
             || is_to_directory && self.directory.state == DirectoryState::Stopped
         {
-            return self.directory.hold(parcel);
+            return self.directory.keep(parcel);
         }
         if is_to_directory && self.directory.state == DirectoryState::Down {
             return;
