@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anabranch_tests::sim::cluster::{ClusterOutcome, ClusterScene, Tree, TreeFigures};
+use anabranch_tests::sim::cluster::{ClusterOutcome, ClusterScene, DirectoryFigures, Tree, TreeFigures};
 use anabranch_tests::sim::scene::{self, Budget, Failure, History, Kind, Outcome, Plan, Scene, Shape};
 
 const USAGE: &str = "\
@@ -37,7 +37,8 @@ usage: sim [options]
   --stalls N, --breaks N, --churn N, --variations N
                      an hour: links that stall, connections that break, clients that leave for others to come, pauses
                      and the like
-  --trees            no scenes: measures trees of 10, 100 and 1,000 servers with 10,000 players, a row of a table each
+  --trees            no scenes: measures trees of 10, 100 and 1,000 servers with 10,000 players, and clusters of as many
+                     servers with their directory; a row of a table each
 A scene that fails is shortened to the operations that matter, for a minute at the most.";
 
 struct Options {
@@ -65,6 +66,10 @@ fn main() -> ExitCode {
         println!("{}", TreeFigures::HEAD);
         for servers in [10, 100, 1_000] {
             println!("{}", Tree::of(servers, 10_000).measure());
+        }
+        println!("\n{}", DirectoryFigures::HEAD);
+        for servers in [10, 100, 1_000] {
+            println!("{}", DirectoryFigures::measure(servers));
         }
         return ExitCode::SUCCESS;
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anabranch_core::conn::VhostConfig;
+use anabranch_core::location::{LocationConfig, OnLoss};
 use anabranch_core::relay::Edge;
-use anabranch_tests::sim::cluster::{ClusterScene, ClusterSim, Rules, Tree, encoder};
+use anabranch_tests::sim::cluster::{ClusterScene, ClusterSim, DirectoryFigures, Rules, Tree, encoder};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -70,5 +71,73 @@ fn an_inner_server_of_a_tree_sends_its_share_and_is_replaced_when_it_dies() {
     assert_eq!((inner - origin, leaf - inner), (hop, hop));
     let most = figures.killed[1].max(figures.start);
     assert!(most < Duration::from_millis(600), "{figures:?}");
+    let directory = DirectoryFigures::measure(5);
+    assert_eq!(directory.copies_of_owner, 4, "each server pulls once");
+    assert!(directory.at_start < 12 && directory.per_second < 3.0, "nothing is asked for each frame: {directory:?}");
     assert!(figures.dark[1] < Duration::from_secs(16), "the silence of an origin is noticed: {figures:?}");
+}
+
+fn cluster(servers: usize, on_loss: OnLoss) -> ClusterSim {
+    let location = LocationConfig { on_loss, ..LocationConfig::new("".into()) };
+    let rules = Rules { one_owner: on_loss == OnLoss::Strict, is_direct: true };
+    ClusterSim::with_directory(1, vec![VhostConfig::default(); servers], rules, Some(location))
+}
+
+#[test]
+fn players_lose_nothing_while_the_directory_does_not_answer() {
+    for on_loss in [OnLoss::Serve, OnLoss::Refuse] {
+        let mut net = cluster(3, on_loss);
+        net.run_for(SECOND);
+        net.publish(0, "live/cam", encoder(), &[]);
+        net.run_for(SECOND);
+        let players = [0, 1, 2].map(|server| net.play(server, "live/cam", &[]));
+        net.run_for(3 * SECOND);
+        net.stop_directory(true);
+        net.run_for(30 * SECOND);
+        net.stop_directory(false);
+        net.run_for(10 * SECOND);
+        net.check_one_owner();
+        // What is missing would have been reported at once.
+        for player in players {
+            assert!(net.frames(player) > 43 * 8 && net.connections(player) == 1, "{}", net.frames(player));
+        }
+        assert_eq!(net.opened_uplinks(), 2);
+    }
+}
+
+#[test]
+fn an_encoder_publishes_at_another_server_when_the_lease_of_a_dead_one_has_ended() {
+    for (gone, slack) in [(ClusterSim::kill_node as fn(&mut ClusterSim, usize), 0), (ClusterSim::darken_node, 3)] {
+        let mut net = cluster(3, OnLoss::Strict);
+        net.run_for(SECOND);
+        net.publish(0, "live/cam", encoder(), &[]);
+        let player = net.play(2, "live/cam", &[]);
+        net.run_for(5 * SECOND);
+        gone(&mut net, 0);
+        let encoder = net.publish(1, "live/cam", encoder(), &[]);
+        let from = net.elapsed();
+        net.run_until(30 * SECOND, |net| net.is_granted(encoder));
+        let (after, frames) = (net.elapsed() - from, net.frames(player));
+        assert!((7 * SECOND..12 * SECOND).contains(&after), "the time to live is 10 s: {after:?}");
+        net.run_for((2 + slack) * SECOND);
+        assert!(net.frames(player) > frames, "the player follows");
+        assert_eq!(net.connections(player), 1);
+    }
+}
+
+#[test]
+fn one_of_two_encoders_gets_a_name_and_the_other_gets_it_afterwards() {
+    let mut net = cluster(2, OnLoss::Serve);
+    net.run_for(SECOND);
+    for _ in 0..100 {
+        let encoders = [0, 1].map(|server| net.publish(server, "live/cam", encoder(), &[]));
+        net.run_for(Duration::from_millis(300));
+        let granted = encoders.map(|encoder| net.is_granted(encoder));
+        assert!(granted[0] != granted[1], "{granted:?}");
+        let (winner, loser) = if granted[0] { (encoders[0], encoders[1]) } else { (encoders[1], encoders[0]) };
+        net.leave(winner, true);
+        net.run_until(3 * SECOND, |net| net.is_granted(loser));
+        net.leave(loser, true);
+        net.run_for(SECOND);
+    }
 }

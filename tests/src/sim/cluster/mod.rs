@@ -30,7 +30,7 @@ use anabranch_core::url::StreamKey;
 pub use act::{Act, Operation, encoder};
 pub use node::NodeState;
 pub use scene::{ClusterOutcome, ClusterScene};
-pub use tree::{Tree, TreeFigures};
+pub use tree::{DirectoryFigures, Tree, TreeFigures};
 
 use self::client::{Client, Part, Publication, Stage};
 use self::directory::Directory;

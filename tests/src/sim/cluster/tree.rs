@@ -2,10 +2,11 @@ use std::fmt;
 use std::time::Duration;
 
 use anabranch_core::conn::VhostConfig;
+use anabranch_core::location::LocationConfig;
 use anabranch_core::relay::Edge;
 use anabranch_core::url::StreamKey;
 
-use super::{ClusterSim, Rules};
+use super::{ClusterSim, Rules, encoder};
 use crate::sim::{ClientId, Encoder};
 
 /// One direction of the connections between servers, and of those to clients.
@@ -70,8 +71,8 @@ impl Tree {
         let mut net = ClusterSim::new(1, configs, Rules::default());
         net.set_hop(HOP);
         let encoder = Encoder {
-            video: Some(Duration::from_millis(40)),
-            gop: 25,
+            video: Some(Duration::from_millis(100)),
+            gop: 10,
             key: 100..=300,
             inter: 20..=60,
             ..Encoder::video_only()
@@ -130,6 +131,60 @@ impl Tree {
 fn edge(origins: &[usize]) -> VhostConfig {
     let origins = origins.iter().map(|node| ClusterSim::address(*node).to_string().parse().expect("an origin"));
     VhostConfig { edge: Some(Edge::of(origins.collect())), ..VhostConfig::default() }
+}
+
+/// What was measured of a cluster in which one stream is played at each server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DirectoryFigures {
+    /// Servers in all.
+    pub servers: usize,
+    /// How often the owner sends the stream.
+    pub copies_of_owner: usize,
+    /// Requests to the directory in the second in which the players come.
+    pub at_start: u64,
+    /// Requests a second while the stream goes on.
+    pub per_second: f64,
+}
+
+impl DirectoryFigures {
+    /// The head of the table of `Display`'s rows.
+    pub const HEAD: &str = "\
+| servers | copies that the owner sends | requests to the directory in the first second | a second later on |
+|---|---|---|---|";
+
+    /// Simulates so many servers with a directory that has the default times.
+    ///
+    /// # Panics
+    /// If a player does not get the stream.
+    pub fn measure(servers: usize) -> Self {
+        let location = LocationConfig::new("".into());
+        let configs = vec![VhostConfig::default(); servers];
+        let mut net = ClusterSim::with_directory(1, configs, Rules::default(), Some(location));
+        net.run_for(10 * SECOND);
+        net.publish(0, "live/cam", encoder(), &[]);
+        net.run_for(2 * SECOND);
+        let before = net.directory_requests();
+        let players: Vec<_> = (1..servers).map(|server| net.play(server, "live/cam", &[])).collect();
+        net.run_for(SECOND);
+        let at_start = net.directory_requests() - before;
+        net.run_for(SECOND);
+        let (before, time) = (net.directory_requests(), 30);
+        net.run_for(SECOND * time);
+        let per_second = (net.directory_requests() - before) as f64 / f64::from(time);
+        let least = u64::from(time) * 8;
+        assert!(players.iter().all(|player| net.frames(*player) > least), "each player gets the stream");
+        let key: StreamKey = "live/cam".parse().expect("a name");
+        let copies_of_owner = net.server(0).map_or(0, |server| server.hub().player_count(&key));
+        DirectoryFigures { servers, copies_of_owner, at_start, per_second }
+    }
+}
+
+/// A row of a table in Markdown.
+impl fmt::Display for DirectoryFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DirectoryFigures { servers, copies_of_owner, at_start, per_second } = self;
+        write!(f, "| {servers} | {copies_of_owner} | {at_start} | {per_second:.1} |")
+    }
 }
 
 impl TreeFigures {
