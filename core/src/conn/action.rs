@@ -185,6 +185,7 @@ impl fmt::Display for Remark {
                     Switched::Lost => write!(f, "is on air with {}, which {before} has left", key.shown()),
                     Switched::Stalled => write!(f, "is on air with {}, because {before} has stalled", key.shown()),
                     Switched::Returned => write!(f, "is on air again with {}; {before} stands by", key.shown()),
+                    Switched::Began => write!(f, "is on air with {} after its fallback", key.shown()),
                 }
             }
         }

@@ -8,6 +8,7 @@ use crate::policy::{Applications, Limits, Network, Refer, Security, Token, Vhost
 use crate::relay::{Edge, Forward};
 use crate::session::SessionConfig;
 use crate::source::{SourceLimits, StartLimits, StartRule, Timestamps, WireFormat};
+use crate::url::StreamKey;
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
@@ -72,6 +73,8 @@ pub struct VhostConfig {
     /// the stream is over. FFmpeg and rtmpdump end at that message, so this is the time that a publisher has to come
     /// back. Default 10 s.
     pub unpublish_grace: Duration,
+    /// What players of a stream get while it has no publisher. Default: nothing, they wait.
+    pub fallback: Option<Fallback>,
     /// How long a publisher without any player may go on. Default: without limit.
     pub idle_publisher: Option<Duration>,
     /// How much media a player may miss at one time, because it is too slow, before its connection is closed. Default:
@@ -107,6 +110,39 @@ pub struct VhostConfig {
     /// `limits.streams` hold for the streams of the application, in addition to the limits of the virtual host. Default:
     /// none.
     pub applications: Applications<VhostConfig>,
+}
+
+/// What players of a stream get while it has no publisher. It is no publisher itself: it is counted nowhere, and neither
+/// recorded nor pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fallback {
+    /// A FLV file, again and again. Its path.
+    File(Box<str>),
+    /// Another stream of the same virtual host, written as `app/stream`.
+    Stream(Box<str>),
+}
+
+/// The fallback of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FallbackOf {
+    /// A FLV file. Its path.
+    File(Box<str>),
+    /// Another stream.
+    Stream(StreamKey),
+}
+
+impl Fallback {
+    /// The fallback of a stream; `None` if that would be the stream itself, or if the name is no name.
+    pub fn of(&self, key: &StreamKey) -> Option<FallbackOf> {
+        match self {
+            Fallback::File(path) => Some(FallbackOf::File(path.clone())),
+            Fallback::Stream(path) => {
+                let (app, stream) = path.split_once('/')?;
+                let other = StreamKey::new(key.vhost(), app, stream).ok()?;
+                (other != *key).then_some(FallbackOf::Stream(other))
+            }
+        }
+    }
 }
 
 /// Which requests the server grants only after the back end has allowed them, see [`Action::Ask`](super::Action::Ask).
@@ -146,6 +182,7 @@ impl Default for VhostConfig {
             conflict: Conflict::default(),
             backup: BackupRules::default(),
             unpublish_grace: Duration::from_secs(10),
+            fallback: None,
             idle_publisher: None,
             max_gap: None,
             multitrack_to_all: false,

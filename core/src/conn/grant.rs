@@ -704,7 +704,7 @@ impl SlowPath {
         let granted = StreamFacts { key: publisher.key().clone(), params: facts.params.clone() };
         let took = publisher.took_from().map(|from| Remark::TookOver { key: granted.key.clone(), from });
         let unknown_host = self.unknown_host_of(request.name());
-        let backup = publisher.stands_by();
+        let backup = publisher.began_as_backup();
         let client = Some(request.client());
         self.attach(Role::Publisher, publisher.stream_id(), granted, client, (by_pass, backup), unknown_host);
         self.go_by(&application);

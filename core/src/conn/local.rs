@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use super::Core;
 use super::application::Application;
+use super::{Core, FallbackOf, VhostConfig};
 use crate::hub::{Busy, Player, Publisher};
 use crate::policy::{Refusal, Resolved};
 use crate::url::{self, DEFAULT_VHOST, StreamKey, UrlError};
@@ -61,6 +61,31 @@ impl Core {
             Resolved::Disabled => Err(Refusal::VhostDisabled.into()),
             Resolved::Default(..) | Resolved::Unknown => Err(Refusal::VhostUnknown.into()),
         }
+    }
+
+    /// The fallback of a stream, if it has one.
+    pub fn fallback(&self, key: &StreamKey) -> Option<FallbackOf> {
+        let vhost = self.vhost_named(key.vhost()).ok()?;
+        vhost.application(key).config.fallback.as_ref()?.of(key)
+    }
+
+    /// True if the settings have a fallback for any stream.
+    pub fn has_fallbacks(&self) -> bool {
+        let config = self.config();
+        let has = |vhost: &VhostConfig| {
+            let applications = vhost.applications.iter().any(|one| one.settings.fallback.is_some());
+            vhost.fallback.is_some() || applications
+        };
+        has(&config.defaults) || config.vhosts.iter().any(|vhost| has(&vhost.settings))
+    }
+
+    /// Begins to publish the fallback of a stream, see [`Hub::publish_fallback`](crate::hub::Hub::publish_fallback).
+    ///
+    /// # Errors
+    /// The stream has a publisher, or its fallback plays already; or there is no such virtual host.
+    pub fn publish_fallback(&self, key: &StreamKey) -> Result<Publisher, LocalError> {
+        let vhost = self.vhost_named(key.vhost())?;
+        Ok(vhost.application(key).hub.publish_fallback(key)?)
     }
 
     fn locate(&self, path: &str) -> Result<(Arc<Application>, StreamKey), LocalError> {

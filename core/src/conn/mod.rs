@@ -56,7 +56,7 @@ pub use ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject};
 pub use budget::{Budget, Scope, Term};
 pub use capturing::NotCaptured;
 pub(crate) use capturing::{in_words, returned};
-pub use config::{Asks, Config, VhostConfig};
+pub use config::{Asks, Config, Fallback, FallbackOf, VhostConfig};
 pub use fast_path::{Batches, Conn, Share};
 pub use local::LocalError;
 pub use refused::{Refused, Requested};

@@ -467,7 +467,11 @@ impl Playing {
         if self.told {
             return None;
         }
-        let time = self.application.config.unpublish_grace;
+        let mut time = self.application.config.unpublish_grace;
+        if self.application.config.fallback.is_some() {
+            // It begins in a moment.
+            time = time.max(FALLBACK_BEGINS);
+        }
         let (_, grace) = match &mut self.grace {
             Some(grace) if grace.0 == ended => grace,
             // The new publisher may wait to be accepted, if the process was stopped.
@@ -498,6 +502,9 @@ fn tell_published(message_stream_id: u32, name: &str, session: &mut Session) {
     let notice = reply::on_status(Level::Status, "NetStream.Play.PublishNotify", &description);
     session.send_status(message_stream_id, &notice);
 }
+
+/// How long the fallback of a stream may take to begin before its players are told that the publisher is gone.
+const FALLBACK_BEGINS: Duration = Duration::from_secs(5);
 
 /// A player that turned video on again waits so many times as long for a key frame as one that begins: it shows a
 /// picture already, and GOPs may be longer.

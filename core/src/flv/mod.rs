@@ -26,6 +26,7 @@ mod modex;
 mod multitrack;
 mod picture;
 pub mod rebuild;
+mod repeat;
 mod slots;
 pub mod tag;
 pub mod tags;
@@ -39,6 +40,7 @@ pub use fourcc::FourCC;
 pub use modex::{MAX_MOD_EX, ModEx, ModExIter, ModExList};
 pub use multitrack::{MAX_TRACKS, Multitrack, MultitrackKind, RawTrack, RawTracks};
 pub use picture::Pictures;
+pub use repeat::Repeat;
 pub use slots::{HeaderKind, HeaderSlot, HeaderSlots, audio_header_slots, video_header_slots};
 pub use tags::{Tag, TagReader, Tags};
 

@@ -87,7 +87,9 @@ impl Hub {
         may(&registry)?;
         registry.last_holder += 1;
         let number = registry.last_holder;
-        let on_air = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
+        let entry = registry.streams.get(key);
+        let over_fallback = entry.is_some_and(Entry::falls_back);
+        let on_air = entry.and_then(|entry| entry.holder.as_ref());
         let on_air = on_air.filter(|holder| conflict == Conflict::Backup && holder.role == Holds::Client);
         let on_air = on_air.map(|holder| holder.rank);
         let rank = on_air.map_or(Rank::First, Rank::other);
@@ -100,16 +102,21 @@ impl Hub {
             rank,
             stood_by: None,
         };
-        if on_air.is_some() {
+        if on_air.is_some() || over_fallback {
             let (stream, standby) = registry.stand_by(key, holder, self);
+            stream.awaited.store(over_fallback, std::sync::atomic::Ordering::Relaxed);
             drop(registry);
-            let begins = Begins::StandsBy(standby, Timeline::new(self.config().timestamps));
+            if over_fallback {
+                self.changed(key);
+            }
+            let timeline = Timeline::new(self.config().timestamps);
+            let begins = Begins::StandsBy { standby, timeline, is_backup: !over_fallback };
             return Ok(Publisher::new(self.clone(), stream, number, rank, begins, None));
         }
         let (stream, before) = registry.hold(key, holder, self);
-        let (timeline, epoch) = stream.begin();
+        let (timeline, epoch) = stream.begin(role);
         drop(registry);
-        self.changes.changed(key);
+        self.changed(key);
         let took_from = before.and_then(|before| before.held_by());
         Ok(Publisher::new(self.clone(), stream, number, rank, Begins::OnAir { timeline, epoch }, took_from))
     }
@@ -125,7 +132,7 @@ impl Hub {
         let (stream, wish, is_first) = registry.seat(key, client, self);
         drop(registry);
         if is_first {
-            self.changes.changed(key);
+            self.changed(key);
         }
         Ok(Player::join(self.clone(), stream, client, wish))
     }
@@ -139,15 +146,13 @@ impl Hub {
         limits: &Limits,
     ) -> Result<(), NotAdmitted> {
         let entry = registry.streams.get(key);
-        match entry.and_then(|entry| Some((entry, entry.holder.as_ref()?))) {
+        let stands_by = |entry: &Entry| conflict == Conflict::Backup && entry.may_stand_by(self.config().backup);
+        match entry.and_then(|entry| Some((entry, entry.publisher()?))) {
             Some((_, holder)) if conflict == Conflict::TakeOver && holder.accepts(credentials) => return Ok(()),
             Some((_, holder)) if self.relays_yield && holder.role == Holds::Relay => {}
-            Some((entry, _)) if conflict == Conflict::Backup && entry.may_stand_by(self.config().backup) => {
-                // One that has stalled gives its place under the limits, too.
-                if entry.reserve.is_some() {
-                    return Ok(());
-                }
-            }
+            // One that has stalled gives its place under the limits, too.
+            Some((entry, _)) if stands_by(entry) && entry.reserve.is_some() => return Ok(()),
+            Some((entry, _)) if stands_by(entry) => {}
             Some(_) => return Err(Busy.into()),
             None => {}
         }
@@ -162,7 +167,7 @@ impl Hub {
 
     /// Whether a client may publish the name.
     pub(super) fn is_free_in(&self, registry: &Registry, key: &StreamKey) -> Result<(), Busy> {
-        let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
+        let holder = registry.streams.get(key).and_then(Entry::publisher);
         let holder = holder.filter(|holder| !self.relays_yield || holder.role != Holds::Relay);
         holder.map_or(Ok(()), |_| Err(Busy))
     }
@@ -200,8 +205,7 @@ impl Hub {
 impl Registry {
     /// Whether a name has no publisher.
     pub(super) fn is_free(&self, key: &StreamKey) -> Result<(), Busy> {
-        let holder = self.streams.get(key).and_then(|entry| entry.holder.as_ref());
-        holder.map_or(Ok(()), |_| Err(Busy))
+        self.streams.get(key).and_then(Entry::publisher).map_or(Ok(()), |_| Err(Busy))
     }
 
     /// Gives the name to this holder, also if it had another one, which is returned.
@@ -212,7 +216,7 @@ impl Registry {
     /// Has this publisher stand by for the name, instead of the one that did.
     fn stand_by(&mut self, key: &StreamKey, holder: Holder, hub: &Hub) -> (Arc<Stream>, Arc<Standby>) {
         let (stream, (standby, before)) = self.change(key, hub, |entry| {
-            let standby = Standby::new(&entry.stream, hub, Arc::default(), None);
+            let standby = Standby::new(&entry.stream, hub, Arc::default(), None, entry.falls_back());
             let before = entry.reserve.replace(Reserve { holder, standby: standby.clone() });
             (standby, before)
         });

@@ -17,6 +17,7 @@
 //! Locks are taken in this order: the registry, the stream's source, the [`Progress`] of the one that stands by, its
 //! source.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ pub enum Switched {
     Stalled,
     /// It is the first publisher, and the other one stands by now.
     Returned,
+    /// The stream's fallback played until it had a key frame.
+    Began,
 }
 
 impl Switched {
@@ -61,6 +64,7 @@ impl Switched {
             Switched::Lost => "lost",
             Switched::Stalled => "stalled",
             Switched::Returned => "returned",
+            Switched::Began => "began",
         }
     }
 }
@@ -110,6 +114,8 @@ pub(super) struct Reserve {
 pub(super) struct Standby {
     /// What it has sent since its newest key frame.
     pub(super) stream: Arc<Stream>,
+    /// True if it waits for its first key frame, and the stream's fallback plays until then.
+    over_fallback: bool,
     progress: Mutex<Progress>,
 }
 
@@ -171,7 +177,13 @@ pub(super) enum StoodBy {
 
 impl Standby {
     /// A publisher that was on air has sent headers, and `newest` is when it sent its newest media.
-    pub(super) fn new(stream: &Stream, hub: &Hub, headers: Arc<Headers>, newest: Option<Instant>) -> Arc<Self> {
+    pub(super) fn new(
+        stream: &Stream,
+        hub: &Hub,
+        headers: Arc<Headers>,
+        newest: Option<Instant>,
+        over_fallback: bool,
+    ) -> Arc<Self> {
         let stream = Arc::new(stream.apart(hub.config()));
         {
             let mut source = stream.source();
@@ -180,7 +192,7 @@ impl Standby {
             source.adopt_headers(headers);
             stream.settle(&source);
         }
-        Arc::new(Standby { stream, progress: Mutex::new(Progress { newest, ..Progress::default() }) })
+        Arc::new(Standby { stream, over_fallback, progress: Mutex::new(Progress { newest, ..Progress::default() }) })
     }
 
     /// Keeps a frame, in the time of the publisher's own timeline. Returns what became of it and, once, true if players
@@ -219,7 +231,10 @@ impl Standby {
         let lasted = progress.runs.map(|since| now.saturating_duration_since(since));
         drop(progress);
         if !has_start || !coded {
-            return (StoodBy::Kept, ready);
+            return (StoodBy::Kept, ready && !self.over_fallback);
+        }
+        if self.over_fallback {
+            return (StoodBy::Wants(Switched::Began), false);
         }
         let stream = on_air.source();
         let stalled = self.sees_stall(now, &stream, rules);
@@ -295,8 +310,10 @@ impl Standby {
 }
 
 impl OnAir {
-    pub(super) fn event(&self) -> StandbyEvent {
-        StandbyEvent::OnAir { because: self.because, before: self.before }
+    /// What there is to tell.
+    pub(super) fn event(&self) -> Option<StandbyEvent> {
+        let OnAir { because, before, .. } = *self;
+        (because != Switched::Began).then_some(StandbyEvent::OnAir { because, before })
     }
 
     /// The lane of the publisher, and its timeline if it begins.
@@ -304,7 +321,7 @@ impl OnAir {
         match self.bridged {
             Bridged::Kept(bridge) => (Lane::OnAir { epoch: self.epoch, bridge }, None),
             Bridged::Resumed(timeline) => {
-                (Lane::OnAir { epoch: self.epoch, bridge: Bridge::default() }, Some(timeline))
+                (Lane::OnAir { epoch: self.epoch, bridge: Bridge::default() }, Some(*timeline))
             }
         }
     }
@@ -313,7 +330,7 @@ impl OnAir {
 impl Hub {
     /// The publisher of a stream that stands by, if there is one that is known.
     pub fn backup(&self, key: &StreamKey) -> Option<HeldBy> {
-        self.registry().streams.get(key)?.reserve.as_ref()?.holder.held_by()
+        self.registry().streams.get(key)?.backup()?.held_by()
     }
 
     /// How the publisher of this number stands by, or went on air. `None` if it did neither.
@@ -342,11 +359,21 @@ impl Hub {
         if because == Switched::Stalled && !reserve.standby.sees_stall(now, &source, rules) {
             return;
         }
+        if entry.holder.as_ref().is_some_and(|holder| holder.role == Holds::Fallback) {
+            reserve.standby.go_on_air(&mut source, because, None);
+            entry.stream.settle(&source);
+            entry.stream.awaited.store(false, Ordering::Relaxed);
+            drop(source);
+            if let Some(Reserve { holder, standby }) = entry.reserve.take() {
+                entry.holder = Some(Holder { stood_by: Some(standby), ..holder });
+            }
+            return;
+        }
         let (before, headers, newest) = (holder.held_by(), source.shared_headers(), source.newest_media());
         reserve.standby.go_on_air(&mut source, because, before);
         entry.stream.settle(&source);
         drop(source);
-        let standby = Standby::new(&entry.stream, self, headers, newest);
+        let standby = Standby::new(&entry.stream, self, headers, newest, false);
         if let (Some(holder), Some(reserve)) = (&mut entry.holder, &mut entry.reserve) {
             std::mem::swap(holder, &mut reserve.holder);
             holder.stood_by = Some(std::mem::replace(&mut reserve.standby, standby));
@@ -354,7 +381,7 @@ impl Hub {
         }
         entry.switches += 1;
         drop(registry);
-        self.changes.changed(key);
+        self.changed(key);
     }
 }
 
@@ -364,7 +391,7 @@ impl Registry {
         let (Some(entry), Some(counts)) = (self.streams.get_mut(key), self.counts.get_mut(key.vhost())) else {
             return false;
         };
-        if !entry.holder.as_ref().is_some_and(|holder| holder.number == number) {
+        if entry.holder.as_ref().is_none_or(|holder| holder.number != number) {
             return false;
         }
         let before = entry.holder.as_ref().and_then(Holder::held_by);
@@ -376,25 +403,30 @@ impl Registry {
         let Some(standby) = standby else {
             return false;
         };
+        entry.stream.awaited.store(false, Ordering::Relaxed);
         let mut source = entry.stream.source();
-        standby.go_on_air(&mut source, Switched::Lost, before);
+        let because = if standby.over_fallback { Switched::Began } else { Switched::Lost };
+        standby.go_on_air(&mut source, because, before);
         entry.stream.settle(&source);
-        entry.switches += 1;
+        entry.switches += u64::from(because == Switched::Lost);
         true
     }
 
-    /// The publisher of this number leaves: frees its place if it stands by.
-    pub(super) fn stand_down(&mut self, key: &StreamKey, number: u64) {
+    /// The publisher of this number leaves: frees its place if it stands by. Returns true if the fallback plays on.
+    pub(super) fn stand_down(&mut self, key: &StreamKey, number: u64) -> bool {
         let (Some(entry), Some(counts)) = (self.streams.get_mut(key), self.counts.get_mut(key.vhost())) else {
-            return;
+            return false;
         };
         let mut left = None;
         counts.change(entry, |entry| {
             left = entry.reserve.take_if(|reserve| reserve.holder.number == number);
         });
         if let Some(reserve) = left {
+            entry.stream.awaited.store(false, Ordering::Relaxed);
             reserve.standby.release();
+            return entry.falls_back();
         }
+        false
     }
 }
 
@@ -418,4 +450,4 @@ impl Reserve {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

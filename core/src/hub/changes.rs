@@ -103,7 +103,7 @@ impl Hub {
         let Some(entry) = registry.streams.get(key) else {
             return Standing::default();
         };
-        let own = entry.holder.as_ref().filter(|holder| holder.role != Holds::Relay);
+        let own = entry.publisher().filter(|holder| holder.role != Holds::Relay);
         Standing {
             publisher: own.map(|holder| holder.number),
             connection: own.and_then(|holder| holder.connection).map(|(connection, _)| connection),

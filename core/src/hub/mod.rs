@@ -43,6 +43,7 @@
 mod admission;
 mod backup;
 mod changes;
+mod fallback;
 mod group;
 mod memory;
 mod player;
@@ -88,6 +89,8 @@ pub struct Hub {
     group: Option<Arc<Group>>,
     /// What relays look at.
     changes: Arc<Changes>,
+    /// What fallbacks look at.
+    wants: Arc<Changes>,
     /// What relays know of the client that publishes or plays through this value.
     client: Option<Arc<RelayFacts>>,
     /// Whether clients may publish a name that a relay pulls: a directory says which server has it.
@@ -194,6 +197,8 @@ pub struct StreamSnapshot {
     pub backup: Option<HeldBy>,
     /// How often the publisher that stood by has gone on air.
     pub switches: u64,
+    /// True while its fallback plays.
+    pub fallback: bool,
     /// How many players read it or wait for it.
     pub players: usize,
     /// Bytes of the messages in its log.
@@ -252,6 +257,21 @@ impl Entry {
         Counts { streams: 1, publishers, players: self.clients }
     }
 
+    /// True while the fallback plays.
+    fn falls_back(&self) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.role == Holds::Fallback)
+    }
+
+    /// The publisher: the one on air, or the one that waits for its first key frame while the fallback plays.
+    fn publisher(&self) -> Option<&Holder> {
+        if self.falls_back() { self.reserve.as_ref().map(|reserve| &reserve.holder) } else { self.holder.as_ref() }
+    }
+
+    /// The publisher that stands by for another one.
+    fn backup(&self) -> Option<&Holder> {
+        self.reserve.as_ref().filter(|_| !self.falls_back()).map(|reserve| &reserve.holder)
+    }
+
     /// Bytes of memory that the stream takes, with what a publisher that stands by has sent.
     fn held_bytes(&self) -> usize {
         self.stream.held() + self.reserve.as_ref().map_or(0, |reserve| reserve.standby.stream.held())
@@ -283,6 +303,8 @@ enum Holds {
     Passed,
     Program,
     Relay,
+    /// What plays while there is no publisher. It is none itself.
+    Fallback,
 }
 
 /// The publisher of a stream, for logs.
@@ -314,7 +336,7 @@ impl Holder {
             }
             (Holds::Relay, Some((connection, address))) => Some(HeldBy::Relay { connection, address }),
             (Holds::Program, _) => Some(HeldBy::Program),
-            (Holds::Client | Holds::Passed | Holds::Relay, None) => None,
+            (Holds::Client | Holds::Passed | Holds::Relay, None) | (Holds::Fallback, _) => None,
         }
     }
 
@@ -346,14 +368,19 @@ struct Stream {
     keyless_starts: AtomicU64,
     /// True if no origin has the stream. A publisher ends that.
     absent: AtomicBool,
+    /// True while a publisher waits for its first key frame, and the fallback plays until then.
+    awaited: AtomicBool,
     stats: OnceLock<StreamStatsView>,
 }
 
 impl Stream {
     /// Begins a publication and returns its timeline and epoch.
-    fn begin(&self) -> (Timeline, u64) {
+    fn begin(&self, role: Holds) -> (Timeline, u64) {
         let mut source = self.source();
         let timeline = source.begin();
+        if role == Holds::Fallback {
+            source.falls_back();
+        }
         // The log of the publisher before is void.
         self.settle(&source);
         self.keyless.store(false, Ordering::Relaxed);
@@ -377,6 +404,7 @@ impl Stream {
             keyless: AtomicBool::new(false),
             keyless_starts: AtomicU64::new(0),
             absent: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
             stats: OnceLock::new(),
         }
     }
@@ -438,6 +466,7 @@ impl Hub {
             config,
             group: None,
             changes: Arc::default(),
+            wants: Arc::default(),
             client: None,
             relays_yield: false,
         }
@@ -488,7 +517,7 @@ impl Hub {
     /// The stream has a publisher already that is not a relay.
     pub fn publish_relay(&self, key: &StreamKey, connection: u64, address: SocketAddr) -> Result<Publisher, Busy> {
         let is_free = |registry: &Registry| {
-            let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
+            let holder = registry.streams.get(key).and_then(Entry::publisher);
             holder.filter(|holder| holder.role != Holds::Relay).map_or(Ok(()), |_| Err(Busy))
         };
         let publisher = self.begin(key, "", Holds::Relay, Conflict::Reject, is_free)?;
@@ -512,13 +541,13 @@ impl Hub {
 
     /// The publisher of a stream, if it has one that is known.
     pub fn holder(&self, key: &StreamKey) -> Option<HeldBy> {
-        self.registry().streams.get(key)?.holder.as_ref()?.held_by()
+        self.registry().streams.get(key)?.publisher()?.held_by()
     }
 
     /// How many clients wait for a publisher of this stream; none if it has one.
     pub fn waiting(&self, key: &StreamKey) -> usize {
         let registry = self.registry();
-        registry.streams.get(key).filter(|entry| entry.holder.is_none()).map_or(0, |entry| entry.clients)
+        registry.streams.get(key).filter(|entry| entry.publisher().is_none()).map_or(0, |entry| entry.clients)
     }
 
     /// How many players a stream has, those that wait for a publisher included.
@@ -537,14 +566,15 @@ impl Hub {
                     key: entry.stream.key.clone(),
                     group: entry.group.clone(),
                     id: entry.stream.id,
-                    published: entry.holder.is_some(),
-                    publisher: entry.holder.as_ref().and_then(Holder::held_by),
-                    backup: entry.reserve.as_ref().and_then(|reserve| reserve.holder.held_by()),
+                    published: entry.publisher().is_some(),
+                    publisher: entry.publisher().and_then(Holder::held_by),
+                    backup: entry.backup().and_then(Holder::held_by),
+                    fallback: entry.falls_back(),
                     switches: entry.switches,
                     players: entry.players,
                     log_bytes: entry.stream.log_bytes.load(Ordering::Relaxed),
                     held_bytes: entry.held_bytes(),
-                    keyless: entry.holder.is_some() && entry.stream.keyless.load(Ordering::Relaxed),
+                    keyless: entry.publisher().is_some() && entry.stream.keyless.load(Ordering::Relaxed),
                     keyless_starts: entry.stream.keyless_starts.load(Ordering::Relaxed),
                     stats: entry.stream.stats.get().cloned(),
                 })
@@ -589,6 +619,7 @@ impl Registry {
                 keyless: AtomicBool::new(false),
                 keyless_starts: AtomicU64::new(0),
                 absent: AtomicBool::new(false),
+                awaited: AtomicBool::new(false),
                 stats: OnceLock::new(),
             };
             let entry = Entry {

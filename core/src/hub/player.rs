@@ -97,9 +97,11 @@ impl Player {
         self.cursor.undecodable()
     }
 
-    /// True while the stream has a publisher.
+    /// True while the stream has a publisher. For clients also while its fallback plays.
     pub fn is_live(&self) -> bool {
-        self.stream.source().is_live()
+        let source = self.stream.source();
+        let counts = self.client || !source.is_fallback();
+        source.is_live() && counts || !self.client && self.stream.awaited.load(Ordering::Relaxed)
     }
 
     /// True if no origin has the stream, or none gives it to this client: there is no use in waiting for it.
@@ -174,7 +176,8 @@ impl Player {
         }
     }
 
-    /// Hands all new frames to `sink` until it returns false, and headers before a start.
+    /// Hands all new frames to `sink` until it returns false, and headers before a start. Only clients get what a
+    /// stream's fallback plays.
     ///
     /// The stream is locked during the call: `sink` should only keep a clone.
     pub fn pull(&mut self, mut sink: impl FnMut(&Frame) -> bool) -> Pulled {
@@ -186,6 +189,9 @@ impl Player {
             self.begun = rest.epoch;
             let end = if rest.is_over { PullEnd::Ended(rest.ended) } else { PullEnd::Full };
             return Pulled { missed: rest.missed, end };
+        }
+        if !self.client && source.is_fallback() {
+            return Pulled { missed: Gap::default(), end: PullEnd::Ended(None) };
         }
         self.begun = source.epoch();
         let mut missed = Gap::default();
@@ -227,7 +233,7 @@ impl Drop for Player {
         }
         let (removed, was_last) = self.hub.registry().leave(&self.stream.key, self.client, self.wish.as_deref());
         if was_last {
-            self.hub.changes.changed(&self.stream.key);
+            self.hub.changed(&self.stream.key);
         }
         if let Some(stream) = removed {
             stream.release();

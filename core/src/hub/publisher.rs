@@ -35,6 +35,7 @@ pub struct Publisher {
     took_from: Option<HeldBy>,
     /// What has become of it that was not taken yet.
     events: Vec<StandbyEvent>,
+    is_backup: bool,
     /// True once it has given its place back.
     left: bool,
 }
@@ -42,8 +43,16 @@ pub struct Publisher {
 /// What a publisher becomes when it gets its place.
 #[derive(Debug)]
 pub(super) enum Begins {
-    OnAir { timeline: Timeline, epoch: u64 },
-    StandsBy(Arc<Standby>, Timeline),
+    OnAir {
+        timeline: Timeline,
+        epoch: u64,
+    },
+    StandsBy {
+        standby: Arc<Standby>,
+        timeline: Timeline,
+        /// True if it stands by for another publisher, and not while the stream's fallback plays.
+        is_backup: bool,
+    },
 }
 
 impl Publisher {
@@ -56,9 +65,9 @@ impl Publisher {
         took_from: Option<HeldBy>,
     ) -> Self {
         hub.publishers.add();
-        let (lane, timeline) = match begins {
-            Begins::OnAir { timeline, epoch } => (Lane::OnAir { epoch, bridge: Bridge::default() }, timeline),
-            Begins::StandsBy(standby, timeline) => (Lane::By(standby), timeline),
+        let (lane, timeline, is_backup) = match begins {
+            Begins::OnAir { timeline, epoch } => (Lane::OnAir { epoch, bridge: Bridge::default() }, timeline, false),
+            Begins::StandsBy { standby, timeline, is_backup } => (Lane::By(standby), timeline, is_backup),
         };
         Publisher {
             hub,
@@ -73,6 +82,7 @@ impl Publisher {
             now: None,
             took_from,
             events: Vec::new(),
+            is_backup,
             left: false,
         }
     }
@@ -139,10 +149,10 @@ impl Publisher {
                     Ok(())
                 } else {
                     drop(source);
-                    self.push_by(now, frame, sent, own)
+                    self.push_by(now, &frame, sent, own)
                 }
             }
-            Lane::By(_) | Lane::Superseded => self.push_by(now, frame, sent, own),
+            Lane::By(_) | Lane::Superseded => self.push_by(now, &frame, sent, own),
         };
         self.hub.relieve(Some(now));
         pushed
@@ -150,7 +160,7 @@ impl Publisher {
 
     /// A frame of a publisher that is not on air, as far as it knows. `sent` is its timestamp, and `own` its time in the
     /// publisher's own timeline; `None` if it has no time.
-    fn push_by(&mut self, now: Instant, frame: Frame, sent: u32, own: Option<u32>) -> Result<(), Superseded> {
+    fn push_by(&mut self, now: Instant, frame: &Frame, sent: u32, own: Option<u32>) -> Result<(), Superseded> {
         if let Lane::OnAir { .. } = self.lane {
             self.lane = match self.hub.standing_by(&self.stream.key, self.number) {
                 Some(standby) => Lane::By(standby),
@@ -207,7 +217,7 @@ impl Publisher {
 
     /// Returns true if it has another timeline from now on.
     fn go_on_air(&mut self, on_air: OnAir) -> bool {
-        self.events.push(on_air.event());
+        self.events.extend(on_air.event());
         let (lane, timeline) = on_air.lane();
         self.lane = lane;
         let begins = timeline.is_some();
@@ -215,6 +225,11 @@ impl Publisher {
             self.timeline = timeline;
         }
         begins
+    }
+
+    /// True if it stood by for another publisher when it got its place.
+    pub fn began_as_backup(&self) -> bool {
+        self.is_backup
     }
 
     /// True while it stands by, as far as it knows.
@@ -328,10 +343,10 @@ impl Publisher {
         self.hub.publishers.remove();
         let key = &self.stream.key;
         let mut registry = self.hub.registry();
-        registry.stand_down(key, self.number);
+        let awaited = registry.stand_down(key, self.number);
         if registry.succeed(key, self.number) {
             drop(registry);
-            self.hub.changes.changed(key);
+            self.hub.changed(key);
             return true;
         }
         // First the source, then the name: the next publisher must find the source ended.
@@ -343,10 +358,11 @@ impl Publisher {
             }
         }
         let (removed, freed) = registry.give_up(key, self.number);
+        let freed = freed || awaited;
         let goes_on = registry.is_free(key).is_err();
         drop(registry);
         if freed {
-            self.hub.changes.changed(key);
+            self.hub.changed(key);
         }
         if let Some(stream) = removed {
             stream.release();

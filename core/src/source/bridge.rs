@@ -23,7 +23,7 @@ pub(crate) enum Bridged {
     /// Its timeline goes on, with this bridge.
     Kept(Bridge),
     /// It has sent no media yet, and gets this timeline.
-    Resumed(Timeline),
+    Resumed(Box<Timeline>),
 }
 
 impl Bridge {

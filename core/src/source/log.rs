@@ -69,6 +69,8 @@ pub struct Source {
     /// Counts publishers.
     epoch: u64,
     live: bool,
+    /// True while the present publisher is the stream's fallback.
+    fallback: bool,
     /// Timestamp and arrival of the last coded frame.
     last: Option<(u32, Instant)>,
     /// The highest timestamp of coded frames. The last frame has a lower one if media arrive apart or out of order.
@@ -186,6 +188,7 @@ impl Source {
             keyless: false,
             epoch: 0,
             live: false,
+            fallback: false,
             last: None,
             furthest: None,
             ended: None,
@@ -236,6 +239,7 @@ impl Source {
         self.keep_rests();
         self.epoch += 1;
         self.live = true;
+        self.fallback = false;
         if let Some(details) = &mut self.details {
             details.begin();
         }
@@ -273,6 +277,16 @@ impl Source {
     pub fn abandon(&mut self) {
         self.live = false;
         self.ended = self.last.map(|(_, time)| time);
+    }
+
+    /// The publisher that has just begun is the stream's fallback.
+    pub(crate) fn falls_back(&mut self) {
+        self.fallback = true;
+    }
+
+    /// True while the stream's fallback plays.
+    pub(crate) fn is_fallback(&self) -> bool {
+        self.live && self.fallback
     }
 
     /// True while there is a publisher.

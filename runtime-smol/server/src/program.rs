@@ -277,6 +277,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         ip if any && ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
         _ => address,
     });
+    server.handle().play_fallbacks().map_err(|error| format!("cannot play fallbacks: {error}"))?;
     runner.start(&server.handle(), &addresses.collect::<Vec<_>>());
     let directory = {
         let handle = server.handle();

@@ -17,6 +17,7 @@ use tracing::info;
 
 use crate::closes::Closed;
 use crate::drain::{Drain, LeavesToStop};
+use crate::fallback;
 use crate::host::{Host, Link, OnPublish, OnUnpublish, PublishStart};
 use crate::local::{Publication, Subscribers, Subscription};
 use crate::totals::{Totals, UplinkTotals};
@@ -201,7 +202,31 @@ impl Handle {
     /// The configuration asks the back end, and there are no hooks, or there are [hooks](crate::Builder::hooks) and it
     /// asks them nothing; then nothing has changed.
     pub fn reconfigure(&self, config: impl Into<Config>, tcp: TcpOptions) -> io::Result<()> {
-        self.control.reconfigure(config.into(), tcp)
+        self.control.reconfigure(config.into(), tcp)?;
+        self.play_fallbacks()
+    }
+
+    /// Plays the fallbacks of streams ([`VhostConfig::fallback`](anabranch_core::conn::VhostConfig::fallback)) from now on, if
+    /// the configuration has any. A server does it once; another call has no effect.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn play_fallbacks(&self) -> io::Result<()> {
+        if self.core().has_fallbacks() && !self.control.plays_fallbacks() {
+            fallback::start(self.clone())?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn core(&self) -> &conn::Core {
+        self.control.core()
+    }
+
+    /// Begins to play the fallback of a stream.
+    pub(crate) fn publish_fallback(&self, key: &StreamKey) -> Result<Publication, LocalError> {
+        let publisher = self.core().publish_fallback(key)?;
+        self.control.wake(publisher.stream_id());
+        Ok(Publication::new(publisher, self.control.clone()))
     }
 
     /// How much of clients' addresses the log shows from now on.
@@ -442,6 +467,8 @@ impl std::error::Error for CaptureError {}
 pub(crate) trait Control: Send + Sync {
     fn core(&self) -> &conn::Core;
     fn is_stopping(&self) -> bool;
+    /// Whether fallbacks are played already; from now on they are.
+    fn plays_fallbacks(&self) -> bool;
     fn stop(&self);
     fn wake(&self, stream: StreamId);
     fn wake_at(self: Arc<Self>, stream: StreamId, at: Instant);
@@ -477,6 +504,10 @@ impl<R: Runtime> Control for R {
 
     fn is_stopping(&self) -> bool {
         self.host().is_stopping()
+    }
+
+    fn plays_fallbacks(&self) -> bool {
+        self.host().plays_fallbacks()
     }
 
     fn stop(&self) {

@@ -151,6 +151,8 @@ pub struct Host<C> {
     published: AtomicU64,
     played: AtomicU64,
     stopping: AtomicBool,
+    /// True once fallbacks are played.
+    fallbacks: AtomicBool,
     draining: Draining,
     driver: Driver,
     #[cfg(feature = "tls")]
@@ -213,6 +215,7 @@ impl<C: Link> Host<C> {
             published: AtomicU64::new(0),
             played: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            fallbacks: AtomicBool::new(false),
             draining: Draining::default(),
             driver: Driver::default(),
             #[cfg(feature = "tls")]
@@ -431,6 +434,11 @@ impl<C: Link> Host<C> {
     /// Adds a callback for publications that have ended.
     pub(crate) fn on_unpublish(&self, ends: OnUnpublish) {
         self.publications.end.write().unwrap_or_else(PoisonError::into_inner).push(ends);
+    }
+
+    /// Whether fallbacks are played already; from now on they are.
+    pub(crate) fn plays_fallbacks(&self) -> bool {
+        self.fallbacks.swap(true, Ordering::Relaxed)
     }
 
     /// What all connections share.

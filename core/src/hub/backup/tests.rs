@@ -14,13 +14,13 @@ use crate::url::{DEFAULT_VHOST, StreamKey};
 const STEP: u64 = 20;
 const AFTER: u64 = 2_000;
 
-fn key() -> StreamKey {
+pub(in crate::hub) fn key() -> StreamKey {
     StreamKey::new(DEFAULT_VHOST, "live", "cam").expect("a good name")
 }
 
 /// An encoder. The last byte of all that it sends is its number.
-struct Encoder {
-    publisher: Publisher,
+pub(in crate::hub) struct Encoder {
+    pub(in crate::hub) publisher: Publisher,
     number: u8,
     /// Its timestamp at the beginning of the test.
     base: u32,
@@ -30,31 +30,31 @@ struct Encoder {
     headers_sent: bool,
     /// What it sends.
     pictures: bool,
-    keys: bool,
+    pub(in crate::hub) keys: bool,
     sound: bool,
     frozen: bool,
     codec: u8,
 }
 
-struct Rig {
-    hub: Hub,
+pub(in crate::hub) struct Rig {
+    pub(in crate::hub) hub: Hub,
     start: Instant,
     /// Milliseconds since the start.
     time: u64,
     player: Player,
-    got: Vec<Got>,
-    ends: Vec<PullEnd>,
+    pub(in crate::hub) got: Vec<Got>,
+    pub(in crate::hub) ends: Vec<PullEnd>,
 }
 
 /// A frame at the player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Got {
+pub(in crate::hub) struct Got {
     /// When it came.
     at: u64,
     kind: FrameKind,
     class: FrameClass,
     time: u32,
-    from: u8,
+    pub(in crate::hub) from: u8,
 }
 
 impl Encoder {
@@ -77,7 +77,7 @@ impl Encoder {
                 self.publisher.push(now, message(MessageType::AUDIO, &[0xAF, 0, 0x12, 0x10, number]))?;
             }
         }
-        if self.pictures && time % (2 * STEP) == 0 {
+        if self.pictures && time.is_multiple_of(2 * STEP) {
             let is_key = self.keys && (time / (2 * STEP)) % self.gop == self.phase % self.gop;
             let tag = if is_key { 0x10 } else { 0x20 } | self.codec;
             self.publisher.push(now, message(MessageType::VIDEO, &[tag, 1, 0, 0, 0, 9, number]))?;
@@ -90,25 +90,28 @@ impl Encoder {
 }
 
 impl Rig {
-    fn new(rules: BackupRules) -> Self {
+    pub(in crate::hub) fn new(rules: BackupRules) -> Self {
         Rig::with(HubConfig { backup: rules, ..HubConfig::default() })
     }
 
-    fn with(config: HubConfig) -> Self {
+    pub(in crate::hub) fn with(config: HubConfig) -> Self {
         let hub = Hub::new(config);
         #[allow(clippy::disallowed_methods)] // any instant will do: core only compares
         let start = Instant::now();
-        let player = hub.play(&key());
+        let player = hub.admit_player(&key(), &Limits::NONE).expect("no limit");
         Rig { hub, start, time: 0, player, got: Vec::new(), ends: Vec::new() }
     }
 
-    fn admit(&self) -> Result<Publisher, NotAdmitted> {
+    pub(in crate::hub) fn admit(&self) -> Result<Publisher, NotAdmitted> {
         self.hub.admit_publisher(&key(), "", Conflict::Backup, &Limits::NONE)
     }
 
     /// An encoder with 25 pictures a second and a key frame each second.
-    fn encoder(&self, number: u8, base: u32) -> Encoder {
-        let mut publisher = self.admit().expect("there is a place");
+    pub(in crate::hub) fn encoder(&self, number: u8, base: u32) -> Encoder {
+        self.encoder_of(self.admit().expect("there is a place"), number, base)
+    }
+
+    pub(in crate::hub) fn encoder_of(&self, mut publisher: Publisher, number: u8, base: u32) -> Encoder {
         publisher.held_by(number.into(), None);
         publisher.begun(self.now());
         Encoder {
@@ -126,12 +129,12 @@ impl Rig {
         }
     }
 
-    fn now(&self) -> Instant {
+    pub(in crate::hub) fn now(&self) -> Instant {
         self.start + Duration::from_millis(self.time)
     }
 
     /// Lets the encoders send for a time, in which none is superseded.
-    fn run(&mut self, milliseconds: u64, encoders: &mut [&mut Encoder]) {
+    pub(in crate::hub) fn run(&mut self, milliseconds: u64, encoders: &mut [&mut Encoder]) {
         for _ in 0..milliseconds / STEP {
             for encoder in &mut *encoders {
                 let number = encoder.number;
@@ -142,7 +145,7 @@ impl Rig {
         }
     }
 
-    fn pull(&mut self) {
+    pub(in crate::hub) fn pull(&mut self) {
         let (at, got) = (self.time, &mut self.got);
         let pulled = self.player.pull(|frame: &Frame| {
             let from = frame.payload().last().copied().unwrap_or_default();
@@ -156,7 +159,7 @@ impl Rig {
     /// Asserts that times rise within each medium, strictly for pictures; that no gap between pictures is longer; that
     /// each encoder begins with its own headers and a key frame; and that the player was never told of an end.
     #[track_caller]
-    fn check(&self, longest: u64) {
+    pub(in crate::hub) fn check(&self, longest: u64) {
         self.rises();
         let pictures: Vec<_> = self.coded(FrameKind::Video).collect();
         for pair in pictures.windows(2) {
@@ -178,7 +181,7 @@ impl Rig {
     }
 
     #[track_caller]
-    fn rises(&self) {
+    pub(in crate::hub) fn rises(&self) {
         for kind in [FrameKind::Video, FrameKind::Audio] {
             let coded: Vec<_> = self.coded(kind).collect();
             for pair in coded.windows(2) {
@@ -190,7 +193,7 @@ impl Rig {
 
     /// Asserts that the stream's time is still the real time, up to this many milliseconds.
     #[track_caller]
-    fn keeps_time(&self, base: u32, most: u64) {
+    pub(in crate::hub) fn keeps_time(&self, base: u32, most: u64) {
         for got in self.got.iter().filter(|got| got.class.is_coded()) {
             let off = i64::from(got.time.wrapping_sub(base) as i32) - got.at as i64;
             // What came in a burst was sent up to a GOP before.
@@ -201,11 +204,11 @@ impl Rig {
         assert!(off.unsigned_abs() <= most, "{last:?} is {off} ms off");
     }
 
-    fn coded(&self, kind: FrameKind) -> impl Iterator<Item = Got> {
+    pub(in crate::hub) fn coded(&self, kind: FrameKind) -> impl Iterator<Item = Got> {
         self.got.iter().copied().filter(move |got| got.kind == kind && got.class.is_coded())
     }
 
-    fn last_from(&self) -> u8 {
+    pub(in crate::hub) fn last_from(&self) -> u8 {
         self.coded(FrameKind::Video).last().expect("a picture").from
     }
 }
@@ -213,11 +216,11 @@ impl Rig {
 #[track_caller]
 fn switched(encoder: &mut Encoder) -> Switched {
     let events = encoder.publisher.take_events();
-    let switches = events.iter().filter_map(|event| match event {
+    let mut switches = events.iter().rev().filter_map(|event| match event {
         StandbyEvent::OnAir { because, .. } => Some(*because),
         StandbyEvent::Ready { .. } => None,
     });
-    switches.last().unwrap_or_else(|| panic!("it is not on air: {events:?}"))
+    switches.next().unwrap_or_else(|| panic!("it is not on air: {events:?}"))
 }
 
 #[test]

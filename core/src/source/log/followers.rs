@@ -108,7 +108,8 @@ impl Source {
     /// Keeps what followers have not read, because the log is about to be dropped for another publication. A follower
     /// may have so much unread as a log may hold; it misses the rest of a publication that goes beyond that.
     pub(super) fn keep_rests(&mut self) {
-        if self.followers.is_empty() {
+        // Followers do not get what the fallback plays.
+        if self.followers.is_empty() || self.fallback {
             return;
         }
         let mut followers = std::mem::take(&mut self.followers);

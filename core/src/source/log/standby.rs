@@ -80,7 +80,7 @@ impl Source {
             for header in standby.headers.iter() {
                 self.push_from(header, if header.kind() == FrameKind::Data { 0 } else { time }, now);
             }
-            return Bridged::Resumed(resuming);
+            return Bridged::Resumed(Box::new(resuming));
         };
         let mut bridge = match last {
             Some((stream, at)) => Bridge::new((own, own_at), (stream, at), furthest.unwrap_or(stream)),

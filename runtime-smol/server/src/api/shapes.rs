@@ -291,6 +291,8 @@ pub(super) struct Publish {
     pub(super) backup: String,
     /// How often the publisher that stood by has gone on air.
     pub(super) switches: u64,
+    /// True while the stream has no publisher and plays its fallback.
+    pub(super) fallback: bool,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

@@ -1,6 +1,7 @@
 //! What keeps the server from starting with a configuration, and what its operator should know. The start, `check` and
 //! `doctor` look with this code, so what one of them finds the others find, too.
 
+mod fallbacks;
 pub(crate) mod parts;
 
 use std::fmt;
@@ -132,6 +133,7 @@ pub(crate) fn findings_of(loaded: &Loaded, sources: &Sources, purpose: Purpose) 
     found.cluster(purpose);
     found.relays();
     found.folders(purpose);
+    found.fallbacks();
     found.runs();
     let mut findings = found.sorted();
     let advice = loaded.advice(sources.file.as_deref());

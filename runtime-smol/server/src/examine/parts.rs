@@ -38,7 +38,11 @@ impl<'a> Found<'a> {
         self.findings
     }
 
-    fn add(&mut self, grade: Grade, path: Path, fault: Fault) {
+    pub(super) fn loaded(&self) -> &'a Loaded {
+        self.loaded
+    }
+
+    pub(super) fn add(&mut self, grade: Grade, path: Path, fault: Fault) {
         let origin = self.origin(&path);
         let finding = Finding { grade, origin, path, fault };
         // Virtual hosts inherit what is wrong in the defaults.
@@ -306,7 +310,7 @@ pub(crate) fn sections(settings: &Settings) -> Vec<(Path, &VhostSettings)> {
             let known = host.shared_place(index).and_then(|shared| settings.defaults.application.get(shared));
             let is_same = |known: &VhostSettings| {
                 let same = known.hooks == one.settings.hooks && known.record == one.settings.record;
-                same && known.run == one.settings.run
+                same && known.run == one.settings.run && known.play.fallback == one.settings.play.fallback
             };
             if !known.is_some_and(|known| is_same(&known.settings)) {
                 all.push((host.place_of_application(&path, index), &one.settings));

@@ -2,12 +2,13 @@ use std::collections::HashSet;
 
 use anabranch_core::bandwidth::BandwidthConfig;
 use anabranch_core::chunk::Leniency;
-use anabranch_core::conn::{Asks, Config, VhostConfig};
+use anabranch_core::conn::{Asks, Config, Fallback, VhostConfig};
 use anabranch_core::hub::{BackupRules, Conflict};
 use anabranch_core::pacing;
 use anabranch_core::policy::{self, Applications, Rate, Refer, Security, Vhosts};
 use anabranch_core::session::{SessionConfig, SessionTimeouts};
 use anabranch_core::source::{SourceLimits, StartLimits, StartRule, Timestamps};
+use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 use anabranch_program::LogFilter;
 
 use super::Settings;
@@ -89,6 +90,10 @@ impl VhostSettings {
             },
             backup: BackupRules { after: self.publish.backup_after.0, returns: self.publish.backup_return },
             unpublish_grace: play.unpublish_grace.0,
+            fallback: play.fallback().unwrap_or_else(|words| {
+                wrong.push((path.key("play").key("fallback"), words));
+                None
+            }),
             idle_publisher: self.publish.idle.limit(),
             max_gap: play.max_gap.limit(),
             multitrack_to_all: play.multitrack_to_all,
@@ -205,6 +210,28 @@ impl Token {
 }
 
 impl Play {
+    /// What plays while a stream has no publisher.
+    ///
+    /// # Errors
+    /// It is neither the URL of a file nor the name of a stream.
+    pub(crate) fn fallback(&self) -> Result<Option<Fallback>, String> {
+        let text = self.fallback.as_str();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if let Some(path) = text.strip_prefix("file://") {
+            return match path.starts_with('/') {
+                true => Ok(Some(Fallback::File(path.into()))),
+                false => Err(format!("{text:?} needs an absolute path: file:///path/loop.flv")),
+            };
+        }
+        let named = text.split_once('/').and_then(|(app, stream)| StreamKey::new(DEFAULT_VHOST, app, stream).ok());
+        match named {
+            Some(_) => Ok(Some(Fallback::Stream(text.into()))),
+            None => Err(format!("{text:?} is neither file:///path/loop.flv nor the name of a stream, app/stream")),
+        }
+    }
+
     fn start_rule(&self) -> StartRule {
         match self.start {
             Start::NextKeyFrame => StartRule::NextKeyFrame,

@@ -49,6 +49,7 @@ default_from_core! {
         start_age: Time(Duration::from_millis(core.start_limits.milliseconds.into())),
         timestamps: TimestampMode::Monotonic,
         unpublish_grace: Time(core.unpublish_grace),
+        fallback: String::new(),
         max_gap: core.max_gap.map_or(Time::NEVER, Time),
         high_water: Size(core.high_water as u64),
         reduce_sequence_headers: core.reduce_sequence_headers,

@@ -189,6 +189,10 @@ pub(crate) struct Play {
     pub(crate) timestamps: TimestampMode,
     /// How long players wait for a lost publisher to come back before the server tells them that the stream is over.
     pub(crate) unpublish_grace: Time,
+    /// What players of a stream get while it has no publisher: "file:///path/loop.flv" plays a FLV file again and again,
+    /// "app/stream" plays another stream of the same virtual host. "" plays nothing. A fallback is neither recorded nor
+    /// pushed.
+    pub(crate) fallback: String,
     /// How much media, as a time, a slow player may miss at once. The server closes players that miss more; with
     /// "never" it closes none. A player that misses less resumes at a key frame.
     pub(crate) max_gap: Time,

@@ -47,6 +47,17 @@ pub(super) const ALL: &[Explanation] = &[
         "Nothing.",
     ),
     event(
+        "fallback_began",
+        "A stream that has players and no publisher plays its fallback (`play.fallback`).",
+        "Nothing.",
+    ),
+    event("fallback_ended", "The fallback of a stream ends: it has a publisher, or no player.", "Nothing."),
+    event(
+        "fallback_failed",
+        "The fallback of a stream cannot be played: why. It is tried again after 5 s.",
+        "Correct `play.fallback`, or the file.",
+    ),
+    event(
         "keyless",
         "A publisher sends pictures and no key frame, so players and recordings begin without one.",
         "Set a key frame interval in the encoder (2 s is usual).",

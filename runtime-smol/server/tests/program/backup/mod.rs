@@ -1,5 +1,7 @@
 //! Two encoders for one stream, over sockets: the one on air is killed, frozen or unplugged.
 
+mod fallback;
+
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,10 +39,14 @@ struct Viewer {
 
 impl Viewer {
     fn start(program: &Program) -> Self {
+        let driver: Driver = program.player("cam");
+        Viewer::of(driver)
+    }
+
+    fn of(mut driver: Driver) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let tags: Arc<Mutex<Vec<Tag>>> = Arc::default();
         let (ends, kept) = (over.clone(), tags.clone());
-        let mut driver: Driver = program.player("cam");
         let thread = thread::spawn(move || {
             while !ends.load(Ordering::Relaxed) {
                 match driver.event() {
@@ -153,7 +159,7 @@ fn a_backup_is_on_air_when_the_encoder_is_frozen_and_the_encoder_returns_when_it
 #[test]
 fn ffmpeg_plays_and_records_through_a_switch_and_a_third_encoder_is_refused() {
     let folder = Folder::new();
-    let record = format!("record.enabled = true\nrecord.folder = {:?}\n", folder.path());
+    let record = format!("record.streams = ['*']\nrecord.folder = {:?}\nrecord.min_free = 0\n", folder.path());
     let (program, first, second, viewer) = with_two(&record);
     let played = folder.file("played.flv");
     let player = program.ffmpeg("live/cam", &played);

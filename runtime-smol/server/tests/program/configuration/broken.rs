@@ -57,6 +57,29 @@ const FIRST: &str = "server.listen = ['127.0.0.1:0']\n";
 const FIRST_WITH_API_OFF: &str = "server.listen = ['127.0.0.1:0']\napi.listen = 'off'\n";
 
 const CASES: &[Case] = &[
+    // Fallbacks.
+    case(
+        Warning,
+        "[defaults]\nplay.fallback = 'file:///nowhere/loop.flv'\n",
+        &["defaults.play.fallback", "/nowhere/loop.flv: No such file", "name a FLV file that begins with a key frame"],
+    ),
+    case(
+        Warning,
+        "[defaults]\nplay.fallback = 'file:///etc/passwd'\n",
+        &["defaults.play.fallback", "/etc/passwd: ", "name a FLV file"],
+    ),
+    fault("[defaults]\nplay.fallback = 'file://loop.flv'\n", &["defaults.play.fallback", "needs an absolute path"]),
+    fault("[defaults]\nplay.fallback = 'holding'\n", &["defaults.play.fallback", "nor the name of a stream"]),
+    fault(
+        "[[defaults.application]]\nstreams = ['live/a']\nplay.fallback = 'live/b'\n\
+         [[defaults.application]]\nstreams = ['live/b']\nplay.fallback = 'live/a'\n",
+        &[
+            "defaults.application[0].play.fallback",
+            "live/b has a fallback itself",
+            "fallbacks do not follow each other",
+        ],
+    ),
+    case(Good, "[defaults]\nplay.fallback = 'live/holding'\n", &[]),
     // Certificates.
     fault(
         "[tls]\nlisten = ['127.0.0.1:0']\ncertificates = [{ certificate = '@/none.pem', key = '@/good.key' }]",
