@@ -37,7 +37,8 @@ fn question(cluster: &mut Cluster) -> FindNumber {
 }
 
 fn at(node: &str, fencing: u64) -> Located {
-    let owner = Owner { node: node.into(), fencing, address: Some(format!("rtmp://{node}").into()) };
+    let owner =
+        Owner { node: node.into(), fencing, address: Some(format!("rtmp://{node}").into()), is_draining: false };
     Located::At { owner, stale: false }
 }
 

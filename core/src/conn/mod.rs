@@ -130,7 +130,7 @@ impl Conn {
 
     /// Asks the client to disconnect because the server is to go down. A client that supports it gets a request to
     /// reconnect, to `tc_url` or the same address; a player goes on to the end of its GOP; a connection that is left at
-    /// `deadline` is closed.
+    /// `deadline` is closed. A `tc_url` that names only a server, such as `rtmp://HOST`, leads to the same application there.
     pub fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
         self.slow_path().drain(deadline, tc_url);
     }

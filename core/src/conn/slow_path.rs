@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::pool::{FREE, Portion};
 use crate::session::{self, CloseReason, Due, DueKind, Phase, Rejection, Session, TimeoutKind};
 use crate::source::Gap;
 use crate::stats::ConnStats;
-use crate::url::{self, StreamKey};
+use crate::url::{self, StreamKey, TcUrl};
 
 /// A connection with all that belongs to it: all that calls and polls work on.
 #[derive(Debug)]
@@ -387,10 +388,20 @@ impl SlowPath {
         self.note(self.session.now(), Call::Drain { deadline, tc_url });
         // Another server of the cluster goes on until the stream does, which moves with its publisher.
         if !self.is_signed() {
-            self.session.request_reconnect(tc_url, "The server takes no new clients; connect again.");
+            let tc_url = tc_url.map(|url| self.reconnect_url(url));
+            self.session.request_reconnect(tc_url.as_deref(), "The server takes no new clients; connect again.");
             self.playing.iter_mut().for_each(Playing::finish);
         }
         self.drained = Some(deadline);
+    }
+
+    /// Where the client finds its application if it is sent to `url`, which may be only a server.
+    fn reconnect_url<'a>(&self, url: &'a str) -> Cow<'a, str> {
+        let names_an_app = TcUrl::parse(url).is_ok_and(|url| !url.app().is_empty());
+        match &self.client {
+            Some(client) if !names_an_app => client.urls.at_server(url, &self.vhost.name).into(),
+            _ => url.into(),
+        }
     }
 
     /// True if it is another server of the cluster that pulls a stream.

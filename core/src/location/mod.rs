@@ -59,6 +59,8 @@ pub struct Owner {
     /// Where other servers reach it, such as `rtmp://10.0.0.7:1935`. `None` if the directory has no record of the
     /// server, so that it is probably dead.
     pub address: Option<Arc<str>>,
+    /// True if the server drains: it gives its names to other servers whose publishers claim them.
+    pub is_draining: bool,
 }
 
 /// A claim, until its answer.
@@ -72,7 +74,8 @@ pub struct FindId(u64);
 /// What a claim does if another server has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
-    /// It is refused.
+    /// It is refused, unless that server drains: then it takes the name, because its publisher may have been asked to
+    /// connect to another server.
     Refuse,
     /// It takes the name; the other server loses it. With [`OnLoss::Strict`] the other server is asked to give it up, and
     /// the claim is granted when it has.

@@ -132,6 +132,14 @@ impl Location {
     }
 
     fn held_elsewhere(&mut self, now: Instant, name: &Arc<str>, owner: Owner) {
+        if let Some(lease) = self.leases.get_mut(name)
+            && owner.is_draining
+            && !lease.is_granted
+            && lease.conflict == Conflict::Refuse
+        {
+            lease.conflict = Conflict::Take;
+            return self.ask_for_lease(now, name);
+        }
         let again = deadline_after(now, ASKED_TO_YIELD);
         if let Some(lease) = self.leases.get(name)
             && lease.conflict == Conflict::Take

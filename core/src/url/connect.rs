@@ -91,6 +91,27 @@ impl Connect {
         Ok(Self { path: path.into_owned(), app, ..self.clone() })
     }
 
+    /// The URL of the same application in the same virtual host at another server: `rtmp://HOST:PORT`, without a path.
+    /// Parameters stay as they were sent. A virtual host with a name becomes the parameter `vhost`, because the URL has
+    /// another host.
+    pub fn at_server(&self, server: &str, vhost: &str) -> String {
+        let mut url = format!("{}/{}", server.trim_end_matches('/'), self.path.trim_matches('/'));
+        let mut mark = '?';
+        for query in [&self.query, &self.other_query] {
+            if !query.is_empty() {
+                url.push(mark);
+                url.push_str(query);
+                mark = '&';
+            }
+        }
+        if vhost != DEFAULT_VHOST && self.params.get("vhost").is_none() {
+            url.push(mark);
+            url.push_str("vhost=");
+            url.push_str(vhost);
+        }
+        url
+    }
+
     /// Adds the stream name of `publish` or `play`.
     ///
     /// The name may be empty, or only a query, if the path of `connect` already contains the stream

@@ -22,6 +22,22 @@ fn connected(tc_url: &str, stream: &str) -> String {
 }
 
 #[test]
+fn the_same_application_at_another_server() {
+    for (tc_url, app, vhost, expected) in [
+        ("rtmp://h/live", "live", DEFAULT_VHOST, "rtmp://o:1936/live"),
+        ("rtmp://h/live/room/?token=t", "live/room/?token=t", DEFAULT_VHOST, "rtmp://o:1936/live/room?token=t"),
+        ("rtmp://h/live?a=1", "live?b=2", "h", "rtmp://o:1936/live?b=2&a=1&vhost=h"),
+        ("rtmp://1.2.3.4/live?vhost=h", "live?vhost=h", "h", "rtmp://o:1936/live?vhost=h"),
+    ] {
+        let connect = Connect::parse(Some(tc_url), Some(app)).expect("a URL");
+        let there = connect.at_server("rtmp://o:1936", vhost);
+        assert_eq!(there, expected);
+        let (here, there) = (connect.target("s").unwrap(), discover(Some(&there), None, "s").unwrap());
+        assert_eq!((there.app(), there.params().get("a")), (here.app(), here.params().get("a")));
+    }
+}
+
+#[test]
 fn every_form_of_tc_url_and_stream_name() {
     let long = format!("k={}", "x".repeat(MAX_TEXT_LEN));
     for (tc_url, stream, expected) in [

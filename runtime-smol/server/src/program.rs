@@ -314,7 +314,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         srs_lookup,
     };
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), workers)?;
-    signals.follow(server.handle(), reloader)?;
+    signals.follow(server.handle(), reloader, directory.clone())?;
     let banner = Banner { program: PROGRAM, version: VERSION, addresses: &server.addresses(), api };
     banner.show(log_format);
     ready();

@@ -143,6 +143,24 @@ fn draining_lets_players_finish_and_closes_the_rest() {
 }
 
 #[test]
+fn a_client_that_is_sent_to_another_server_finds_its_application_there() {
+    let harness = Harness::new();
+    for (to, expected) in [
+        ("rtmp://other.example:1936", "rtmp://other.example:1936/live?token=t"),
+        ("rtmp://other.example/backup", "rtmp://other.example/backup"),
+    ] {
+        let connect = Object::default().with("app", "live?token=t").with("tcUrl", "rtmp://h/live?token=t");
+        let mut client = harness.client_from(None, connect.with("capsEx", 1.0));
+        client.conn.drain(harness.now + Duration::from_secs(5), Some(to));
+        let messages = client.messages(&harness);
+        let payloads = messages.iter().map(|message| String::from_utf8_lossy(&message.payload.to_vec()).into_owned());
+        let asked: Vec<_> = payloads.filter(|text| text.contains("ReconnectRequest")).collect();
+        assert!(asked.len() == 1 && asked[0].contains(expected), "{expected}: {asked:?}");
+        assert!(!asked[0].contains(&format!("{expected}/")), "{asked:?}");
+    }
+}
+
+#[test]
 fn a_drain_that_is_undone_leaves_nothing_behind() {
     let mut harness = Harness::new();
     let mut publisher = harness.publisher("cam");

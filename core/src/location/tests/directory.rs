@@ -1,6 +1,6 @@
 //! A directory in memory, which does what the scripts in a real one do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,12 +30,26 @@ pub(crate) struct Directory {
     born: Option<Instant>,
     records: BTreeMap<Arc<str>, Record>,
     nodes: BTreeMap<Arc<str>, Instant>,
+    /// The servers that say that they drain.
+    draining: BTreeSet<Arc<str>>,
 }
 
 impl Directory {
     /// One that has had its data for long.
     pub(crate) fn new(ttl: Duration, now: Instant) -> Self {
-        Directory { ttl, epoch: now, born: Some(now - ttl), records: BTreeMap::new(), nodes: BTreeMap::new() }
+        Directory {
+            ttl,
+            epoch: now,
+            born: Some(now - ttl),
+            records: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            draining: BTreeSet::new(),
+        }
+    }
+
+    /// The server says that it drains.
+    pub(crate) fn drains(&mut self, node: &Arc<str>) {
+        self.draining.insert(node.clone());
     }
 
     /// All its data is gone.
@@ -102,6 +116,7 @@ impl Directory {
 
     fn owner(&self, record: &Record) -> Owner {
         let address = self.nodes.contains_key(&record.node).then(|| format!("rtmp://{}", record.node).into());
-        Owner { node: record.node.clone(), fencing: record.fencing, address }
+        let is_draining = self.draining.contains(&record.node);
+        Owner { node: record.node.clone(), fencing: record.fencing, address, is_draining }
     }
 }

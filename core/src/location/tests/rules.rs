@@ -36,6 +36,21 @@ fn a_server_that_takes_a_name_has_it_and_the_other_loses_it_at_once() {
 }
 
 #[test]
+fn a_server_that_drains_gives_its_name_to_the_next_claim() {
+    for on_loss in [OnLoss::Serve, OnLoss::Strict] {
+        let mut cluster = Cluster::connected(3, on_loss);
+        let first = cluster.publish(0, "live/cam").expect("it is free");
+        assert!(cluster.publish(1, "live/cam").is_err(), "it does not drain yet");
+        let node = cluster.servers[0].node.clone();
+        cluster.directory.drains(&node);
+        assert!(cluster.publish(1, "live/cam").expect("it takes it") > first);
+        cluster.pass(Duration::from_secs(1));
+        assert_eq!(cluster.owners("live/cam"), [1]);
+        assert!(cluster.publish(2, "live/cam").is_err(), "that one does not drain");
+    }
+}
+
+#[test]
 fn a_lost_notice_is_made_up_for_by_the_renewal() {
     let mut cluster = Cluster::connected(2, OnLoss::Serve);
     cluster.is_deaf = true;

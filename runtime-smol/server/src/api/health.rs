@@ -16,6 +16,7 @@ use super::answers::{json, json_with};
 use super::context::{Context, milliseconds};
 use super::reply::Reply;
 use super::routes::Call;
+use crate::cluster::TO_BE_KNOWN;
 use crate::record::Failing;
 
 /// How long a drain takes at most, in seconds: by default, and the largest value.
@@ -179,13 +180,16 @@ pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
         Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
     };
     let tc_url = call.parameter("tc_url").filter(|url| !url.is_empty()).map(decoded);
-    let target = match tc_url.as_deref().map(target).transpose() {
-        Ok(target) => target,
-        Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
-    };
+    if let Some(Err(words)) = tc_url.as_deref().map(target) {
+        return Reply::error(StatusCode::BAD_REQUEST, 400, words);
+    }
+    // The other servers of the cluster first: they get the clients that are asked to connect again.
+    let other = context.workers.directory.as_ref().and_then(|directory| directory.begin_drain(TO_BE_KNOWN));
+    let tc_url = tc_url.map(Cow::into_owned).or(other);
     if let Err(error) = context.handle.drain(Duration::from_secs(seconds), tc_url.as_deref()) {
         return Reply::error(StatusCode::CONFLICT, 409, error.to_string());
     }
+    let target = tc_url.as_deref().and_then(|url| target(url).ok());
     let sent = target.as_ref().map(|target| format!("; clients are sent to {target}")).unwrap_or_default();
     info!(
         event = "draining",
@@ -193,7 +197,6 @@ pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
         tc_url = target,
         "draining, through the API, for {seconds} s at most{sent}; DELETE /api/v1/drain undoes it"
     );
-    announce(context);
     json(context, DrainAnswer { data: DrainBegun { seconds, connections: context.handle.stats().connections } })
 }
 
@@ -221,7 +224,9 @@ pub(super) fn stop_draining(context: &Context, _: &Call<'_>) -> Reply {
         Ok(was_draining) => was_draining,
         Err(error) => return Reply::error(StatusCode::CONFLICT, 409, error.to_string()),
     };
-    announce(context);
+    if let Some(directory) = &context.workers.directory {
+        directory.end_drain();
+    }
     let connections = context.handle.stats().connections;
     let closed_now = context.handle.totals().ended();
     let closed = drain.map_or(0, |drain| closed_now.saturating_sub(drain.ended_before));
@@ -235,13 +240,6 @@ pub(super) fn stop_draining(context: &Context, _: &Call<'_>) -> Reply {
         );
     }
     json(context, DrainUndoneAnswer { data: DrainUndone { was_draining, connections, closed } })
-}
-
-/// The other servers of the cluster learn that this one drains, or no longer does.
-fn announce(context: &Context) {
-    if let Some(directory) = &context.workers.directory {
-        directory.announce();
-    }
 }
 
 /// Decodes a percent-encoded text. Bytes that are not UTF-8 become the replacement character. A `+` stays a `+`: it may

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,7 +18,8 @@ use super::settings::ClusterSettings;
 use super::streams::{self, Streams};
 use super::tally::Tally;
 
-/// The program's part in the directory. Clones are the same. Nothing here blocks, except for [`leave`](Self::leave).
+/// The program's part in the directory. Clones are the same. Nothing here blocks, except for
+/// [`begin_drain`](Self::begin_drain) and [`leave`](Self::leave).
 #[derive(Clone)]
 pub(crate) struct Directory {
     shared: Arc<Shared>,
@@ -38,8 +40,10 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     /// The driver is to look what there is to do.
     wake: Sender<()>,
-    /// The driver has said goodbye to the directory.
+    /// The driver has said goodbye to the directory, or the directory has a record that says that the server drains.
     left: Condvar,
+    /// The server is about to drain.
+    drains: AtomicBool,
     listeners: RwLock<Vec<Listener>>,
     pub(super) tally: Tally,
     pub(super) who: Who,
@@ -63,6 +67,8 @@ pub(super) struct Who {
     pub(super) takes_own: bool,
     /// The secret of the configuration, or `None` if the directory keeps one.
     secret: Option<Arc<str>>,
+    /// Whether clients reach the servers where these say.
+    redirect: bool,
     pub(super) keys: Keys,
     /// The Redis without password.
     pub(super) shown: String,
@@ -80,6 +86,8 @@ pub(super) struct Inner {
     wants_list: bool,
     secret: Option<Arc<str>>,
     pub(super) leaving: Leaving,
+    /// True while the server's record in the directory says that it drains.
+    pub(super) is_known_to_drain: bool,
 }
 
 /// How far the server has left the directory.
@@ -159,6 +167,7 @@ impl Directory {
             wants_list: true,
             secret: own_secret.clone(),
             leaving: Leaving::No,
+            is_known_to_drain: false,
         };
         let (wake, woken) = bounded(1);
         let who = Who {
@@ -169,6 +178,7 @@ impl Directory {
             hold: if settings.hold { ttl } else { Duration::ZERO },
             takes_own: settings.on_loss != super::settings::OnLoss::Strict,
             secret: own_secret,
+            redirect: settings.redirect,
             keys: Keys::new(&settings.prefix),
             shown: settings.shown(),
         };
@@ -188,6 +198,7 @@ impl Directory {
             inner: Mutex::new(inner),
             wake,
             left: Condvar::new(),
+            drains: AtomicBool::new(false),
             listeners: RwLock::default(),
             tally: Tally::default(),
             who: Who { ..who },
@@ -208,8 +219,34 @@ impl Directory {
         &self.shared.who.shown
     }
 
-    /// Has the server's record written now: it drains, or no longer does.
-    pub(crate) fn announce(&self) {
+    /// The server is about to drain. Returns when the other servers know: from then on they take its names for publishers
+    /// that connect to them. Waits at most for `limit`. Returns the address of the server that clients are to connect to,
+    /// if they can reach it: the one with the fewest.
+    pub(crate) fn begin_drain(&self, limit: Duration) -> Option<String> {
+        self.shared.drains.store(true, Ordering::Relaxed);
+        let mut inner = self.shared.lock();
+        inner.location.announce(Instant::now());
+        if !inner.location.is_connected() {
+            return None;
+        }
+        if self.shared.who.redirect {
+            (inner.wants_list, inner.listed) = (true, None);
+        }
+        self.shared.wake();
+        let waits = |inner: &mut Inner| !inner.is_known_to_drain || self.shared.who.redirect && inner.listed.is_none();
+        let waited = self.shared.left.wait_timeout_while(inner, limit, waits);
+        let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if !self.shared.who.redirect {
+            return None;
+        }
+        let others = inner.nodes.iter().filter(|node| !node.draining && *node.id != *self.shared.who.node);
+        let reached = others.filter_map(|node| Some((node.load.players + node.load.streams, node.address()?)));
+        reached.min().map(|(_, address)| address.to_owned())
+    }
+
+    /// The server does not drain any more.
+    pub(crate) fn end_drain(&self) {
+        self.shared.drains.store(false, Ordering::Relaxed);
         self.shared.lock().location.announce(Instant::now());
         self.shared.wake();
     }
@@ -426,7 +463,8 @@ impl Shared {
 
     /// What the server says about itself now.
     pub(super) fn record(&self, version: &str) -> NodeRecord {
-        let (load, draining) = (self.status)();
+        let (load, is_draining) = (self.status)();
+        let draining = is_draining || self.drains.load(Ordering::Relaxed);
         let address = Some(self.who.advertise.to_string());
         let (rtmp, rtmps) = if self.who.advertise.tls { (None, address) } else { (address, None) };
         NodeRecord {
@@ -437,6 +475,12 @@ impl Shared {
             load,
             draining,
         }
+    }
+
+    /// The directory has a record of this server that says whether it drains.
+    pub(super) fn is_known_to_drain(&self, draining: bool) {
+        self.lock().is_known_to_drain = draining;
+        self.left.notify_all();
     }
 
     /// True if the directory keeps the secret of the cluster.
@@ -468,6 +512,7 @@ impl Shared {
         let mut inner = self.lock();
         inner.nodes = nodes;
         inner.listed = Some(SystemTime::now());
+        self.left.notify_all();
     }
 
     pub(super) fn connected(&self, address: String) {

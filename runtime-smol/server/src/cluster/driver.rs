@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub(super) fn run(
                 moved: None,
                 last_words: String::new(),
                 has_announced: false,
+                announcements: VecDeque::new(),
             };
             block_on(driver.run(woken));
         }));
@@ -77,6 +79,8 @@ struct Driver<'a> {
     /// What was logged last of the directory, so that the same is not logged again with each attempt.
     last_words: String,
     has_announced: bool,
+    /// The announcements that have no answer, and whether they say that the server drains.
+    announcements: VecDeque<(RequestId, bool)>,
 }
 
 /// Why the driver goes on.
@@ -225,6 +229,7 @@ impl Driver<'_> {
 
     fn drop_connection(&mut self, words: &str) {
         let Some(session) = self.session.take() else { return };
+        self.announcements.clear();
         self.notices = None;
         self.moved = None;
         self.shared.tally.lose();
@@ -263,7 +268,9 @@ impl Driver<'_> {
             Request::Announce => {
                 let secret =
                     if self.shared.keeps_secret() { self.shared.secret_or(&self.secret) } else { String::new() };
-                Some((self.shared.record(&self.version).write(), secret))
+                let record = self.shared.record(&self.version);
+                self.announcements.push_back((id, record.draining));
+                Some((record.write(), secret))
             }
             _ => None,
         };
@@ -315,6 +322,10 @@ impl Driver<'_> {
                     );
                 }
                 self.has_announced = true;
+                while let Some((_, draining)) = self.announcements.front().copied().filter(|(sent, _)| *sent <= id) {
+                    self.announcements.pop_front();
+                    self.shared.is_known_to_drain(draining);
+                }
                 if let Some(secret) = secret {
                     if secret.len() > super::settings::LONGEST_SECRET {
                         warn!(event = "directory_refuses", "the secret in the directory is too long and not used");

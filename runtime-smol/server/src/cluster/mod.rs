@@ -23,12 +23,17 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use std::time::Duration;
+
 pub(crate) use advertise::Advertise;
 pub(crate) use directory::{Directory, View};
 pub(crate) use probe::probe;
 pub(crate) use record::{Load, NodeRecord};
 pub(crate) use settings::ClusterSettings;
 pub(crate) use tally::BUCKETS;
+
+/// How long the server waits at most, before it drains, until the others know.
+pub(crate) const TO_BE_KNOWN: Duration = Duration::from_millis(500);
 
 /// The most memory that the directory takes: 1 KiB for each of 100,000 leases while they are all asked for at once, 300 bytes
 /// for each of 10,000 names of other servers, and one reply.

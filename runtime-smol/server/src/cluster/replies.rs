@@ -261,7 +261,8 @@ fn owner(node: &Frame, fencing: &Frame, record: &Frame) -> Result<Owner, ReplyEr
     }
     let record = if let Frame::BulkString(record) = record { NodeRecord::read(record) } else { None };
     let address = record.as_ref().and_then(NodeRecord::address).map(Arc::from);
-    Ok(Owner { node: node.into(), fencing: number(fencing)?, address })
+    let is_draining = record.is_some_and(|record| record.draining);
+    Ok(Owner { node: node.into(), fencing: number(fencing)?, address, is_draining })
 }
 
 fn list(frame: &Frame) -> Result<&[Frame], ReplyError> {
@@ -368,7 +369,12 @@ mod tests {
             bytes.extend(record.iter().chain(b"\r\n"));
             lease(&one(&bytes))
         };
-        let owner = |address: Option<&str>| Owner { node: "b".into(), fencing: 7, address: address.map(Arc::from) };
+        let owner = |address: Option<&str>| Owner {
+            node: "b".into(),
+            fencing: 7,
+            address: address.map(Arc::from),
+            is_draining: false,
+        };
         assert_eq!(with_record(record), Ok(Reply::Held(owner(Some("rtmp://b:1")))));
         assert_eq!(with_record(b"no record"), Ok(Reply::Held(owner(None))), "it is as good as dead");
         assert_eq!(lease(&one(b"*4\r\n$4\r\nheld\r\n$1\r\nb\r\n$1\r\n7\r\n$-1\r\n")), Ok(Reply::Held(owner(None))));

@@ -56,8 +56,9 @@ pub(crate) struct ClusterSettings {
     /// Whether a Redis that has lost its data gives out no new names for one `ttl`, until the servers have renewed theirs.
     /// It also delays the first publishers of a new cluster, unless `on_loss` is "serve".
     pub(crate) hold: bool,
-    /// Whether edges of SRS that play a stream of another server are sent there. Other players get it through this server:
-    /// they do not follow redirects.
+    /// Whether clients can reach the servers of the cluster where `advertise` says. Then edges of SRS that play a stream of
+    /// another server are sent there; other players get it through this server, as they do not follow redirects. When the
+    /// server drains, clients that understand reconnect requests are sent to the server with the fewest clients.
     pub(crate) redirect: bool,
     /// Whether `/api/v1/clusters`, which edges and origins of SRS ask where a stream is, needs no credentials.
     pub(crate) srs_lookup: bool,

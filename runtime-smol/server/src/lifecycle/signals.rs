@@ -9,6 +9,7 @@ use signal_hook::iterator;
 use tracing::{error, info};
 
 use super::service::{reloaded, reloading, stopping};
+use crate::cluster::{Directory, TO_BE_KNOWN};
 use crate::reload::{Applied, Reloader};
 
 /// The signals that control the process. They wait until [`follow`](Self::follow) is called.
@@ -29,7 +30,12 @@ impl Signals {
     ///
     /// # Errors
     /// The system starts no thread.
-    pub(crate) fn follow(mut self, handle: Handle, reloader: Arc<Reloader>) -> Result<(), String> {
+    pub(crate) fn follow(
+        mut self,
+        handle: Handle,
+        reloader: Arc<Reloader>,
+        directory: Option<Directory>,
+    ) -> Result<(), String> {
         let follow = move || {
             let mut end = End::NotYet;
             for signal in self.0.forever() {
@@ -50,7 +56,7 @@ impl Signals {
                     }
                     (SIGTERM, End::NotYet) => {
                         stopping();
-                        drain(&handle, reloader.current().settings.shutdown.drain.0)
+                        drain(&handle, reloader.current().settings.shutdown.drain.0, directory.as_ref())
                     }
                     (_, end @ (End::NotYet | End::Draining)) => {
                         stopping();
@@ -105,14 +111,16 @@ fn stop(handle: &Handle, why: Why) -> End {
     End::Stopping
 }
 
-fn drain(handle: &Handle, time: Duration) -> End {
+fn drain(handle: &Handle, time: Duration, directory: Option<&Directory>) -> End {
     let connections = handle.stats().connections;
     if connections == 0 || time.is_zero() {
         return stop(handle, if connections == 0 { Why::Empty } else { Why::Signal });
     }
     let seconds = time.as_secs();
     info!(event = "draining", connections, seconds, "draining: {connections} connections have {seconds} s to end");
-    handle.drain_to_stop(time, None);
+    // The other servers of the cluster first: they get the clients that are asked to connect again.
+    let other = directory.and_then(|directory| directory.begin_drain(TO_BE_KNOWN));
+    handle.drain_to_stop(time, other.as_deref());
     let waiting = handle.clone();
     let wait = move || {
         let is_empty = waiting.wait_until_empty(Instant::now() + time);

@@ -1,6 +1,7 @@
 //! A server with a Redis as the directory of its cluster: it starts, serves and stops whatever becomes of the Redis, and says
 //! so.
 
+mod leaving;
 mod streams;
 
 use anabranch_core::client::ClientEvent;

@@ -22,7 +22,7 @@ use crate::relays::{Encoder, list, wait_frames};
 const SECRET: &str = "a secret of these tests";
 
 /// A server of the cluster, where the others reach it.
-fn node_at(address: SocketAddr, redis: &Redis, more: &str) -> Program {
+pub(super) fn node_at(address: SocketAddr, redis: &Redis, more: &str) -> Program {
     node_by(address, &redis.url(), more)
 }
 
@@ -40,7 +40,7 @@ fn node(redis: &Redis) -> Program {
     node_at(free_address(), redis, "")
 }
 
-fn names(redis: &Redis) -> usize {
+pub(super) fn names(redis: &Redis) -> usize {
     redis.command(&["KEYS", "ab:s:*"]).lines().filter(|line| !line.is_empty()).count()
 }
 
@@ -49,7 +49,7 @@ fn wait_names(redis: &Redis, count: usize) {
 }
 
 /// The timestamps of the next pictures.
-fn times(player: &mut Driver, count: usize) -> Vec<u32> {
+pub(super) fn times(player: &mut Driver, count: usize) -> Vec<u32> {
     let picture = |event| match event {
         ClientEvent::Media { message, .. } if message.type_id == MessageType::VIDEO => Some(message.timestamp),
         _ => None,
