@@ -242,6 +242,7 @@ impl Directory {
 
     fn owner(&self, record: &Record) -> Owner {
         let address = self.data.nodes.get(&record.node).map(|(address, _)| address.clone());
-        Owner { node: record.node.clone(), fencing: record.fencing, address }
+        // Records here do not say that a server drains: its names stay its own until it stops.
+        Owner { node: record.node.clone(), fencing: record.fencing, address, is_draining: false }
     }
 }
