@@ -3,6 +3,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 
 use anabranch_tests::backend::Backend;
+use anabranch_tests::media::frames::{video, video_header};
+use anabranch_tests::peer::Driver;
 use anabranch_tests::program::{Nginx, free_address};
 use anabranch_tests::{Authority, TIMEOUT, wait_for};
 
@@ -26,7 +28,7 @@ fn a_stream_is_pushed_to_several_servers_until_it_ends() {
         assert_eq!((&live["kind"], &live["source"]), (&"push".into(), &"configuration".into()), "{live}");
     }
     wait_frames(&mut waiting, 30);
-    let mut late = anabranch_tests::peer::Driver::to(&nginx.url("copy-of-cam"));
+    let mut late = Driver::to(&nginx.url("copy-of-cam"));
     late.play("copy-of-cam").expect("nginx has the stream");
     wait_frames(&mut late, 10);
     // Connections to other servers are not clients.
@@ -234,15 +236,28 @@ fn one_stream_is_pushed_to_two_hundred_targets() {
     let targets: String =
         (0..200).map(|number| forward(&format!("rtmp://{}/live/{{stream}}-{number}", other.address()))).collect();
     let program = start_with_api(&targets);
-    let encoder = Encoder::start(&program, "cam");
+    let mut publisher = program.publisher("cam");
+    publisher.send(video_header());
+    publisher.send(video(0, true, 300));
+    let mut time = 0;
+    // A few frames are enough: other tests need the processor, too.
+    let mut next = |publisher: &mut Driver| {
+        time += 40;
+        publisher.send(video(time, false, 300));
+    };
     wait_for("200 pushes", TIMEOUT, || {
+        next(&mut publisher);
         (program.metric("anabranch_relays{kind=\"push\",state=\"live\"}") == Some(200.0)).then_some(())
     });
-    for number in [0, 100, 199] {
-        let mut player = other.player(&format!("cam-{number}"));
-        wait_frames(&mut player, 30);
+    let mut players = [0, 100, 199].map(|number| other.player(&format!("cam-{number}")));
+    for player in &mut players {
+        wait_frames(player, 2);
+    }
+    next(&mut publisher);
+    for player in &mut players {
+        wait_frames(player, 1);
     }
     assert!(list(&program, "forwards").iter().all(|relay| relay["state"] == "live" && relay["connects"] == 1));
-    drop(encoder);
+    publisher.close();
     wait_for("the ends of all pushes", TIMEOUT, || list(&program, "forwards").is_empty().then_some(()));
 }
