@@ -232,6 +232,7 @@ impl Relays {
     }
 
     /// The addresses of a host, in the order of the system. An empty list counts as a failure.
+    #[allow(clippy::needless_pass_by_value)] // the caller makes it for this call
     pub fn resolved(&self, now: Instant, attempt: AttemptId, addresses: Vec<SocketAddr>) {
         self.shared.change(|state| {
             for waited in state.desk.looked_up(attempt).unwrap_or_default() {
