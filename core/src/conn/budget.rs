@@ -111,7 +111,7 @@ impl Budget {
         let counts = &vhost.limits;
         let counts = [counts.connections, counts.publishers, counts.players, counts.streams];
         let [connections, publishers, players, streams] = counts.map(|count| count.map(u64::from));
-        let counts = [connections, publishers, players, streams, relays(vhost, publishers)];
+        let counts = [connections, publishers, players, streams, relays(vhost, publishers, config.cluster.is_some())];
         let mut budget = Budget { terms: Vec::new(), counts, memory: config.memory as u64, player: 0 };
         budget.before_connect(config);
         budget.connection(vhost);
@@ -346,11 +346,13 @@ impl Budget {
 }
 
 /// The most pushes and pulls: one for each published stream and target, those of the API aside.
-fn relays(vhost: &VhostConfig, publishers: Option<u64>) -> Option<u64> {
+fn relays(vhost: &VhostConfig, publishers: Option<u64>, in_cluster: bool) -> Option<u64> {
     let all = || std::iter::once(vhost).chain(vhost.applications.iter().map(|application| &application.settings));
     let upward = |one: &VhostConfig| one.edge.as_ref().is_some_and(|edge| edge.publish);
     let each = all().map(|one| one.forward.len() as u64 + u64::from(upward(one))).max().unwrap_or(0);
-    let pulls = all().filter_map(|one| one.edge.as_ref()).fold(0, |sum, edge| sum + edge.pulls as u64);
+    // In a cluster, streams without origins come from other servers.
+    let from_others = if in_cluster { relay::Edge::of(Vec::new()).pulls } else { 0 };
+    let pulls = all().fold(0, |sum, one| sum + one.edge.as_ref().map_or(from_others, |edge| edge.pulls) as u64);
     let pushes = if each == 0 { 0 } else { publishers?.saturating_mul(each) };
     Some(pulls.saturating_add(pushes))
 }

@@ -40,6 +40,8 @@ pub(super) struct Try {
     pub(super) target: PushTarget,
     /// How many redirects have led to it.
     pub(super) redirects: u8,
+    /// Which of the addresses of its name comes first.
+    pub(super) turn: usize,
     pub(super) began: Instant,
     phase: Phase,
 }
@@ -105,12 +107,13 @@ impl Try {
         let limit = TimeLimit::new(now, limit);
         if let Ok(address) = host.parse::<IpAddr>() {
             let race = Race { left: VecDeque::from([SocketAddr::new(address, port)]), running: Vec::new(), next: now };
-            let mut this = Try { goal, target, redirects, began: now, phase: Phase::Connecting { race, limit } };
+            let mut this =
+                Try { goal, target, redirects, turn: 0, began: now, phase: Phase::Connecting { race, limit } };
             this.try_next(now, relay, desk);
             return this;
         }
         let attempt = desk.look_up(relay, host, port);
-        Try { goal, target, redirects, began: now, phase: Phase::Resolving { attempt, limit } }
+        Try { goal, target, redirects, turn: 0, began: now, phase: Phase::Resolving { attempt, limit } }
     }
 
     pub(super) fn has(&self, attempt: AttemptId) -> bool {
@@ -162,10 +165,12 @@ impl Try {
             return Ok(());
         }
         desk.attempts.remove(&attempt);
-        let left = in_turns(addresses);
+        let mut left = in_turns(addresses);
         if left.is_empty() {
             return Err(error_of(&Failure::Resolve("the name has no addresses".to_owned())));
         }
+        let first = self.turn % left.len();
+        left.rotate_left(first);
         let race = Race { left, running: Vec::new(), next: now };
         self.phase = Phase::Connecting { race, limit: TimeLimit::new(now, limit) };
         self.try_next(now, relay, desk);

@@ -105,6 +105,11 @@ impl Relays {
         self.shared.signing().signer = Some(PullSigner::new(secret));
     }
 
+    /// True if the stream is pulled from another server of the cluster.
+    pub fn is_from_cluster(&self, key: &StreamKey) -> bool {
+        self.shared.state().cluster.is_wanted(key)
+    }
+
     /// What this server has and wants in the directory.
     pub fn cluster(&self) -> ClusterSnapshot {
         self.shared.state().cluster.snapshot()

@@ -16,11 +16,15 @@ struct Goal {
     steps: u32,
     /// When it may be tried again.
     retry: Option<Instant>,
+    /// How many addresses its name had at the last look-up: each is a server that may have the stream.
+    addresses: usize,
+    /// How many attempts have begun: each begins with another address.
+    begun: usize,
 }
 
 impl Goals {
     pub(super) fn new(targets: Vec<PushTarget>) -> Self {
-        let new = |target| Goal { target, failures: 0, steps: 0, retry: None };
+        let new = |target| Goal { target, failures: 0, steps: 0, retry: None, addresses: 1, begun: 0 };
         Goals(targets.into_iter().map(new).collect())
     }
 
@@ -82,7 +86,10 @@ impl Goals {
         };
         goal.failures = goal.failures.saturating_add(1);
         goal.steps = goal.steps.saturating_add(1);
-        goal.retry = Some(now + pause(goal.steps));
+        // The other addresses of its name are tried first.
+        let rounds = u32::try_from(goal.addresses.max(1)).unwrap_or(u32::MAX);
+        let pause = pause(goal.steps.div_ceil(rounds));
+        goal.retry = goal.steps.is_multiple_of(rounds).then(|| now + pause);
         goal.failures
     }
 
@@ -93,22 +100,39 @@ impl Goals {
         }
     }
 
+    /// The look-up of its name is over.
+    pub(super) fn has_addresses(&mut self, at: usize, count: usize) {
+        if let Some(goal) = self.0.get_mut(at) {
+            goal.addresses = count.max(1);
+        }
+    }
+
+    /// An attempt begins. Returns how many have begun before.
+    pub(super) fn begins(&mut self, at: usize) -> usize {
+        let Some(goal) = self.0.get_mut(at) else {
+            return 0;
+        };
+        goal.begun = goal.begun.wrapping_add(1);
+        goal.begun - 1
+    }
+
     /// The first that may be tried now; one that is known to be down only if there is no other.
     pub(super) fn next(
         &self,
         now: Instant,
-        is_tried: impl Fn(usize) -> bool,
+        tries: impl Fn(usize) -> usize,
         is_down: impl Fn(&PushTarget) -> bool,
     ) -> Option<(usize, &PushTarget)> {
-        let may = |(at, goal): &(usize, &Goal)| !is_tried(*at) && goal.retry.is_none_or(|retry| retry <= now);
+        let may =
+            |(at, goal): &(usize, &Goal)| tries(*at) < goal.addresses && goal.retry.is_none_or(|retry| retry <= now);
         let free = || self.0.iter().enumerate().filter(may);
         let next = free().find(|(_, goal)| !is_down(&goal.target)).or_else(|| free().next());
         next.map(|(at, goal)| (at, &goal.target))
     }
 
     /// When one of those that are not tried may be tried: `Some(None)` for now, `None` if all are tried.
-    pub(super) fn next_of(&self, is_tried: impl Fn(usize) -> bool) -> Option<Option<Instant>> {
-        self.0.iter().enumerate().filter(|(at, _)| !is_tried(*at)).map(|(_, goal)| goal.retry).min()
+    pub(super) fn next_of(&self, tries: impl Fn(usize) -> usize) -> Option<Option<Instant>> {
+        self.0.iter().enumerate().filter(|(at, goal)| tries(*at) < goal.addresses).map(|(_, goal)| goal.retry).min()
     }
 
     /// When the first retry is due.

@@ -328,8 +328,8 @@ impl Relay {
             return;
         }
         let busy = self.tries.iter().any(Try::is_wanted);
-        let tried = |goal: usize| self.tries.iter().any(|one| one.goal == goal);
-        let more = self.goals.next(now, tried, |_| false).is_some();
+        let tries = |goal: usize| self.tries.iter().filter(|one| one.goal == goal).count();
+        let more = self.goals.next(now, tries, |_| false).is_some();
         if (busy || more) && !audience.has_refusal_by(now) {
             return;
         }
@@ -372,9 +372,9 @@ impl Relay {
         if busy && self.stagger_at.is_some_and(|at| now < at) {
             return;
         }
-        let is_tried = |goal: usize| self.tries.iter().any(|one| one.goal == goal && !one.is_leaving());
+        let tries = |goal: usize| self.tries.iter().filter(|one| one.goal == goal && !one.is_leaving()).count();
         let is_down = |target: &PushTarget| desk.recent.is_down(now, target.destination());
-        let Some((goal, target)) = self.goals.next(now, is_tried, is_down) else {
+        let Some((goal, target)) = self.goals.next(now, tries, is_down) else {
             self.stagger_at = None;
             return;
         };
@@ -395,7 +395,10 @@ impl Relay {
             self.set_state(now, RelayState::Connecting);
         }
         self.stagger_at = self.times.stagger.map(|stagger| now + stagger);
-        let one = Try::begin(now, self.id, goal, target, redirects, self.times.connect, desk);
+        let mut one = Try::begin(now, self.id, goal, target, redirects, self.times.connect, desk);
+        if matches!(self.plan, Plan::Pull(_)) {
+            one.turn = self.goals.begins(goal);
+        }
         self.tries.push(one);
     }
 
@@ -423,8 +426,7 @@ impl Relay {
         };
         // The next server is tried at once.
         self.stagger_at = Some(now);
-        let is_tried = |goal: usize| self.tries.iter().any(|one| one.goal == goal);
-        let more = self.goals.next(now, is_tried, |_| false).is_some();
+        let more = self.goals.next(now, |goal| self.tries_of(goal), |_| false).is_some();
         let is_over = !more && self.tries.is_empty();
         let next = if is_over { self.goals.next_retry() } else { None };
         if next.is_some() {
@@ -485,10 +487,18 @@ impl Relay {
         self.tries.iter().position(|one| one.has(attempt))
     }
 
+    fn tries_of(&self, goal: usize) -> usize {
+        self.tries.iter().filter(|one| one.goal == goal).count()
+    }
+
     pub(super) fn resolved(&mut self, now: Instant, attempt: AttemptId, addresses: Vec<SocketAddr>, desk: &mut Desk) {
         let Some(at) = self.place(attempt) else {
             return;
         };
+        if matches!(self.plan, Plan::Pull(_)) {
+            // All servers of the name may have the stream.
+            self.goals.has_addresses(self.tries[at].goal, addresses.len());
+        }
         if let Err(error) = self.tries[at].resolved(now, self.id, attempt, addresses, self.times.connect, desk) {
             let one = self.tries.remove(at);
             self.try_failed(now, &one, error, None, desk);
@@ -775,8 +785,7 @@ impl Relay {
             None
         } else if self.tries.iter().any(Try::is_wanted) {
             // With no goal left that could be tried, retries of the failed ones are due.
-            let is_tried = |goal: usize| self.tries.iter().any(|one| one.goal == goal);
-            match (self.goals.next_of(is_tried), self.stagger_at) {
+            match (self.goals.next_of(|goal| self.tries_of(goal)), self.stagger_at) {
                 (None, _) => None,
                 (Some(retry), at) => retry.into_iter().chain(at).max(),
             }

@@ -111,6 +111,8 @@ fn note<C: Link>(host: &Host<C>, remark: &Remark) {
     }
     let mut pulled = host.driver().pulled.lock().unwrap_or_else(PoisonError::into_inner);
     match &remark.event {
+        // What happens when a stream begins happens at the server of the cluster where it is published.
+        RelayEvent::Live { .. } if host.core().relays().is_from_cluster(&remark.key) => {}
         RelayEvent::Live { .. } => {
             let stream = host.core().hub().play(&remark.key).stream_id();
             let before = pulled.insert(remark.id, stream);

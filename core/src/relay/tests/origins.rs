@@ -70,6 +70,53 @@ fn a_player_that_would_go_in_a_circle_is_refused_alone() {
     assert!(!net.heard(near).media.is_empty(), "{:?}", net.heard(near).events);
 }
 
+/// A name with an address that does not answer, one of a server without the stream, and one of the server that has it.
+fn by_name() -> (Net, usize, usize, u64) {
+    let mut net = Net::new();
+    let (empty, origin) = (net.server(VhostConfig::default()), net.server(VhostConfig::default()));
+    net.hosts.insert(address("10.0.0.9:1935"), Host::BlackHole);
+    let addresses = ["10.0.0.9:1", "10.0.0.1:1", "10.0.0.2:1"].map(address);
+    net.names.insert("origins.internal".to_owned(), addresses.into());
+    let edge = net.server(edge(&["rtmp://origins.internal:1935"]));
+    let publisher = net.publisher(origin, "live/cam");
+    net.gop(publisher, 0, 1);
+    (net, empty, edge, publisher)
+}
+
+#[test]
+fn each_address_of_a_name_is_an_origin() {
+    let (mut net, _, edge, publisher) = by_name();
+    let (player, from) = (net.player(edge, "live/cam"), net.now);
+    net.stream(publisher, 1, 4);
+    let first = net.heard(player).first.expect("media came") - from;
+    assert!(first < Duration::from_millis(1600), "{first:?}");
+    assert_eq!(net.uplinks(edge).len(), 1, "the others are given up");
+    assert_eq!(net.list(edge).len(), 1, "it is one pull");
+}
+
+#[test]
+fn a_name_is_looked_up_again_for_each_attempt() {
+    let (mut net, empty, edge, publisher) = by_name();
+    let player = net.player(edge, "live/cam");
+    net.stream(publisher, 1, 3);
+    // Another server takes over, and the name leads there.
+    net.kill(1);
+    net.names.insert("origins.internal".to_owned(), vec![address("10.0.0.1:1")]);
+    let publisher = net.publisher(empty, "live/cam");
+    net.stream(publisher, 0, 6);
+    let heard = net.heard(player);
+    assert!(heard.closed.is_none() && heard.times().is_sorted(), "{:?}", heard.events);
+    assert!(heard.counts(&peer::key_frame(5)) >= 1, "{:?}", heard.times());
+}
+
+#[test]
+fn a_name_that_nobody_has_is_not_tried_without_pauses() {
+    let (mut net, _, edge, _) = by_name();
+    net.player(edge, "live/none");
+    net.run(9 * SECOND);
+    assert!(net.list(edge)[0].attempts < 40, "{}", net.list(edge)[0].attempts);
+}
+
 #[test]
 fn a_crowd_of_wrong_tokens_does_not_flood_the_origin() {
     let (mut net, origin, edge, _) = strict_pair();
