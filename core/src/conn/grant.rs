@@ -15,7 +15,7 @@ use crate::command::Capabilities;
 use crate::hub::RelayFacts;
 use crate::hub::{Player, Publisher, StreamId};
 use crate::location;
-use crate::policy::{self, Refusal, Verdict};
+use crate::policy::{self, Refusal, TokenScope, Verdict};
 use crate::relay::{Ticket, TraverseFacts};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
 use crate::time_limit::TimeLimit;
@@ -384,7 +384,8 @@ impl SlowPath {
         let question = by_pass.is_none().then(|| rules::may_ask(application, address)).transpose();
         let question = question.map_err(|refusal| request.refusal(refusal));
         // Which token another server's publisher has shown is not known here. One that is signed for the stream will do.
-        let is_signed = application.config.token.is_some() && !credentials.is_empty();
+        let token = application.config.token.as_ref();
+        let is_signed = token.is_some_and(|token| token.required_for != TokenScope::Play) && !credentials.is_empty();
         let conflict = if is_signed { location::Conflict::Take } else { location::Conflict::Refuse };
         let question = match self.ruled_besides(now, Step::Question, question) {
             Ok(question) => question,

@@ -498,6 +498,24 @@ fn an_edge_of_srs_is_sent_to_the_owner_if_that_is_wanted() {
     }
 }
 
+#[test]
+fn a_token_that_nobody_has_checked_takes_no_name() {
+    use crate::policy::{Secret, Token, TokenScope};
+    let secret = Secret::new("a long random secret of your own").expect("long enough");
+    for token in [None, Some(Token { secrets: vec![secret], required_for: TokenScope::Play })] {
+        let mut net = Net::new();
+        let config = VhostConfig { conflict: crate::hub::Conflict::TakeOver, token, ..VhostConfig::default() };
+        let [a, b] = [(); 2].map(|()| net.member(config.clone(), OnLoss::Serve));
+        net.run(SECOND);
+        let first = net.encoder(a, "live/cam?token=mine").expect("the name is free");
+        let other = net.publisher(b, "live/cam?token=theirs");
+        net.run(SECOND);
+        assert!(net.heard(other).has("NetStream.Publish.BadName"), "{:?}", net.heard(other).events);
+        net.stream(first, 0, 2);
+        assert!(net.heard(first).closed.is_none());
+    }
+}
+
 /// Servers, encoders, players and a directory, and what fails between them, at random.
 #[test]
 fn whatever_fails_players_get_the_stream_of_the_last_owner_and_nothing_is_left() {
