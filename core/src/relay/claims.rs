@@ -27,7 +27,7 @@ struct Claim {
     ask: AskId,
     /// Until when the origin may answer. `None` once it has.
     answer: Option<TimeLimit>,
-    /// True once it has the name here.
+    /// True once it has had the name here.
     publishes: bool,
 }
 
@@ -47,14 +47,15 @@ impl Claims {
         self.all.is_empty()
     }
 
-    /// The client of this connection has the name here: one that had it before has not any more. Returns true if no other
-    /// one is left.
+    /// The client of this connection has the name here. Returns true if it is one of these.
     pub(super) fn published_by(&mut self, connection: u64) -> bool {
-        for claim in &mut self.all {
-            claim.publishes |= claim.connection == connection;
-        }
-        self.all.retain(|claim| !claim.publishes || claim.connection == connection);
-        self.all.is_empty()
+        let own = self.all.iter_mut().filter(|claim| claim.connection == connection);
+        own.map(|claim| claim.publishes = true).count() > 0
+    }
+
+    /// True if all have had the name here, and the client of this connection, which has it now, is none of them.
+    pub(super) fn is_superseded_by(&self, connection: u64) -> bool {
+        self.all.iter().all(|claim| claim.publishes && claim.connection != connection)
     }
 
     /// True if a client waits for the answer.

@@ -139,11 +139,18 @@ impl Relay {
         }
     }
 
-    /// The stream is published here by the client of this connection.
-    pub(super) fn published_by(&mut self, connection: u64) {
-        if let Plan::Upward(claims) = &mut self.plan
-            && claims.published_by(connection)
-        {
+    /// The stream is published here by the client of this connection. Returns true if that is a client of this relay.
+    pub(super) fn published_by(&mut self, connection: u64) -> bool {
+        let is_alive = self.is_alive();
+        match &mut self.plan {
+            Plan::Upward(claims) => claims.published_by(connection) && is_alive,
+            Plan::Push { .. } | Plan::Pull(_) | Plan::Traverse { .. } => false,
+        }
+    }
+
+    /// Another relay publishes the stream at the origin, for the client of this connection.
+    pub(super) fn give_way(&mut self, connection: u64) {
+        if matches!(&self.plan, Plan::Upward(claims) if claims.is_superseded_by(connection)) {
             self.ending.get_or_insert(EndedBecause::Published);
         }
     }

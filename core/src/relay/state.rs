@@ -264,10 +264,7 @@ impl State {
         self.sync_pull(now, key, &standing, rules.as_ref());
         self.sync_wants(now, key);
         if let Some(connection) = standing.connection {
-            let of_key: Vec<_> = self.of_key(key).map(|one| one.id).collect();
-            for id in of_key {
-                self.with_relay(id, |relay, _| relay.published_by(connection));
-            }
+            self.sync_upwards(key, connection);
         }
         if let Some(rules) = rules {
             let ids: Vec<_> = self.by_key.get(key).cloned().unwrap_or_default();
@@ -287,6 +284,19 @@ impl State {
                         count(&mut self.pulls, &rules.id, true);
                     }
                 }
+            }
+        }
+    }
+
+    /// The client of this connection publishes the stream here. A relay of clients that have lost the name to it ends, if
+    /// there is one of that client.
+    fn sync_upwards(&mut self, key: &StreamKey, connection: u64) {
+        let of_key = self.of_key(key).filter(|one| one.kind() == RelayKind::Upward);
+        let ids: Vec<_> = of_key.map(|one| one.id).collect();
+        let its = ids.iter().filter(|id| self.relays.get_mut(id).is_some_and(|relay| relay.published_by(connection)));
+        if its.count() > 0 {
+            for id in ids {
+                self.with_relay(id, |relay, _| relay.give_way(connection));
             }
         }
     }

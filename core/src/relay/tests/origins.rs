@@ -194,6 +194,29 @@ fn two_clients_that_want_to_publish_one_free_name_both_get_an_answer() {
 }
 
 #[test]
+fn publishers_with_one_token_that_take_over_from_each_other_keep_the_stream_at_the_origin() {
+    let mut net = Net::new();
+    let origin = net.server(VhostConfig::default());
+    let edge = net.server(VhostConfig { conflict: Conflict::TakeOver, ..edge(&["10.0.0.1"]) });
+    let player = net.player(origin, "live/cam");
+    let mut last = None;
+    for round in 0..6 {
+        let publisher = net.publisher(edge, "live/cam?token=abcdef");
+        net.stream(publisher, 0, 1);
+        // Some that have lost the name send on, others leave, others are silent.
+        match (round % 3, last) {
+            (0, Some(last)) => net.gop(last, 5000, 9),
+            (1, Some(last)) => net.leave(last),
+            _ => {}
+        }
+        net.stream(publisher, 1, 1);
+        assert_eq!((net.states(edge), net.uplinks(edge).len()), (vec![RelayState::Live], 1), "round {round}");
+        last = Some(publisher);
+    }
+    assert_eq!(net.heard(player).times().len(), 36);
+}
+
+#[test]
 fn the_next_of_two_publishers_goes_on_when_the_first_leaves_before_the_answer() {
     let mut net = Net::new();
     net.server(VhostConfig::default());
