@@ -658,8 +658,8 @@ impl Plan {
         let (key, host) = (task.facts.key.clone(), task.facts.key.vhost().to_owned());
         let is_before =
             |other: &&Task| other.state.is_busy() && (other.place == task.place || other.settings == task.settings);
-        let others = self.of_stream.get(&key).into_iter().flatten().filter_map(|other| self.tasks.get(other));
-        let Some(before) = others.into_iter().find(is_before) else {
+        let mut others = self.of_stream.get(&key).into_iter().flatten().filter_map(|other| self.tasks.get(other));
+        let Some(before) = others.find(is_before) else {
             return false;
         };
         let late = now + before.settings.grace.0 + LATE;

@@ -46,8 +46,8 @@ impl Turns {
     pub(super) fn next(&self, has_room: impl Fn(&str, u64) -> bool) -> Option<u64> {
         let behind = (Bound::Excluded(self.last.as_str()), Bound::Unbounded);
         let hosts = self.waiting.range::<str, _>(behind).chain(self.waiting.iter());
-        let firsts = hosts.filter_map(|(host, ids)| ids.first().map(|id| (host, *id)));
-        firsts.into_iter().find(|(host, id)| has_room(host, *id)).map(|(_, id)| id)
+        let mut firsts = hosts.filter_map(|(host, ids)| ids.first().map(|id| (host, *id)));
+        firsts.find(|(host, id)| has_room(host, *id)).map(|(_, id)| id)
     }
 
     /// This host has had its turn.
