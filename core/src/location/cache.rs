@@ -18,6 +18,8 @@ pub(super) struct Waiting {
     /// Until when.
     pub(super) deadline: Instant,
     pub(super) finds: Vec<FindId>,
+    /// The highest number of a lease that was told of meanwhile.
+    told: u64,
 }
 
 /// Where streams are, as the directory has said, and the questions that wait for it.
@@ -25,8 +27,9 @@ pub(super) struct Waiting {
 pub(super) struct Cache {
     most: usize,
     entries: BTreeMap<Arc<str>, Entry>,
-    /// The same names by the time of the answer, so that the oldest can go.
-    by_age: BTreeSet<(Instant, Arc<str>)>,
+    /// The same names by the time of the answer, so that the oldest can go: first those that no server had. Anyone can ask
+    /// for names that are nowhere, and the others are needed while the directory is away.
+    by_age: BTreeSet<(bool, Instant, Arc<str>)>,
     waiting: BTreeMap<Arc<str>, Waiting>,
     names: BTreeMap<FindId, Arc<str>>,
 }
@@ -70,10 +73,10 @@ impl Cache {
 
     pub(super) fn put(&mut self, name: &Arc<str>, owner: Option<Owner>, now: Instant, fresh_until: Instant) {
         self.forget(name);
+        self.by_age.insert((owner.is_some(), now, name.clone()));
         self.entries.insert(name.clone(), Entry { owner, said: now, fresh_until });
-        self.by_age.insert((now, name.clone()));
         if self.entries.len() > self.most
-            && let Some((_, oldest)) = self.by_age.pop_first()
+            && let Some((_, _, oldest)) = self.by_age.pop_first()
         {
             self.entries.remove(&oldest);
         }
@@ -81,20 +84,29 @@ impl Cache {
 
     pub(super) fn forget(&mut self, name: &Arc<str>) {
         if let Some(entry) = self.entries.remove(name) {
-            self.by_age.remove(&(entry.said, name.clone()));
+            self.by_age.remove(&(entry.owner.is_some(), entry.said, name.clone()));
         }
     }
 
-    /// What is remembered counts only if the directory does not answer.
-    pub(super) fn outdate(&mut self, name: &str, now: Instant) {
+    /// A lease with this number is told of: what is remembered counts only if the directory does not answer, and an answer
+    /// that is on its way may be older.
+    pub(super) fn outdate(&mut self, name: &str, now: Instant, fencing: u64) {
+        if let Some(waiting) = self.waiting.get_mut(name) {
+            waiting.told = waiting.told.max(fencing);
+        }
         if let Some(entry) = self.entries.get_mut(name) {
             entry.fresh_until = now;
         }
     }
 
-    /// The fencing number of what is remembered; 0 if nothing is, or that no server has the name.
+    /// The highest number of a lease that is known of the name; 0 if none is.
     pub(super) fn fencing(&self, name: &str) -> u64 {
-        self.last(name).and_then(Option::as_ref).map_or(0, |owner| owner.fencing)
+        self.last(name).and_then(Option::as_ref).map_or(0, |owner| owner.fencing).max(self.told(name))
+    }
+
+    /// The highest number that was told of while questions for the name wait; 0 if none was.
+    pub(super) fn told(&self, name: &str) -> u64 {
+        self.waiting.get(name).map_or(0, |waiting| waiting.told)
     }
 
     /// Adds a question; `deadline` holds if it is the first for its name.
@@ -107,7 +119,7 @@ impl Cache {
         if self.waiting.len() >= self.most {
             return Waits::No;
         }
-        self.waiting.insert(name.clone(), Waiting { deadline, finds: vec![find] });
+        self.waiting.insert(name.clone(), Waiting { deadline, finds: vec![find], told: 0 });
         self.names.insert(find, name.clone());
         Waits::First
     }

@@ -229,6 +229,8 @@ pub struct Location {
     random: u64,
     last_number: u64,
     connection: Connection,
+    /// When the directory answered last, in the order of requests.
+    heard: Instant,
     requests: Requests,
     leases: Leases,
     cache: Cache,
@@ -236,6 +238,24 @@ pub struct Location {
     watched: BTreeMap<Arc<str>, usize>,
     timers: BTreeSet<(Instant, Timer)>,
     outputs: VecDeque<Output>,
+    /// How many of them are answers to claims.
+    answers: usize,
+}
+
+impl Event {
+    /// The claim that it answers.
+    fn answers(&self) -> Option<ClaimId> {
+        match self {
+            Event::Granted { claim, .. } | Event::Refused { claim, .. } => Some(*claim),
+            _ => None,
+        }
+    }
+}
+
+impl Output {
+    fn is_answer(&self) -> bool {
+        matches!(self, Output::Event(event) if event.answers().is_some())
+    }
 }
 
 impl Location {
@@ -249,10 +269,12 @@ impl Location {
             random: seed,
             last_number: 0,
             connection: Connection::Down { retry: now, failures: 0 },
+            heard: now,
             requests: Requests::default(),
             watched: BTreeMap::new(),
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),
+            answers: 0,
         }
     }
 
@@ -302,10 +324,12 @@ impl Location {
     /// The claim is no longer needed: the stream has ended, or the client left before its answer. The last claim of a
     /// name gives it free.
     pub fn release(&mut self, now: Instant, claim: ClaimId) {
-        self.outputs.retain(|output| {
-            !matches!(output, Output::Event(
-            Event::Granted { claim: of, .. } | Event::Refused { claim: of, .. }) if *of == claim)
-        });
+        // A server that leaves releases all its names at once, with nothing else to tell.
+        if self.answers > 0 {
+            let is_other = |output: &Output| !matches!(output, Output::Event(event) if event.answers() == Some(claim));
+            self.outputs.retain(is_other);
+            self.answers = self.outputs.iter().filter(|output| output.is_answer()).count();
+        }
         if let Some(name) = self.leases.take_claim(claim) {
             self.end_lease(now, &name);
         }
@@ -380,13 +404,14 @@ impl Location {
         }
         self.check_connection(now);
         if let Some(output) = self.outputs.pop_front() {
+            self.answers -= usize::from(output.is_answer());
             return output;
         }
         let timer = self.timers.first().map(|(at, _)| *at);
         let connection = match self.connection {
             Connection::Down { retry, .. } => Some(retry),
             Connection::Opening { since, .. } => Some(deadline_after(since, self.config.hang_limit())),
-            Connection::Up => self.requests.oldest().map(|sent| deadline_after(sent, self.config.hang_limit())),
+            Connection::Up => self.silent_since().map(|since| deadline_after(since, self.config.hang_limit())),
         };
         Output::Wait(timer.into_iter().chain(connection).min())
     }
@@ -540,6 +565,7 @@ impl Location {
     }
 
     fn event(&mut self, event: Event) {
+        self.answers += usize::from(event.answers().is_some());
         self.outputs.push_back(Output::Event(event));
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{
-    ClaimError, Conflict, Connection, Event, Located, Location, LostReason, OnLoss, Output, Owner, Reply, Request,
-    RequestId, Session, Timer, located,
+    ClaimError, Conflict, Connection, Event, Lease, Located, Location, LostReason, OnLoss, Output, Owner, Reply,
+    Request, RequestId, Session, Taking, Timer, located,
 };
 use crate::time_limit::deadline_after;
 
@@ -19,13 +19,15 @@ impl Location {
             return;
         }
         self.connection = Connection::Up;
+        self.heard = now;
         self.announce(now);
+        // What has ended comes first: a publisher may have come back, and its new claim would meet the old lease.
+        for ended in self.leases.take_ended(now) {
+            self.ask(now, Request::Release { name: ended.name, session: ended.session });
+        }
         // The directory may have lost all its data, so each server says what it has.
         for name in self.leases.names() {
             self.ask_for_lease(now, &name);
-        }
-        for ended in self.leases.take_ended(now) {
-            self.ask(now, Request::Release { name: ended.name, session: ended.session });
         }
         for name in self.cache.waiting() {
             self.ask(now, Request::Find { name });
@@ -61,8 +63,20 @@ impl Location {
 
     /// A reply of the directory. Replies to requests of a connection that is closed by now are ignored.
     pub fn handle_reply(&mut self, now: Instant, id: RequestId, reply: Reply) {
+        if self.requests.is_oldest(id) {
+            self.heard = now;
+        }
         let Some((sent, request)) = self.requests.take(id) else { return };
         match request {
+            Request::Claim { name, session, taking: Taking::No }
+                if matches!(reply, Reply::Held(_)) && self.wants_to_take(&name, session) =>
+            {
+                // A claim that takes the name has come while this one, which does not, was on its way.
+                if let Some(lease) = self.leases.get_mut(&name) {
+                    lease.asked = None;
+                }
+                self.ask_for_lease(now, &name);
+            }
             Request::Claim { name, session, .. } | Request::Renew { name, session } => {
                 self.handle_lease_reply(now, sent, &name, session, reply);
             }
@@ -141,8 +155,10 @@ impl Location {
             return self.ask_for_lease(now, name);
         }
         let again = deadline_after(now, ASKED_TO_YIELD);
+        // A lease that this server does not know is one of its last run, and ends soon.
+        let is_own = owner.node == self.config.node;
         if let Some(lease) = self.leases.get(name)
-            && lease.conflict == Conflict::Take
+            && (is_own || lease.conflict == Conflict::Take)
             && self.config.on_loss == OnLoss::Strict
             && lease.deadline.is_some_and(|deadline| again < deadline)
         {
@@ -150,7 +166,10 @@ impl Location {
         }
         let Some(lease) = self.remove_lease(name) else { return };
         let node = owner.node.clone();
-        self.cache.put(name, Some(owner), now, deadline_after(now, self.config.found));
+        // Nobody is to pull from itself.
+        if !is_own {
+            self.cache.put(name, Some(owner), now, deadline_after(now, self.config.found));
+        }
         if lease.is_granted {
             self.event(Event::Lost { name: name.clone(), reason: LostReason::Taken(node) });
             self.changed(name);
@@ -177,7 +196,10 @@ impl Location {
         // A lease of this server that it does not have is one that it has given up, or one of its last run.
         let owner = owner.filter(|owner| owner.node != self.config.node);
         let time = if owner.is_some() { self.config.found } else { self.config.not_found };
-        let older = owner.as_ref().is_some_and(|owner| owner.fencing < self.cache.fencing(name));
+        let older = match &owner {
+            Some(owner) => owner.fencing < self.cache.fencing(name),
+            None => self.cache.told(name) > 0,
+        };
         let answer = if self.leases.is_granted(name) { Located::Here } else { located(owner.clone(), false) };
         // An answer that was overtaken by a notice is given, since it is what there is, but not remembered.
         if !older {
@@ -200,9 +222,20 @@ impl Location {
                 self.ask_for_lease(now, name);
             }
         } else if fencing > self.cache.fencing(name) {
-            self.cache.outdate(name, now);
+            self.cache.outdate(name, now, fencing);
             self.changed(name);
         }
+    }
+
+    fn wants_to_take(&self, name: &str, session: Session) -> bool {
+        let is_it = |lease: &&Lease| lease.session == session && !lease.is_granted;
+        self.leases.get(name).filter(is_it).is_some_and(|lease| lease.conflict == Conflict::Take)
+    }
+
+    /// Since when the directory has been silent about a request. Many requests may have been sent at once, and while
+    /// replies come in their order, it works.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        self.requests.oldest().map(|sent| sent.max(self.heard))
     }
 
     pub(super) fn check_connection(&mut self, now: Instant) {
@@ -213,7 +246,7 @@ impl Location {
                 self.outputs.push_back(Output::Connect);
             }
             Connection::Opening { since, .. } if deadline_after(since, hang) <= now => self.give_up_connection(now),
-            Connection::Up if self.requests.oldest().is_some_and(|sent| deadline_after(sent, hang) <= now) => {
+            Connection::Up if self.silent_since().is_some_and(|since| deadline_after(since, hang) <= now) => {
                 self.give_up_connection(now);
             }
             Connection::Down { .. } | Connection::Opening { .. } | Connection::Up => {}

@@ -99,6 +99,11 @@ impl Requests {
         self.pending.remove(&id)
     }
 
+    /// Whether this is the request that has waited longest.
+    pub(super) fn is_oldest(&self, id: RequestId) -> bool {
+        self.pending.first_key_value().is_some_and(|(oldest, _)| *oldest == id)
+    }
+
     /// When the request was sent that has waited longest.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.pending.first_key_value().map(|(_, (sent, _))| *sent)

@@ -173,6 +173,7 @@ fn a_server_that_restarts_does_not_take_the_leases_of_its_last_run_for_its_own()
     cluster.pass(SECOND / 10);
     assert_eq!(cluster.ask(0, "live/cam"), Located::Nowhere);
     assert_eq!(cluster.publish(0, "live/cam"), Err(ClaimError::Held("node-0".into())));
+    assert_eq!(cluster.ask(0, "live/cam"), Located::Nowhere, "nobody pulls from itself");
     cluster.pass(cluster.config.ttl);
     assert!(cluster.publish(0, "live/cam").is_ok());
     cluster.end();
@@ -193,4 +194,46 @@ fn attempts_to_connect_back_off() {
     }
     assert!((30..45).contains(&times.len()), "{}", times.len());
     cluster.end();
+}
+
+#[test]
+fn an_encoder_that_comes_back_while_the_directory_was_away_gets_its_name() {
+    for on_loss in [OnLoss::Strict, OnLoss::Serve] {
+        let mut cluster = Cluster::connected(1, on_loss);
+        // The hold after the directory's begin is over.
+        cluster.pass(cluster.config.ttl * 2);
+        cluster.publish(0, "live/cam").expect("it is free");
+        cluster.kill_directory();
+        cluster.unpublish(0, "live/cam");
+        let claim = cluster.claim(0, "live/cam", Conflict::Refuse);
+        cluster.is_down = false;
+        assert!(cluster.outcome(0, claim).is_ok(), "{on_loss:?}");
+        cluster.end();
+    }
+}
+
+#[test]
+fn a_directory_that_takes_long_for_many_leases_is_no_dead_one() {
+    let mut cluster = Cluster::connected(1, OnLoss::Serve);
+    let server = &mut cluster.servers[0].location;
+    let begin = cluster.now;
+    let mut asked = Vec::new();
+    for number in 0..10 {
+        server.find(begin, &format!("live/cam{number}").into());
+    }
+    while let Output::Ask(id, _) = server.poll(begin) {
+        asked.push(id);
+    }
+    assert_eq!(asked.len(), 10);
+    let hang = cluster.config.hang_limit();
+    // One reply within each limit: the last is five limits late.
+    for (number, id) in asked.into_iter().enumerate() {
+        let now = begin + hang / 2 * u32::try_from(number + 1).expect("a small number");
+        while matches!(server.poll(now), Output::Event(_)) {}
+        assert!(server.is_connected(), "reply {number}");
+        server.handle_reply(now, id, Reply::Found(None));
+    }
+    server.find(begin + hang * 5, &"live/late".into());
+    while !matches!(server.poll(begin + hang * 6), Output::Wait(_)) {}
+    assert!(!server.is_connected(), "silence counts");
 }

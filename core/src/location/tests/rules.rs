@@ -47,7 +47,85 @@ fn a_server_that_drains_gives_its_name_to_the_next_claim() {
         cluster.pass(Duration::from_secs(1));
         assert_eq!(cluster.owners("live/cam"), [1]);
         assert!(cluster.publish(2, "live/cam").is_err(), "that one does not drain");
+        cluster.end();
     }
+}
+
+#[test]
+fn a_claim_that_takes_takes_also_if_one_that_does_not_is_on_its_way() {
+    for on_loss in [OnLoss::Serve, OnLoss::Strict] {
+        let mut cluster = Cluster::connected(2, on_loss);
+        cluster.pass(cluster.config.ttl * 2);
+        cluster.publish(0, "live/cam").expect("it is free");
+        let claims = [Conflict::Refuse, Conflict::Take].map(|conflict| cluster.claim(1, "live/cam", conflict));
+        assert!(cluster.outcome(1, claims[1]).is_ok(), "{on_loss:?}");
+        cluster.pass(Duration::from_millis(10));
+        assert_eq!(cluster.owners("live/cam"), [1]);
+        cluster.end();
+    }
+}
+
+#[test]
+fn names_that_are_nowhere_push_no_owner_out_of_the_memory() {
+    let mut cluster = Cluster::new(2, OnLoss::Serve, 7);
+    cluster.config.cached_names = 20;
+    cluster.crash(0);
+    cluster.crash(1);
+    cluster.pass(Duration::from_millis(100));
+    cluster.publish(0, "live/cam").expect("it is free");
+    assert!(matches!(cluster.ask(1, "live/cam"), Located::At { .. }));
+    for number in 0..100 {
+        assert_eq!(cluster.ask(1, &format!("live/random{number}")), Located::Nowhere);
+    }
+    cluster.servers[1].is_cut = true;
+    cluster.pass(cluster.config.found * 2);
+    assert!(matches!(cluster.ask(1, "live/cam"), Located::At { stale: true, .. }), "while the directory is away");
+    cluster.end();
+}
+
+#[test]
+fn an_answer_that_a_notice_has_overtaken_is_not_remembered() {
+    let mut cluster = Cluster::connected(1, OnLoss::Serve);
+    let now = cluster.now;
+    let (server, name) = (&mut cluster.servers[0].location, "live/cam".into());
+    let asks = |server: &mut Location| match server.poll(now) {
+        Output::Ask(id, Request::Find { .. }) => id,
+        other => panic!("{other:?}"),
+    };
+    server.find(now, &name);
+    let id = asks(server);
+    server.handle_notice(now, &name, &"node-2".into(), 9);
+    let old = Owner { node: "node-1".into(), fencing: 8, address: None, is_draining: false };
+    server.handle_reply(now, id, Reply::Found(Some(old)));
+    assert!(matches!(server.poll(now), Output::Event(Event::Located { .. })), "it is what there is");
+    server.find(now, &name);
+    asks(server);
+}
+
+#[test]
+fn a_server_that_leaves_with_many_names_tells_each_once() {
+    let mut cluster = Cluster::connected(1, OnLoss::Serve);
+    let now = cluster.now;
+    let server = &mut cluster.servers[0].location;
+    let names = (0..1000).map(|number| format!("live/cam{number}").into());
+    let claims: Vec<_> = names.map(|name| server.claim(now, &name, Conflict::Refuse)).collect();
+    let mut asked = Vec::new();
+    while let Output::Ask(id, _) = server.poll(now) {
+        asked.push(id);
+    }
+    asked.into_iter().zip(1..).for_each(|(id, fencing)| server.handle_reply(now, id, Reply::Granted { fencing }));
+    // Half of the answers are not taken before the names are released.
+    let told = (0..500).filter(|_| matches!(server.poll(now), Output::Event(Event::Granted { .. }))).count();
+    claims.into_iter().for_each(|claim| server.release(now, claim));
+    let mut outputs = Vec::new();
+    loop {
+        match server.poll(now) {
+            Output::Wait(_) => break,
+            output => outputs.push(output),
+        }
+    }
+    let released = outputs.iter().filter(|output| matches!(output, Output::Ask(_, Request::Release { .. }))).count();
+    assert_eq!((told, released, outputs.len()), (500, 1000, 1000), "no answer for what is released");
 }
 
 #[test]

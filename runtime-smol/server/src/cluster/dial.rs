@@ -178,11 +178,11 @@ impl Dial {
         .await
     }
 
-    /// Which Redis the Sentinels take for the master now.
+    /// The addresses of the Redis that the Sentinels take for the master now.
     ///
     /// # Errors
     /// No Sentinel answers; or there are none.
-    pub(super) async fn master(&self, turn: usize) -> Result<SocketAddr, DialError> {
+    pub(super) async fn master(&self, turn: usize) -> Result<Vec<SocketAddr>, DialError> {
         let (hosts, name) = (&self.place.hosts, self.place.master.as_deref().unwrap_or_default());
         let mut last = None;
         for index in 0..hosts.len() {
@@ -190,11 +190,10 @@ impl Dial {
             let at = host_and_port(host, *port);
             let asked = async {
                 let (host, port) = self.ask_sentinel(host, *port, name).await?;
-                let addresses = resolve(&host, port).await?;
-                addresses.first().copied().ok_or_else(|| DialError::new(DialReason::Name, &host, "it has no address"))
+                resolve(&host, port).await
             };
             match within(self.limit, &at, asked).await {
-                Ok(address) => return Ok(address),
+                Ok(addresses) => return Ok(addresses),
                 Err(error) => last = Some(error),
             }
         }

@@ -87,8 +87,27 @@ async fn listen(shared: &Shared, dial: &Dial, host: &str, address: SocketAddr, h
 pub(super) async fn until_moved(dial: Arc<Dial>, address: SocketAddr, interval: Duration) {
     for turn in 0.. {
         Timer::after(interval).await;
-        if dial.master(turn).await.is_ok_and(|master| master != address) {
+        if dial.master(turn).await.is_ok_and(|master| is_elsewhere(&master, address)) {
             return;
         }
+    }
+}
+
+/// Whether a master with these addresses is another one than that at `address`. A name may have several addresses, in
+/// another order each time.
+fn is_elsewhere(master: &[SocketAddr], address: SocketAddr) -> bool {
+    !master.is_empty() && !master.contains(&address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_with_several_addresses_is_where_one_of_them_is() {
+        let [one, two, three] = ["[::1]:6379", "127.0.0.1:6379", "127.0.0.1:6380"].map(|text| text.parse().unwrap());
+        assert!(!is_elsewhere(&[one, two], two) && !is_elsewhere(&[two, one], two));
+        assert!(is_elsewhere(&[one, two], three));
+        assert!(!is_elsewhere(&[], one), "a name that has no address now says nothing");
     }
 }

@@ -137,19 +137,32 @@ fn answered(what: Question, frame: &Frame, took: Duration) -> Result<Answered, S
         let core = if let Question::Core(id, request, _) = what { Some((id, request)) } else { None };
         return Ok(Answered::Refused { words, core, took });
     }
-    let read = |result: Result<Reply, ReplyError>| result.map_err(|error| error.words().to_owned());
+    // A value that no server has written ends no connection: the next one would meet it again.
+    let unfit = |id, request: Request, error: ReplyError| {
+        let of = match &request {
+            Request::Claim { name, .. } | Request::Renew { name, .. } | Request::Find { name } => {
+                format!(" about {name}")
+            }
+            Request::Release { .. } | Request::Announce => String::new(),
+        };
+        let words: String = format!("{}{of}", error.words()).chars().filter(|c| !c.is_control()).take(200).collect();
+        Answered::Refused { words, core: Some((id, request)), took }
+    };
     match what {
-        Question::Core(id, request @ Request::Announce, _) => {
-            let (before, secret) = replies::announced(frame).map_err(|error| error.words().to_owned())?;
-            Ok(Answered::Announced { id, request, took, before, secret })
-        }
+        Question::Core(id, request @ Request::Announce, _) => Ok(match replies::announced(frame) {
+            Ok((before, secret)) => Answered::Announced { id, request, took, before, secret },
+            Err(error) => unfit(id, request, error),
+        }),
         Question::Core(id, request, _) => {
             let reply = match &request {
-                Request::Claim { .. } | Request::Renew { .. } => read(replies::lease(frame))?,
-                Request::Find { .. } => read(replies::found(frame))?,
-                Request::Release { .. } | Request::Announce => Reply::Done,
+                Request::Claim { .. } | Request::Renew { .. } => replies::lease(frame),
+                Request::Find { .. } => replies::found(frame),
+                Request::Release { .. } | Request::Announce => Ok(Reply::Done),
             };
-            Ok(Answered::Core { id, request, reply, took })
+            Ok(match reply {
+                Ok(reply) => Answered::Core { id, request, reply, took },
+                Err(error) => unfit(id, request, error),
+            })
         }
         Question::List => replies::nodes(frame).map(Answered::List).map_err(|error| error.words().to_owned()),
         Question::Leave => Ok(Answered::Left),

@@ -77,8 +77,9 @@ fn what_others_write_into_the_directory_harms_no_server() {
     for notice in ["", "x", "v/live/cam other 18446744073709551615", "v/live/cam other -1", "%ff other 1"] {
         redis.command(&["PUBLISH", "ab:c", notice]);
     }
-    // What is no answer ends the connection, and the next one works.
+    // A value that is no answer does not end the connection: the next one would meet it again.
     assert_eq!(a.find("v/live/odd"), Located::Unknown);
+    assert_eq!(a.directory.tally().lost(), 0);
     redis.command(&["DEL", "ab:s:{v/live/odd}"]);
     a.wait_confirmed(1);
     assert_eq!(a.lost(), []);
