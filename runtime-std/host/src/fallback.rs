@@ -54,7 +54,7 @@ impl Wake for Wakes {
 ///
 /// # Errors
 /// A thread cannot be started.
-pub(crate) fn start(handle: Handle) -> io::Result<()> {
+pub(crate) fn start(handle: &Handle) -> io::Result<()> {
     let (sender, news) = mpsc::channel();
     let wakes = Waker::from(Arc::new(Wakes(sender.clone())));
     let looking = handle.clone();

@@ -213,7 +213,7 @@ impl Handle {
     /// A thread cannot be started.
     pub fn play_fallbacks(&self) -> io::Result<()> {
         if self.core().has_fallbacks() && !self.control.plays_fallbacks() {
-            fallback::start(self.clone())?;
+            fallback::start(self)?;
         }
         Ok(())
     }
