@@ -141,3 +141,44 @@ fn one_of_two_encoders_gets_a_name_and_the_other_gets_it_afterwards() {
         net.run_for(SECOND);
     }
 }
+
+#[test]
+fn no_stream_is_taken_from_its_server_when_the_directory_loses_its_data() {
+    let mut net = cluster(3, OnLoss::Refuse);
+    net.run_for(SECOND);
+    let names: Vec<_> = (0..20).map(|number| format!("live/{number}")).collect();
+    let owners: Vec<_> = names.iter().map(|name| net.publish(0, name, encoder(), &[])).collect();
+    net.run_for(20 * SECOND);
+    net.flush_directory();
+    let others: Vec<_> = names.iter().map(|name| net.publish(1, name, encoder(), &[])).collect();
+    net.run_for(25 * SECOND);
+    assert!(owners.iter().all(|owner| net.is_granted(*owner) && net.connections(*owner) == 1), "none was closed");
+    assert!(others.iter().all(|other| !net.is_granted(*other) && net.connections(*other) > 5), "they try again");
+}
+
+#[test]
+fn servers_that_restart_one_after_another_lose_no_stream_for_two_seconds() {
+    let mut net = cluster(3, OnLoss::Serve);
+    net.run_for(SECOND);
+    let servers = [0, 1, 2];
+    let names: Vec<_> = (0..6).map(|number| format!("live/{number}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        net.publish(number % 3, name, encoder(), &servers);
+    }
+    net.run_for(3 * SECOND);
+    for restarting in servers {
+        let other = (restarting + 1) % 3;
+        let players: Vec<_> = names.iter().map(|name| net.play(other, name, &[])).collect();
+        net.run_for(3 * SECOND);
+        net.measure();
+        net.drain_node(restarting, 5 * SECOND);
+        net.run_for(6 * SECOND);
+        net.start_node(restarting);
+        net.run_for(2 * SECOND);
+        for player in &players {
+            let gap = net.longest_gap(*player);
+            assert!(gap < 2 * SECOND && net.connections(*player) == 1, "server {restarting}: {gap:?}");
+            net.leave(*player, true);
+        }
+    }
+}

@@ -44,7 +44,7 @@ impl ClusterSim {
         self.check_pulls();
         if self.rules.one_owner {
             let third = self.third();
-            for (name, since) in self.double.iter().filter(|(_, since)| self.now > **since + third) {
+            if let Some((name, since)) = self.double.iter().find(|(_, since)| self.now > **since + third) {
                 self.fail(&format!("several servers publish {name}, for {:?}", self.now - *since));
             }
         }
@@ -79,7 +79,7 @@ impl ClusterSim {
     }
 
     /// A server has one pull of a name at the most, with as many connections as there are origins.
-    fn check_pulls(&self) {
+    pub(super) fn check_pulls(&self) {
         for (index, node) in self.nodes.iter().enumerate() {
             let Some(core) = node.core.as_ref().filter(|_| node.uplinks > 1) else {
                 continue;

@@ -7,7 +7,7 @@ use anabranch_core::message::Message;
 
 use super::ClusterSim;
 use super::line::{End, What};
-use super::node::{NodeState, address_of};
+use super::node::{NodeState, address_of, node_at};
 use super::viewing::Viewing;
 use crate::sim::media::EncoderState;
 use crate::sim::{ClientId, Encoder, Rng};
@@ -35,8 +35,8 @@ pub(super) struct Client {
     pub(super) connections: u64,
     /// What it was refused with last.
     pub(super) refused: Option<String>,
-    /// It connects again at once: the server asked it to.
-    hurries: bool,
+    /// It connects again at once, perhaps to a server that it was told: its server asked it to.
+    hurries: Option<Option<usize>>,
     pub(super) scheduled: Option<Instant>,
 }
 
@@ -118,7 +118,7 @@ impl ClusterSim {
             rng: self.rng.fork(0x636c_6965 << 32 | index as u64),
             connections: 0,
             refused: None,
-            hurries: false,
+            hurries: None,
             scheduled: None,
         });
         self.touch_client(index);
@@ -204,10 +204,11 @@ impl ClusterSim {
     /// The client connects again in a while, mostly to another server.
     fn try_later(&mut self, index: usize, after: Duration) {
         let client = &mut self.clients[index];
-        if !client.among.is_empty() && (client.hurries || client.rng.once_in(2)) {
-            client.node = client.rng.pick(&client.among);
+        let hurries = client.hurries.take();
+        if !client.among.is_empty() && (hurries.is_some() || client.rng.once_in(2)) {
+            client.node = hurries.flatten().unwrap_or_else(|| client.rng.pick(&client.among));
         }
-        let pause = if std::mem::take(&mut client.hurries) { 1 } else { client.rng.within(500..=1_500) };
+        let pause = if hurries.is_some() { 1 } else { client.rng.within(500..=1_500) };
         client.stage = Stage::Waiting(self.now + after + Duration::from_millis(pause as u64));
         client.granted = None;
         if let Part::Publisher { state, .. } = &mut client.part {
@@ -251,8 +252,9 @@ impl ClusterSim {
             }
             ClientEvent::Ended { .. } if client.is_publisher() => connection.close(),
             ClientEvent::Unanswered { .. } => connection.close(),
-            ClientEvent::ReconnectRequest { .. } => {
-                client.hurries = true;
+            ClientEvent::ReconnectRequest { tc_url, .. } => {
+                let address = tc_url.as_ref().and_then(|url| format!("{}:{}", url.host(), url.port()).parse().ok());
+                client.hurries = Some(address.and_then(node_at));
                 connection.close();
             }
             _ => {}

@@ -50,8 +50,16 @@ pub(super) enum DirectoryState {
 struct Data {
     born: Option<Instant>,
     records: BTreeMap<Arc<str>, Record>,
-    /// The records of servers: their addresses, and until when they hold.
-    nodes: BTreeMap<Arc<str>, (Arc<str>, Instant)>,
+    /// The records of servers.
+    nodes: BTreeMap<Arc<str>, NodeRecord>,
+}
+
+/// What a server has said of itself, and until when that holds.
+#[derive(Debug, Clone)]
+struct NodeRecord {
+    address: Arc<str>,
+    is_draining: bool,
+    until: Instant,
 }
 
 #[derive(Debug, Clone)]
@@ -174,11 +182,11 @@ impl Directory {
         self.held.retain(|parcel| !matches!(parcel.what, Content::Request(..) | Content::Opened));
     }
 
-    /// Answers a request of the server of this id and address.
+    /// Answers a request of the server of this id and address, which drains or not.
     pub(super) fn apply(
         &mut self,
         now: Instant,
-        (node, address): (&Arc<str>, &Arc<str>),
+        (node, address, is_draining): (&Arc<str>, &Arc<str>, bool),
         request: &Request,
     ) -> (Reply, Option<Notice>) {
         self.asked += 1;
@@ -186,7 +194,7 @@ impl Directory {
             self.past.pop_front();
         }
         self.data.records.retain(|_, record| record.until > now);
-        self.data.nodes.retain(|_, (_, until)| *until > now);
+        self.data.nodes.retain(|_, record| record.until > now);
         if !matches!(request, Request::Find { .. }) {
             self.past.push_back((now, self.data.clone()));
         }
@@ -204,7 +212,8 @@ impl Directory {
                 (Reply::Found(self.data.records.get(name).map(|record| self.owner(record))), None)
             }
             Request::Announce => {
-                self.data.nodes.insert(node.clone(), (address.clone(), now + self.ttl));
+                let record = NodeRecord { address: address.clone(), is_draining, until: now + self.ttl };
+                self.data.nodes.insert(node.clone(), record);
                 (Reply::Done, None)
             }
         }
@@ -241,8 +250,8 @@ impl Directory {
     }
 
     fn owner(&self, record: &Record) -> Owner {
-        let address = self.data.nodes.get(&record.node).map(|(address, _)| address.clone());
-        // Records here do not say that a server drains: its names stay its own until it stops.
-        Owner { node: record.node.clone(), fencing: record.fencing, address, is_draining: false }
+        let node = self.data.nodes.get(&record.node);
+        let (address, is_draining) = (node.map(|node| node.address.clone()), node.is_some_and(|node| node.is_draining));
+        Owner { node: record.node.clone(), fencing: record.fencing, address, is_draining }
     }
 }

@@ -16,6 +16,8 @@ use super::session::Session;
 
 /// Orders at one time after which the relays are said to spin.
 const ORDERS_AT_ONCE: u32 = 100_000;
+/// How long a server that drains waits before it asks its clients to leave, so that other servers know.
+const TO_BE_KNOWN: Duration = Duration::from_millis(100);
 /// After a failure, how long connections that were hurt by it may miss frames.
 const RECOVERY: Duration = Duration::from_secs(15);
 
@@ -31,8 +33,9 @@ pub(super) struct Node {
     /// When its relays have something to do.
     pub(super) next: Option<Instant>,
     pub(super) scheduled: Option<Instant>,
-    /// When it stops, if it drains.
+    /// When it stops, if it drains, and when it asks its clients to leave.
     pub(super) drains: Option<Instant>,
+    pub(super) tells_at: Option<Instant>,
     pub(super) conns: BTreeMap<u64, (usize, usize)>,
     /// Connections to other servers, and the most that there were at one time.
     pub(super) uplinks: usize,
@@ -106,6 +109,7 @@ impl Node {
             next: None,
             scheduled: None,
             drains: None,
+            tells_at: None,
             conns: BTreeMap::new(),
             uplinks: 0,
             most_uplinks: 0,
@@ -124,7 +128,7 @@ impl Node {
     pub(super) fn due(&self) -> Option<Instant> {
         let dials = self.dials.values().map(|(at, _)| *at).min();
         let session = self.session.as_ref().and_then(|session| session.next);
-        [self.next, self.drains, dials, session].into_iter().flatten().min()
+        [self.next, self.drains, self.tells_at, dials, session].into_iter().flatten().min()
     }
 }
 
@@ -134,7 +138,7 @@ pub(super) fn address_of(node: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 1935)
 }
 
-fn node_at(address: SocketAddr) -> Option<usize> {
+pub(super) fn node_at(address: SocketAddr) -> Option<usize> {
     let IpAddr::V4(ip) = address.ip() else {
         return None;
     };
@@ -165,7 +169,7 @@ impl ClusterSim {
         server.session = self.location.as_ref().map(|config| Session::new(node, config, server.sessions, seed, now));
         server.core = Some(core);
         let is_first = std::mem::replace(&mut server.state, NodeState::Up) == NodeState::Down && server.run == 1;
-        server.drains = None;
+        (server.drains, server.tells_at) = (None, None);
         self.set_clock(node);
         if !is_first {
             self.trouble(node, false);
@@ -211,7 +215,7 @@ impl ClusterSim {
         }
         let server = &mut self.nodes[node];
         server.state = state;
-        (server.core, server.next, server.drains) = (None, None, None);
+        (server.core, server.next, server.drains, server.tells_at) = (None, None, None, None);
         if let Some(session) = server.session.take() {
             server.sessions = session.connection + 1;
         }
@@ -256,21 +260,35 @@ impl ClusterSim {
 
     /// The server gets no new clients, asks the others to leave, and stops after this time.
     pub fn drain_node(&mut self, node: usize, time: Duration) {
-        let deadline = self.now + time;
+        let (now, deadline) = (self.now, self.now + time);
         let server = &mut self.nodes[node];
         let (Some(core), None) = (&server.core, server.drains) else {
             return;
         };
         core.drain();
-        server.drains = Some(deadline);
+        (server.drains, server.tells_at) = (Some(deadline), Some(now + TO_BE_KNOWN));
+        if let Some(session) = &mut server.session {
+            session.location.announce(now);
+        }
         // Its clients lose nothing that they need not, but they leave.
         self.trouble(node, true);
         self.trouble(node, false);
+        self.consult(node);
+    }
+
+    /// The server asks its clients to leave, in a cluster to another server.
+    fn tell_to_leave(&mut self, node: usize, deadline: Instant) {
+        self.nodes[node].tells_at = None;
+        let stays = |other: &usize| {
+            let server = &self.nodes[*other];
+            server.state == NodeState::Up && server.drains.is_none() && self.location.is_some()
+        };
+        let count = self.nodes.len();
+        let other = (1..count).map(|step| (node + step) % count).find(stays);
+        let url = other.map(|other| format!("rtmp://{}", address_of(other)));
         for end in self.nodes[node].conns.values().copied().collect::<Vec<_>>() {
-            self.with_conn(end, |conn| conn.drain(deadline, None));
+            self.with_conn(end, |conn| conn.drain(deadline, url.as_deref()));
         }
-        self.touch_node(node);
-        self.settle();
     }
 
     /// The time of a draining server is over.
@@ -310,6 +328,11 @@ impl ClusterSim {
         }
         if self.nodes[node].session.as_ref().is_some_and(|session| session.next.is_some_and(|next| next <= now)) {
             self.consult(node);
+        }
+        if let Some(deadline) =
+            self.nodes[node].drains.filter(|_| self.nodes[node].tells_at.is_some_and(|at| at <= now))
+        {
+            self.tell_to_leave(node, deadline);
         }
         if self.nodes[node].drains.is_some_and(|at| at <= now) {
             self.stop(node);
@@ -400,6 +423,7 @@ impl ClusterSim {
         server.uplinks += 1;
         server.most_uplinks = server.most_uplinks.max(server.uplinks);
         self.uplinks += 1;
+        self.check_pulls();
         self.open(other, address_of(node), [Some(node), Some(other)], None, End::conn(uplink));
     }
 }

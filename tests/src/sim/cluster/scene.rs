@@ -211,13 +211,13 @@ fn forward(to: usize) -> VhostConfig {
 
 impl Layout {
     fn of(rng: &mut Rng) -> Self {
-        let (rules, location) = (Rules::default(), None);
+        let rules = Rules::default();
         match rng.within(0..=8) {
             0 => Layout {
                 what: "0 is the origin of the others",
                 configs: vec![settings(), edge(&[0]), edge(&[0])],
                 rules,
-                location: location.clone(),
+                location: None,
                 publish_at: vec![0, 1, 2],
                 play_at: vec![0, 1, 2],
             },
@@ -225,7 +225,7 @@ impl Layout {
                 what: "0 and 1 are the origins of the others",
                 configs: vec![settings(), settings(), edge(&[0, 1]), edge(&[1, 0])],
                 rules,
-                location: location.clone(),
+                location: None,
                 publish_at: vec![0, 1],
                 play_at: vec![2, 3],
             },
@@ -233,7 +233,7 @@ impl Layout {
                 what: "0 is the origin of 1 and 2, which are those of 3 and 4",
                 configs: vec![settings(), edge(&[0]), edge(&[0]), edge(&[1, 2]), edge(&[2, 1])],
                 rules,
-                location: location.clone(),
+                location: None,
                 publish_at: vec![0],
                 play_at: vec![0, 1, 2, 3, 4],
             },
@@ -242,7 +242,7 @@ impl Layout {
                 what: "0 pushes to 1, and 1 to 2",
                 configs: vec![forward(1), forward(2), settings()],
                 rules,
-                location: location.clone(),
+                location: None,
                 publish_at: vec![0],
                 play_at: vec![0, 1, 2],
             },

@@ -203,7 +203,8 @@ impl ClusterSim {
     /// was in the directory's buffers.
     fn answer(&mut self, node: usize, connection: u64, id: RequestId, request: &Request) {
         let (now, address) = (self.now, format!("rtmp://{}", address_of(node)).into());
-        let (reply, notice) = self.directory.apply(now, (&id_of(node), &address), request);
+        let is_draining = self.nodes[node].drains.is_some();
+        let (reply, notice) = self.directory.apply(now, (&id_of(node), &address, is_draining), request);
         self.directory.send(now, Parcel { node, connection, what: Content::Reply(id, reply) });
         let Some(notice) = notice.filter(|_| !self.directory.is_deaf) else {
             return;
@@ -240,7 +241,8 @@ impl ClusterSim {
     fn release_held(&mut self) {
         let (cuts, is_stopped) = (self.directory_cuts.clone(), self.directory.state == DirectoryState::Stopped);
         let arrives = |parcel: &Parcel| {
-            !cuts.contains(&parcel.node) && !(is_stopped && matches!(parcel.what, Content::Request(..)))
+            let waits = is_stopped && matches!(parcel.what, Content::Request(..));
+            !waits && !cuts.contains(&parcel.node)
         };
         self.directory.release(self.now, arrives);
         self.touch_directory();
