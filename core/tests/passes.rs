@@ -173,7 +173,7 @@ fn a_pass_is_for_a_few_connections_at_a_time_and_ends_with_its_program() {
     let pass = issued.text().to_owned();
     let conn = || server.connect_from(now, LOOPBACK.parse().expect("an address"));
     let mut clients = Vec::new();
-    let mut ask_again = |clients: &mut Vec<Client>| {
+    let ask_again = |clients: &mut Vec<Client>| {
         let mut client = ask(conn(), now, policy::Action::Play, "cam", &pass);
         let granted = is_granted(&mut client);
         if granted {
