@@ -153,12 +153,12 @@ pub(super) const LOOKUP: &str = "/api/v1/clusters";
 const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
 
 /// The stream that a request asks for.
-fn wanted(context: &Context, call: &Call<'_>) -> Result<(StreamKey, SrsQuery), Reply> {
+fn wanted(context: &Context, call: &Call<'_>) -> Result<(StreamKey, SrsQuery), String> {
     let given = |name: &str| call.parameter(name).map(decoded).unwrap_or_default().into_owned();
     let query = SrsQuery { ip: given("ip"), vhost: given("vhost"), app: given("app"), stream: given("stream") };
     let host = if query.vhost.is_empty() { String::new() } else { format!("?vhost={}", query.vhost) };
     let key = context.handle.stream_key(&format!("{}/{}{host}", query.app, query.stream));
-    let key = key.map_err(|error| Reply::error(StatusCode::BAD_REQUEST, 400, format!("app and stream: {error}")))?;
+    let key = key.map_err(|error| format!("app and stream: {error}"))?;
     Ok((key, query))
 }
 
@@ -185,7 +185,7 @@ pub(super) async fn locate(context: &Context, request: &Parts) -> Option<Located
 pub(super) fn lookup(context: &Context, call: &Call<'_>) -> Reply {
     let (key, query) = match wanted(context, call) {
         Ok(wanted) => wanted,
-        Err(reply) => return reply,
+        Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
     };
     let address: Option<Advertise> = match (&call.located, &context.workers.directory) {
         (Some(Located::Here), Some(directory)) => Some(directory.advertised().clone()),

@@ -100,7 +100,7 @@ fn of_two_encoders_with_one_name_exactly_one_wins() {
     let redis = Redis::new();
     let [a, b] = [(); 2].map(|()| node(&redis));
     let barrier = Barrier::new(2);
-    for round in 0..100 {
+    for round in 0..1000 {
         let name = format!("cam{round}");
         let granted = thread::scope(|scope| {
             let publishes = |program: &'_ Program| {
