@@ -15,15 +15,15 @@ impl Found<'_> {
         let vhosts = settings.vhost.iter().enumerate();
         let vhosts = vhosts.map(|(index, vhost)| (Path::of(&["vhost"]).index(index), &vhost.settings));
         for (path, host) in [(Path::of(&["defaults"]), &settings.defaults)].into_iter().chain(vhosts) {
-            self.fallback(path.clone(), host, host);
+            self.fallback(&path, host, host);
             for (index, application) in host.application.iter().enumerate() {
-                self.fallback(host.place_of_application(&path, index), &application.settings, host);
+                self.fallback(&host.place_of_application(&path, index), &application.settings, host);
             }
         }
     }
 
     /// The fallback of streams that have these settings in a virtual host.
-    fn fallback(&mut self, path: Path, settings: &VhostSettings, host: &VhostSettings) {
+    fn fallback(&mut self, path: &Path, settings: &VhostSettings, host: &VhostSettings) {
         let (grade, fault) = match settings.play.fallback() {
             Ok(Some(Fallback::File(file))) => match check_fallback(&file) {
                 Ok(()) => return,
