@@ -333,8 +333,8 @@ impl Run {
         match step {
             Step::Admit { name, credentials, conflict } => {
                 let (key, limits, shown) = (key(name), self.model.limits, CREDENTIALS[credentials]);
-                let allowed = self.hub.may_publish(&key, shown, conflict, &limits);
-                let admitted = self.hub.admit_publisher(&key, shown, conflict, &limits);
+                let allowed = self.hub.may_publish(now, &key, shown, conflict, &limits);
+                let admitted = self.hub.admit_publisher(now, &key, shown, conflict, &limits);
                 match (admitted, self.model.admit(name, credentials, conflict)) {
                     (Ok(publisher), Ok(right)) => {
                         prop_assert_eq!(allowed, Ok(()));

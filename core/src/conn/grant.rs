@@ -625,7 +625,7 @@ impl SlowPath {
                 let hub = application.hub_for(&facts.params, self.relayed());
                 let entered = self.use_pass(by_pass).map_err(rules::publish_denied);
                 let admitted = entered.and_then(|()| {
-                    rules::admit_publisher(&self.server, &application, &hub, &key, &credentials, by_pass.is_some())
+                    rules::admit_publisher(now, &self.server, &application, &hub, &key, &credentials, by_pass.is_some())
                 });
                 drop(hub);
                 match self.ruled(now, admitted) {

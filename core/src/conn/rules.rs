@@ -200,7 +200,7 @@ impl Requester<'_> {
         let application = vhost.application(&key).clone();
         let by_pass = self.may_use(Action::Publish, &application, &key, target.params()).map_err(publish_denied)?;
         let credentials = if by_pass.is_some() { Box::default() } else { credentials(&application, target.params()) };
-        may_take(&application, &key, &credentials, by_pass.is_some())?;
+        may_take(self.now, &application, &key, &credentials, by_pass.is_some())?;
         let params = target.params().without(policy::PASS).to_query();
         Ok(Allowed { application, credentials, facts: StreamFacts { key, params }, by_pass })
     }
@@ -356,12 +356,18 @@ impl Requester<'_> {
 }
 
 /// Row 7 of `publish`.
-fn may_take(application: &Application, key: &StreamKey, credentials: &str, by_pass: bool) -> Result<(), Rejection> {
+fn may_take(
+    now: Instant,
+    application: &Application,
+    key: &StreamKey,
+    credentials: &str,
+    by_pass: bool,
+) -> Result<(), Rejection> {
     if by_pass {
         let is_free = application.hub.is_free(key).map_err(NotAdmitted::Busy);
         return is_free.map_err(|error| not_admitted(error, key));
     }
-    let admitted = application.hub.may_publish(key, credentials, application.config.conflict, &application.limits);
+    let admitted = application.hub.may_publish(now, key, credentials, application.config.conflict, &application.limits);
     admitted.map_err(|error| not_admitted(error, key))
 }
 
@@ -387,6 +393,7 @@ pub(super) fn admit_connection(server: &Core, vhost: &VirtualHost) -> Result<Con
 
 /// `publish`, row 9.
 pub(super) fn admit_publisher(
+    now: Instant,
     server: &Core,
     application: &Application,
     hub: &Hub,
@@ -398,7 +405,7 @@ pub(super) fn admit_publisher(
     if by_pass {
         return hub.publish_passed(key).map_err(|busy| not_admitted(busy.into(), key));
     }
-    let admitted = hub.admit_publisher(key, credentials, application.config.conflict, &application.limits);
+    let admitted = hub.admit_publisher(now, key, credentials, application.config.conflict, &application.limits);
     admitted.map_err(|error| not_admitted(error, key))
 }
 

@@ -7,6 +7,7 @@ use crate::source::Timeline;
 use crate::url::StreamKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Why a client may not publish or play a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,13 +34,14 @@ impl Hub {
     /// The name is taken, or the limit of streams or publishers is reached. Nothing has changed then.
     pub fn admit_publisher(
         &self,
+        now: Instant,
         key: &StreamKey,
         credentials: &str,
         conflict: Conflict,
         limits: &Limits,
     ) -> Result<Publisher, NotAdmitted> {
         self.begin(key, credentials, Holds::Client, conflict, |registry| {
-            self.check_publisher(registry, key, credentials, conflict, limits)
+            self.check_publisher(now, registry, key, credentials, conflict, limits)
         })
     }
 
@@ -49,12 +51,13 @@ impl Hub {
     /// As for [`admit_publisher`](Self::admit_publisher).
     pub fn may_publish(
         &self,
+        now: Instant,
         key: &StreamKey,
         credentials: &str,
         conflict: Conflict,
         limits: &Limits,
     ) -> Result<(), NotAdmitted> {
-        self.check_publisher(&self.registry(), key, credentials, conflict, limits)
+        self.check_publisher(now, &self.registry(), key, credentials, conflict, limits)
     }
 
     /// Joins a stream as a client, published or not.
@@ -139,6 +142,7 @@ impl Hub {
 
     fn check_publisher(
         &self,
+        now: Instant,
         registry: &Registry,
         key: &StreamKey,
         credentials: &str,
@@ -146,7 +150,7 @@ impl Hub {
         limits: &Limits,
     ) -> Result<(), NotAdmitted> {
         let entry = registry.streams.get(key);
-        let stands_by = |entry: &Entry| conflict == Conflict::Backup && entry.may_stand_by(self.config().backup);
+        let stands_by = |entry: &Entry| conflict == Conflict::Backup && entry.may_stand_by(now, self.config().backup);
         match entry.and_then(|entry| Some((entry, entry.publisher()?))) {
             Some((_, holder)) if conflict == Conflict::TakeOver && holder.accepts(credentials) => return Ok(()),
             Some((_, holder)) if self.relays_yield && holder.role == Holds::Relay => {}

@@ -7,7 +7,8 @@
 //! - when the one on air leaves, at once and under the lock of all names: the stream is never without publisher, so players
 //!   get no message and no time of grace begins;
 //! - when the one on air stalls for [`BackupRules::after`]. The one that stands by looks at each of its frames, so no timer
-//!   is needed, and a publisher that is silent itself takes nothing over;
+//!   is needed, and a publisher that is silent itself takes nothing over. If it was silent, too, it must have sent again for
+//!   that long;
 //! - with [`BackupRules::returns`], when it was the first one and sends again.
 //!
 //! A switch begins another publication of the source ([`Source::switch_to`]): players go on at the key frame with the
@@ -122,12 +123,16 @@ pub(super) struct Standby {
 #[derive(Debug, Default)]
 struct Progress {
     place: Stand,
+    /// When it was granted.
+    begun: Option<Instant>,
     /// When its newest message came.
     heard: Option<Instant>,
     /// When its newest media came, also while it was on air.
     newest: Option<Instant>,
     /// Since when it has sent media without a stall while it stands by.
     runs: Option<Instant>,
+    /// When it sent media again after it had been silent itself.
+    resumed: Option<Instant>,
     /// True once it was said that it has something that players can begin at.
     ready: bool,
 }
@@ -195,6 +200,11 @@ impl Standby {
         Arc::new(Standby { stream, over_fallback, progress: Mutex::new(Progress { newest, ..Progress::default() }) })
     }
 
+    /// It is granted.
+    pub(super) fn begun(&self, now: Instant) {
+        self.progress().begun = Some(now);
+    }
+
     /// Keeps a frame, in the time of the publisher's own timeline. Returns what became of it and, once, true if players
     /// can begin at what it has sent.
     pub(super) fn push(
@@ -218,6 +228,9 @@ impl Standby {
         if coded {
             let lasts = progress.newest.is_some_and(|last| now.saturating_duration_since(last) < rules.after);
             progress.runs = progress.runs.filter(|_| lasts).or(Some(now));
+            if !lasts && progress.newest.is_some() {
+                progress.resumed = Some(now);
+            }
             progress.newest = Some(now);
         }
         let mut source = self.stream.source();
@@ -253,8 +266,14 @@ impl Standby {
 
     /// Whether the publisher on air, whose source this is, has stalled.
     fn sees_stall(&self, now: Instant, on_air: &Source, rules: BackupRules) -> bool {
-        let since = self.progress().runs.unwrap_or(now);
-        on_air.is_stalled(now, since, rules.after, &self.stream.source())
+        let progress = self.progress();
+        let (runs, resumed) = (progress.runs.unwrap_or(now), progress.resumed);
+        drop(progress);
+        // If both were silent, the network or the server was: what the other one has sent may be on its way.
+        if resumed.is_some_and(|resumed| now.saturating_duration_since(resumed) < rules.after) {
+            return false;
+        }
+        on_air.is_stalled(now, runs, rules.after, &self.stream.source())
     }
 
     /// Withdraws its metadata.
@@ -288,9 +307,12 @@ impl Standby {
         self.stream.release();
     }
 
-    /// When it sent media last.
-    fn newest_media(&self) -> Option<Instant> {
-        self.progress().newest
+    /// True if it has sent no media for too long. Whether the publisher on air has, too, says nothing: both may have lost
+    /// the same network.
+    fn is_silent(&self, now: Instant, rules: BackupRules) -> bool {
+        let progress = self.progress();
+        let since = progress.newest.or(progress.begun);
+        since.is_some_and(|since| now.saturating_duration_since(since) >= rules.after)
     }
 
     /// Makes it the publisher of the stream. The source is that of the stream.
@@ -432,20 +454,9 @@ impl Registry {
 
 impl super::Entry {
     /// Whether a client may stand by: there is no other one that does, or that one has stalled.
-    pub(super) fn may_stand_by(&self, rules: BackupRules) -> bool {
+    pub(super) fn may_stand_by(&self, now: Instant, rules: BackupRules) -> bool {
         let is_client = self.holder.as_ref().is_some_and(|holder| holder.role == Holds::Client);
-        is_client && self.reserve.as_ref().is_none_or(|reserve| reserve.has_stalled(&self.stream, rules))
-    }
-}
-
-impl Reserve {
-    /// True if it has sent nothing for too long, while the publisher on air went on.
-    fn has_stalled(&self, on_air: &Stream, rules: BackupRules) -> bool {
-        let newest = on_air.source().newest_media();
-        match (newest, self.standby.newest_media()) {
-            (Some(newest), Some(own)) => newest.saturating_duration_since(own) >= rules.after,
-            _ => false,
-        }
+        is_client && self.reserve.as_ref().is_none_or(|reserve| reserve.standby.is_silent(now, rules))
     }
 }
 

@@ -152,6 +152,11 @@ mod tests {
     use crate::policy::{Counted, Refusal};
     use crate::url::DEFAULT_VHOST;
 
+    #[allow(clippy::disallowed_methods)] // any instant will do: core only compares
+    fn any_instant() -> std::time::Instant {
+        std::time::Instant::now()
+    }
+
     fn key(app: &str, stream: &str) -> StreamKey {
         StreamKey::new(DEFAULT_VHOST, app, stream).expect("a good name")
     }
@@ -166,7 +171,7 @@ mod tests {
         let few = hub.with_group(group("few", Limits { publishers: Some(1), players: Some(2), ..Limits::NONE }));
         let rest = hub.with_group(None);
         let all = Limits { players: Some(3), ..Limits::NONE };
-        let publish = |hub: &Hub, key: &StreamKey| hub.admit_publisher(key, "", Conflict::Reject, &all);
+        let publish = |hub: &Hub, key: &StreamKey| hub.admit_publisher(any_instant(), key, "", Conflict::Reject, &all);
         let publisher = publish(&few, &key("few", "a")).expect("it is the first");
         let refused = publish(&few, &key("few", "b")).expect_err("one is the most");
         assert_eq!(refused, NotAdmitted::Refused(Refusal::Limit(Counted::Publishers)));
@@ -192,7 +197,8 @@ mod tests {
         let limits = Limits { players: Some(1), ..Limits::NONE };
         let (one, other) = (hub.with_group(group("one", Limits::NONE)), hub.with_group(group("other", limits)));
         let key = key("live", "cam");
-        let publisher = one.admit_publisher(&key, "", Conflict::Reject, &Limits::NONE).expect("it is free");
+        let publisher =
+            one.admit_publisher(any_instant(), &key, "", Conflict::Reject, &Limits::NONE).expect("it is free");
         let players: Vec<_> = (0..2).map(|_| one.admit_player(&key, &Limits::NONE).expect("no limit")).collect();
         other.regroup(&key);
         assert_eq!(hub.group_counts(DEFAULT_VHOST, "one"), Counts::default());

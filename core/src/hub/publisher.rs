@@ -246,6 +246,9 @@ impl Publisher {
     /// Sets the time before anything is pushed, so that the end of a publication without frames has a time, too.
     pub fn begun(&mut self, now: Instant) {
         self.now.get_or_insert(now);
+        if let Lane::By(standby) = &self.lane {
+            standby.begun(now);
+        }
     }
 
     /// How many players the stream has.

@@ -272,9 +272,9 @@ fn a_superseded_publisher_learns_of_it_and_changes_nothing_any_more() {
     let hub = Hub::new(HubConfig::default());
     let now = any_instant();
     let limits = Limits { publishers: Some(1), ..Limits::default() };
-    let admit = || hub.admit_publisher(&key("cam"), "token", Conflict::TakeOver, &limits);
+    let admit = || hub.admit_publisher(now, &key("cam"), "token", Conflict::TakeOver, &limits);
     let mut first = admit().expect("free");
-    assert_eq!(hub.may_publish(&key("cam"), "token", Conflict::TakeOver, &limits), Ok(()));
+    assert_eq!(hub.may_publish(now, &key("cam"), "token", Conflict::TakeOver, &limits), Ok(()));
     assert!(!first.is_superseded(), "not before it begins");
     let mut second = admit().expect("the same credentials, and the other's place");
     assert!(first.is_superseded() && !second.is_superseded());

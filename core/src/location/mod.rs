@@ -531,9 +531,11 @@ impl Location {
         let request = if lease.fencing.is_some() {
             Request::Renew { name: owned, session }
         } else {
+            let is_strict = self.config.on_loss == OnLoss::Strict;
             let taking = match lease.conflict {
-                Conflict::Refuse => Taking::No,
-                Conflict::Take if self.config.on_loss == OnLoss::Strict => Taking::Ask,
+                Conflict::Refuse if is_strict => Taking::AskIfDraining,
+                Conflict::Refuse => Taking::NowIfDraining,
+                Conflict::Take if is_strict => Taking::Ask,
                 Conflict::Take => Taking::Now,
             };
             Request::Claim { name: owned, session, taking }

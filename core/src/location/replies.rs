@@ -146,19 +146,12 @@ impl Location {
     }
 
     fn held_elsewhere(&mut self, now: Instant, name: &Arc<str>, owner: Owner) {
-        if let Some(lease) = self.leases.get_mut(name)
-            && owner.is_draining
-            && !lease.is_granted
-            && lease.conflict == Conflict::Refuse
-        {
-            lease.conflict = Conflict::Take;
-            return self.ask_for_lease(now, name);
-        }
         let again = deadline_after(now, ASKED_TO_YIELD);
         // A lease that this server does not know is one of its last run, and ends soon.
         let is_own = owner.node == self.config.node;
         if let Some(lease) = self.leases.get(name)
-            && (is_own || lease.conflict == Conflict::Take)
+            && !lease.is_granted
+            && (is_own || lease.conflict == Conflict::Take || owner.is_draining)
             && self.config.on_loss == OnLoss::Strict
             && lease.deadline.is_some_and(|deadline| again < deadline)
         {

@@ -50,8 +50,10 @@ pub enum Request {
 /// What a claim does to the lease of another server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taking {
-    /// Nothing: the answer is [`Reply::Held`].
-    No,
+    /// Nothing, unless that server's record says that it drains: then it ends, as with [`Now`](Self::Now).
+    NowIfDraining,
+    /// Nothing, unless that server's record says that it drains: then that is asked, as with [`Ask`](Self::Ask).
+    AskIfDraining,
     /// It ends. All servers get a notice with the new owner and the new fencing number.
     Now,
     /// Nothing, but all servers get a notice with the server that claims and the fencing number of the lease. The owner

@@ -103,7 +103,7 @@ impl Rig {
     }
 
     pub(in crate::hub) fn admit(&self) -> Result<Publisher, NotAdmitted> {
-        self.hub.admit_publisher(&key(), "", Conflict::Backup, &Limits::NONE)
+        self.hub.admit_publisher(self.now(), &key(), "", Conflict::Backup, &Limits::NONE)
     }
 
     /// An encoder with 25 pictures a second and a key frame each second.
@@ -382,6 +382,49 @@ fn a_third_publisher_is_refused_unless_the_backup_has_stalled() {
 }
 
 #[test]
+fn a_backup_that_lost_the_network_with_the_publisher_on_air_gives_its_place_up() {
+    let mut rig = Rig::new(BackupRules::default());
+    let (mut first, mut second) = (rig.encoder(1, 0), rig.encoder(2, 900));
+    rig.run(1_000, &mut [&mut first, &mut second]);
+    (first.frozen, second.frozen) = (true, true);
+    rig.run(AFTER + 100, &mut [&mut first, &mut second]);
+    let mut third = rig.encoder(3, 0);
+    rig.run(AFTER + 1_000, &mut [&mut first, &mut second, &mut third]);
+    assert_eq!(rig.last_from(), 3);
+    rig.rises();
+}
+
+#[test]
+fn a_backup_that_never_sent_media_gives_its_place_up() {
+    let mut rig = Rig::new(BackupRules::default());
+    let (mut first, mut second) = (rig.encoder(1, 0), rig.encoder(2, 900));
+    second.frozen = true;
+    rig.run(AFTER - 100, &mut [&mut first, &mut second]);
+    assert!(matches!(rig.admit(), Err(NotAdmitted::Busy(_))));
+    rig.run(200, &mut [&mut first, &mut second]);
+    let _third = rig.encoder(3, 0);
+    assert!(second.publisher.is_superseded());
+}
+
+#[test]
+fn a_silence_that_both_share_switches_nothing() {
+    let mut rig = Rig::new(BackupRules::default());
+    let (mut first, mut second) = (rig.encoder(1, 0), rig.encoder(2, 900));
+    rig.run(3_000, &mut [&mut first, &mut second]);
+    // The server stood still: what both have sent is read now, that of the backup first.
+    (first.frozen, second.frozen) = (true, true);
+    rig.run(AFTER + 1_000, &mut [&mut first, &mut second]);
+    (first.frozen, second.frozen) = (false, false);
+    rig.run(3_000, &mut [&mut second, &mut first]);
+    assert_eq!(rig.last_from(), 1);
+    // The one on air alone stays away afterwards.
+    first.frozen = true;
+    rig.run(AFTER + 1_100, &mut [&mut second, &mut first]);
+    assert_eq!(rig.last_from(), 2);
+    rig.rises();
+}
+
+#[test]
 fn a_backup_without_a_key_frame_takes_nothing_over_from_a_publisher_that_stalls_until_it_has_one() {
     let mut rig = Rig::new(BackupRules::default());
     let (mut first, mut second) = (rig.encoder(1, 0), rig.encoder(2, 900));
@@ -550,7 +593,7 @@ fn absolute_timestamps_pass_unchanged_through_a_switch() {
 fn a_backup_counts_as_publisher() {
     let rig = Rig::new(BackupRules::default());
     let limits = Limits { publishers: Some(1), ..Limits::NONE };
-    let admit = || rig.hub.admit_publisher(&key(), "", Conflict::Backup, &limits);
+    let admit = || rig.hub.admit_publisher(rig.now(), &key(), "", Conflict::Backup, &limits);
     let _first = admit().expect("it is the first");
     let refused = admit().expect_err("one is the most");
     assert_eq!(refused, NotAdmitted::Refused(Refusal::Limit(Counted::Publishers)));
@@ -563,7 +606,7 @@ fn no_client_stands_by_for_the_program_or_where_names_are_refused() {
     assert!(matches!(rig.admit(), Err(NotAdmitted::Busy(_))));
     drop(program);
     let _first = rig.admit().expect("it is free");
-    let refused = rig.hub.admit_publisher(&key(), "", Conflict::Reject, &Limits::NONE);
+    let refused = rig.hub.admit_publisher(rig.now(), &key(), "", Conflict::Reject, &Limits::NONE);
     assert!(matches!(refused, Err(NotAdmitted::Busy(_))));
     assert!(rig.hub.publish(&key()).is_err());
 }

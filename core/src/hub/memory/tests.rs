@@ -79,7 +79,7 @@ fn the_largest_gives_and_streams_within_their_share_keep_their_gop() {
 fn a_removed_stream_holds_nothing_for_superseded_publishers() {
     let (hub, now) = (Hub::new(HubConfig::default()), any_instant());
     let admit = || {
-        let admitted = hub.admit_publisher(&key("cam"), "token", Conflict::TakeOver, &Limits::default());
+        let admitted = hub.admit_publisher(now, &key("cam"), "token", Conflict::TakeOver, &Limits::default());
         admitted.expect("it shows the token")
     };
     for last_is_a_player in [false, true] {

@@ -20,10 +20,10 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'{').add(b'}').add(b'%');
 
 /// Claims a name, or renews its lease.
 ///
-/// KEYS: the name's key, `born`. ARGV: node, session, time to live, what happens to another owner (`no`, `now`, `ask`, or
-/// `renew` for a renewal), hold in milliseconds, channel, name in notices, prefix of records, whether leases of an earlier
-/// run of the same node end (`1`).
-const CLAIM: &str = r"
+/// KEYS: the name's key, `born`. ARGV: node, session, time to live, what happens to another owner (`now`, `ask`, the same
+/// with `_if_draining`, or `renew` for a renewal), hold in milliseconds, channel, name in notices, prefix of records,
+/// whether leases of an earlier run of the same node end (`1`).
+const CLAIM: &str = r#"
 local owner = redis.call('HMGET', KEYS[1], 'node', 'session', 'epoch')
 if owner[1] == ARGV[1] and owner[2] == ARGV[2] then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
@@ -39,11 +39,16 @@ if not at or at > now then
 end
 if owner[1] then
   local own = owner[1] == ARGV[1] and ARGV[9] == '1' and ARGV[4] ~= 'renew'
-  if ARGV[4] == 'ask' and not own then
+  local record = redis.call('GET', ARGV[8] .. owner[1])
+  local mode = ARGV[4]
+  if record and string.find(record, '"draining":true', 1, true) then
+    mode = string.gsub(mode, '_if_draining', '')
+  end
+  if mode == 'ask' and not own then
     redis.call('PUBLISH', ARGV[6], ARGV[7] .. ' ' .. ARGV[1] .. ' ' .. owner[3])
   end
-  if ARGV[4] ~= 'now' and not own then
-    return {'held', owner[1], owner[3], redis.call('GET', ARGV[8] .. owner[1])}
+  if mode ~= 'now' and not own then
+    return {'held', owner[1], owner[3], record}
   end
 elseif ARGV[4] ~= 'renew' then
   local left = at + ARGV[5] * 1000 - now
@@ -58,7 +63,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('HSET', KEYS[2], 'epoch', number)
 redis.call('PUBLISH', ARGV[6], ARGV[7] .. ' ' .. ARGV[1] .. ' ' .. number)
 return {'ok', number}
-";
+"#;
 
 /// Ends a lease. KEYS: the name's key. ARGV: node, session.
 const RELEASE: &str = r"

@@ -192,7 +192,8 @@ impl Question {
         match self {
             Question::Core(_, Request::Claim { name, session, taking }, _) => {
                 let taking = match taking {
-                    Taking::No => "no",
+                    Taking::NowIfDraining => "now_if_draining",
+                    Taking::AskIfDraining => "ask_if_draining",
                     Taking::Now => "now",
                     Taking::Ask => "ask",
                 };
