@@ -68,7 +68,7 @@ impl Location {
         }
         let Some((sent, request)) = self.requests.take(id) else { return };
         match request {
-            Request::Claim { name, session, taking: Taking::No }
+            Request::Claim { name, session, taking: Taking::NowIfDraining | Taking::AskIfDraining }
                 if matches!(reply, Reply::Held(_)) && self.wants_to_take(&name, session) =>
             {
                 // A claim that takes the name has come while this one, which does not, was on its way.

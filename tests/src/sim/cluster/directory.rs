@@ -236,10 +236,12 @@ impl Directory {
                 return (Reply::Granted { fencing: record.fencing }, None);
             }
             fencing = fencing.max(record.fencing + 1);
-            if taking != Some(Taking::Now) {
+            let drains = self.data.nodes.get(&record.node).is_some_and(|node| node.is_draining);
+            let asks = taking == Some(Taking::Ask) || drains && taking == Some(Taking::AskIfDraining);
+            if taking != Some(Taking::Now) && !(drains && taking == Some(Taking::NowIfDraining)) {
                 let record = self.data.records[name].clone();
                 let notice = Notice { name: name.clone(), node: node.clone(), fencing: record.fencing };
-                return (Reply::Held(self.owner(&record)), (taking == Some(Taking::Ask)).then_some(notice));
+                return (Reply::Held(self.owner(&record)), asks.then_some(notice));
             }
         } else if taking.is_some() && now < born + self.ttl {
             return (Reply::Hold(born + self.ttl - now), None);
