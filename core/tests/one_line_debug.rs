@@ -131,8 +131,10 @@ fn the_state_of_a_server_shows_neither_frames_nor_tokens() {
     let now = Instant::now();
     let server = Core::new(Config::default(), [7; 32]);
     let key: StreamKey = "live/cam".parse().expect("a name");
-    let mut publisher =
-        server.hub().admit_publisher(&key, "very-secret-token", Conflict::TakeOver, &Limits::NONE).expect("it is free");
+    let mut publisher = server
+        .hub()
+        .admit_publisher(now, &key, "very-secret-token", Conflict::TakeOver, &Limits::NONE)
+        .expect("it is free");
     for time in 0..100 {
         publisher.push(now, Message::video(time * 40, body(&[0x17, 1, 0, 0, 0]).as_slice())).expect("it is published");
     }

@@ -153,7 +153,7 @@ fn a_client_that_is_sent_to_another_server_finds_its_application_there() {
         let mut client = harness.client_from(None, connect.with("capsEx", 1.0));
         client.conn.drain(harness.now + Duration::from_secs(5), Some(to));
         let messages = client.messages(&harness);
-        let payloads = messages.iter().map(|message| String::from_utf8_lossy(&message.payload.to_vec()).into_owned());
+        let payloads = messages.iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned());
         let asked: Vec<_> = payloads.filter(|text| text.contains("ReconnectRequest")).collect();
         assert!(asked.len() == 1 && asked[0].contains(expected), "{expected}: {asked:?}");
         assert!(!asked[0].contains(&format!("{expected}/")), "{asked:?}");

@@ -156,7 +156,7 @@ impl Template {
 
     /// Whether its text is different for each stream that the patterns match: whether all names of files have the app.
     pub(crate) fn names_files_of_several_apps(&self) -> bool {
-        let has = |variable| self.parts.iter().any(|part| *part == Part::Value(variable));
+        let has = |variable| self.parts.contains(&Part::Value(variable));
         has(Variable::StreamFile) && !has(Variable::AppFile) && !has(Variable::App)
     }
 
@@ -356,7 +356,7 @@ fn for_file(name: &str) -> String {
         }
     }
     if file.len() > LONGEST_FILE {
-        let end = file.floor_char_boundary(LONGEST_FILE - HASH - 2);
+        let end = (0..=LONGEST_FILE - HASH - 2).rev().find(|at| file.is_char_boundary(*at)).unwrap_or_default();
         file.truncate(end);
         // No other name has two of them.
         file.push_str("~~");
