@@ -388,7 +388,7 @@ impl Stream {
         (timeline, source.epoch())
     }
 
-    /// A stream with a source of its own for a publisher that stands by.
+    /// A stream with a separate source for a publisher that stands by.
     fn apart(&self, config: &HubConfig) -> Stream {
         Stream {
             id: self.id,

@@ -197,7 +197,7 @@ impl Publisher {
                 };
                 let frame = own.map_or_else(|| frame.clone(), |own| frame.encoded_again(bridge.map(own, kind, coded)));
                 let source = self.stream.source();
-                // If the other one has it again, one frame is lost that nobody plays: the next one finds that out.
+                // If the other one has it again, one frame is lost that no player gets: the next one finds that out.
                 if source.epoch() == *epoch {
                     self.stream.push(source, now, frame);
                 }

@@ -173,7 +173,7 @@ fn a_server_that_restarts_does_not_take_the_leases_of_its_last_run_for_its_own()
     cluster.pass(SECOND / 10);
     assert_eq!(cluster.ask(0, "live/cam"), Located::Nowhere);
     assert_eq!(cluster.publish(0, "live/cam"), Err(ClaimError::Held("node-0".into())));
-    assert_eq!(cluster.ask(0, "live/cam"), Located::Nowhere, "nobody pulls from itself");
+    assert_eq!(cluster.ask(0, "live/cam"), Located::Nowhere, "no server pulls from itself");
     cluster.pass(cluster.config.ttl);
     assert!(cluster.publish(0, "live/cam").is_ok());
     cluster.end();

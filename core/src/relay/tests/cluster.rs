@@ -498,7 +498,7 @@ fn an_edge_of_srs_is_sent_to_the_owner_if_that_is_wanted() {
 }
 
 #[test]
-fn a_token_that_nobody_has_checked_takes_no_name() {
+fn a_token_that_was_not_checked_takes_no_name() {
     use crate::policy::{Secret, Token, TokenScope};
     let secret = Secret::new("a long random secret of your own").expect("long enough");
     for token in [None, Some(Token { secrets: vec![secret], required_for: TokenScope::Play })] {
@@ -575,7 +575,7 @@ fn whatever_fails_players_get_the_stream_of_the_last_owner_and_nothing_is_left()
             .into_iter()
             .zip(&servers)
             .map(|(player, server)| {
-                // Some were told that nobody has the stream.
+                // Some were told that no server has the stream.
                 let heard = net.heard(player);
                 if heard.closed.is_some() || heard.has("rejected") { net.player(*server, CAM) } else { player }
             })

@@ -110,7 +110,7 @@ fn a_name_is_looked_up_again_for_each_attempt() {
 }
 
 #[test]
-fn a_name_that_nobody_has_is_not_tried_without_pauses() {
+fn a_name_that_no_origin_has_is_not_tried_without_pauses() {
     let (mut net, _, edge, _) = by_name();
     net.player(edge, "live/none");
     net.run(9 * SECOND);

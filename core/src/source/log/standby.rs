@@ -1,6 +1,6 @@
 //! How a publisher that stands by takes a stream over.
 //!
-//! It has a source of its own, with what it has sent since its newest key frame in the time of its own
+//! It has a separate source, with what it has sent since its newest key frame in the time of its own
 //! [`Timeline`]. At the switch the stream begins another publication: the headers in force at that key frame, then all
 //! since. The [`Bridge`] makes its time that of the stream. Frames that came before the last one of the publisher before
 //! are needed for decoding and are late: pictures follow that frame a millisecond apart, and sound is left out. So the

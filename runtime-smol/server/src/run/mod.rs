@@ -365,7 +365,7 @@ impl Inner {
         }
     }
 
-    /// Starts a program in a thread of its own, so that a disk that hangs holds up nothing else.
+    /// Starts a program in a separate thread, so that a disk that hangs holds up nothing else.
     fn start(
         self: &Arc<Self>,
         id: u64,

@@ -177,7 +177,7 @@ fn ffmpeg_plays_and_records_through_a_switch_and_a_third_encoder_is_refused() {
     assert_rising(&tags(&played), SLACK);
 }
 
-/// A network of its own, with one address at each side.
+/// A separate network, with one address at each side.
 struct Network {
     name: String,
     link: String,

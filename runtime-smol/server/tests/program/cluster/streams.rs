@@ -189,7 +189,7 @@ fn a_forged_signature_gets_no_more_than_any_player() {
     let owner = node_at(free_address(), &redis, "[defaults.limits]\nplayers = 0\n");
     let other = node(&redis);
     let _encoder = Encoder::start(&owner, "cam");
-    // Without the signature nobody plays here.
+    // Without the signature no client plays here.
     wait_frames(&mut other.player("cam"), 10);
     let fencing = wait_for("lease", TIMEOUT, || {
         redis.command(&["HGET", "ab:s:{__defaultVhost__/live/cam}", "epoch"]).parse::<u64>().ok()
