@@ -201,7 +201,7 @@ impl Location {
         self.answer_finds(name, &answer);
     }
 
-    /// The directory has told all servers that `node` has got the name, or wants it ([`Taking::Ask`](super::Taking::Ask)).
+    /// The directory has told all servers that `node` has got the name, or wants it ([`Taking::Ask`](super::Taking)).
     pub fn handle_notice(&mut self, now: Instant, name: &Arc<str>, node: &Arc<str>, fencing: u64) {
         if *node == self.config.node {
             return;

@@ -298,8 +298,9 @@ impl Relays {
         let mut config =
             ClientConfig { chunk_size: relay.rules.chunk_size, limits, timeouts, ..ClientConfig::to(destination) };
         let vhost = relay.key.vhost();
-        if relay.kind() != RelayKind::Push && vhost != DEFAULT_VHOST {
-            // An origin has the stream in the same virtual host.
+        if relay.kind() != RelayKind::Push && (vhost != DEFAULT_VHOST || relay.lease.is_some()) {
+            // An origin has the stream in the same virtual host. The host of a server of the cluster may be the name of
+            // another one.
             let (scheme, port, app) = (destination.scheme(), destination.port(), destination.app());
             config.tc_url = format!("{scheme}://{vhost}:{port}/{app}");
         }

@@ -6,6 +6,8 @@ use super::*;
 use crate::cluster::{ClaimNumber, ClusterConfig, DirectoryOrder, FindNumber};
 use crate::location::tests::directory::Directory;
 use crate::location::{ClaimId, Event, FindId, Location, LocationConfig, OnLoss, Output, Reply, RequestId};
+use crate::policy::{Vhost, Vhosts};
+use crate::url::DEFAULT_VHOST;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// As in the settings of a program.
@@ -46,8 +48,12 @@ impl Members {
 impl Net {
     /// A server of the cluster.
     fn member(&mut self, config: VhostConfig, on_loss: OnLoss) -> usize {
+        self.member_of(config.into(), on_loss)
+    }
+
+    fn member_of(&mut self, config: Config, on_loss: OnLoss) -> usize {
         let cluster = Some(ClusterConfig::default());
-        let at = self.server_of(Config { cluster, ..Config::from(config) });
+        let at = self.server_of(Config { cluster, ..config });
         let core = &self.servers[at].core;
         core.set_clock(self.now, 1_000_000);
         core.relays().set_cluster_secret(SECRET);
@@ -228,6 +234,22 @@ fn a_stream_of_one_server_plays_on_all_by_one_signed_pull_each() {
     }
     net.run(60 * SECOND);
     net.is_idle(&[owner, b, c]);
+}
+
+#[test]
+fn a_stream_is_pulled_from_its_virtual_host_also_if_the_address_of_the_server_names_another_one() {
+    let mut net = Net::new();
+    let hosts = [DEFAULT_VHOST, "10.0.0.1"].map(|name| Vhost::new(name, VhostConfig::default()));
+    let vhosts = Vhosts::new(hosts).expect("names");
+    let owner = net.member_of(Config { vhosts, ..Config::default() }, OnLoss::Serve);
+    let [other] = net.members();
+    let destination = Destination::parse("rtmp://elsewhere/live/cam").expect("a URL");
+    let publisher = net.client_with(owner, ClientConfig::to(&destination), "cam", true);
+    net.run(SECOND);
+    net.send(publisher, Message::video(0, peer::VIDEO_HEADER));
+    let player = net.player(other, CAM);
+    net.stream(publisher, 1, 3);
+    assert!(net.heard(player).times().ends_with(&[3000, 3010, 3040]), "{:?}", net.heard(player).times());
 }
 
 #[test]
