@@ -737,7 +737,7 @@ impl SlowPath {
         let capabilities = self.session.capabilities();
         let understands = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
         let mut playing = Playing::new(&request, player, understands, application, asked.then_some(facts), by_pass);
-        if self.drained.is_some() {
+        if self.drained.is_some() && !self.is_signed() {
             playing.finish();
         }
         // Behind the actions above, and not when it is served first: how its input was cut must make no difference.

@@ -1,6 +1,8 @@
 //! Requests that wait for a verdict of the back end.
 
 use super::*;
+use crate::cluster::{ClusterConfig, DirectoryOrder, PullSigner, SignedPull};
+use crate::relay::Order;
 
 fn asking(asks: Asks) -> Harness {
     Harness::with(VhostConfig { asks, ..VhostConfig::default() }.into())
@@ -259,6 +261,30 @@ fn a_play_that_is_granted_to_a_drained_connection_is_over_at_once() {
         "{received:?}"
     );
     assert!(!contains(&received, "video key"), "{received:?}");
+}
+
+#[test]
+fn another_server_of_the_cluster_gets_the_stream_of_a_server_that_drains() {
+    let harness = Harness::with(Config { cluster: Some(ClusterConfig::default()), ..Config::default() });
+    harness.server.set_clock(harness.now, 1_000_000);
+    let relays = harness.server.relays();
+    relays.set_cluster_secret("a secret of the cluster");
+    let mut publisher = harness.client();
+    publisher.send(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
+    let DirectoryOrder::Claim { claim, .. } = relays.poll_directory() else { panic!("the name is claimed") };
+    relays.claimed(claim, Ok(Some(7)));
+    let Order::Answer { ask, verdict, .. } = relays.poll(harness.now) else { panic!("the client is answered") };
+    publisher.conn.answer(harness.now, ask, verdict);
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
+    let key = StreamKey::new(crate::url::DEFAULT_VHOST, "live", "cam").expect("a name");
+    let signed = PullSigner::new("a secret of the cluster").sign(&SignedPull { key, fencing: 7, hop: 1 }, 1_000_000);
+    let connect = Object::default().with("app", "live").with("tcUrl", "rtmp://h/live").with("anabranchPull", signed);
+    let mut other = harness.client_from(None, connect);
+    harness.server.drain();
+    other.conn.drain(harness.now + Duration::from_secs(60), None);
+    other.send(&harness, &[peer::create_stream(2.0), peer::play(1, "cam")].concat());
+    let received = other.receive(&harness);
+    assert!(contains(&received, "video key") && !contains(&received, "UnpublishNotify"), "{received:?}");
 }
 
 /// No notice follows a question about the server upstream, however the connection ends.

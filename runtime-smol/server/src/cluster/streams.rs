@@ -114,7 +114,7 @@ fn log_claim(name: &str, outcome: &Result<Option<u64>, ClaimError>) {
         Ok(None) => info!(
             event = "name_unconfirmed",
             stream = %stream,
-            "the directory does not answer: {stream} is published here all the same, and claimed later"
+            "the directory gives no lease now: {stream} is published here all the same, and claimed later"
         ),
         Err(ClaimError::Held(node)) => info!(
             event = "name_held",

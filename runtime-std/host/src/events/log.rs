@@ -326,7 +326,7 @@ pub(super) const ALL: &[Explanation] = &[
     ),
     event(
         "name_unconfirmed",
-        "The directory does not answer, and a client publishes all the same (`cluster.on_loss = \"serve\"`). The name is claimed later.",
+        "The directory does not answer or holds new names back, and a client publishes all the same (`cluster.on_loss = \"serve\"`). The name is claimed later.",
         "Look at the line `directory_lost` before.",
     ),
     event(
