@@ -51,6 +51,7 @@ fn fencing_numbers_rise_whatever_becomes_of_a_name() {
     assert_eq!(a.wait_lost("v/live/cam").1, LostReason::Taken("b".into()));
     drop(claim);
     drop(taken);
+    wait_for("name that is free", TIMEOUT, || (count(&redis) == 0).then_some(()));
     let (claim, third) = a.take("v/live/cam");
     assert!(third > second);
     drop(claim);

@@ -150,7 +150,8 @@ fn a_look_says_what_is_wrong_and_what_to_do() {
     assert_eq!(redis.command(&["KEYS", "*"]), "", "nothing is written there");
     let found = probe(&settings(&redis.url()));
     assert!(found.directory.unwrap().unwrap_err().cure.contains("password"));
-    let nowhere = format!("redis://{}", free_address());
+    // Nothing listens there, and no other test gets the port.
+    let nowhere = "redis://127.0.0.1:1".to_owned();
     let found = probe(&settings(&nowhere));
     let fault = found.directory.unwrap().unwrap_err();
     assert!(fault.words.contains("refused") && fault.cure.contains("start the Redis"), "{fault}");
@@ -158,6 +159,6 @@ fn a_look_says_what_is_wrong_and_what_to_do() {
     let reached =
         ClusterSettings { advertise: format!("rtmp://{}", listener.local_addr().unwrap()), ..settings(&nowhere) };
     assert!(probe(&reached).advertise.unwrap().is_ok());
-    let not_reached = ClusterSettings { advertise: format!("rtmp://{}", free_address()), ..settings(&nowhere) };
+    let not_reached = ClusterSettings { advertise: "rtmp://127.0.0.1:1".to_owned(), ..settings(&nowhere) };
     assert!(probe(&not_reached).advertise.unwrap().is_err());
 }

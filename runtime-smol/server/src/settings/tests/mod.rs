@@ -111,6 +111,7 @@ fn others(node: &Node) -> Vec<toml::Value> {
         "publish",
         "debug",
         "/tmp/x",
+        "live/holding",
         "0.0.0.0:7",
     ];
     match node.value() {
