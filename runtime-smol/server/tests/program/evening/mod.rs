@@ -59,15 +59,19 @@ const NOT_THAT_EVENING: &[&str] = &[
     "waits_again",
 ];
 
-/// How the names of events begin that come of other servers, of a directory, or of programs for streams.
+/// How the names of events begin that come of other servers, of a directory, of programs for streams, of a second encoder,
+/// or of what plays without any.
 const OF_OTHER_PARTS: &[&str] = &[
     "advertise_",
+    "backup_",
     "cluster",
     "directory_",
+    "fallback_",
     "forward_",
     "name_",
     "node_",
     "notices_lost_connection",
+    "pull_",
     "relay_",
     "run_",
     "secret_changed",
