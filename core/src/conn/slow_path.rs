@@ -397,9 +397,10 @@ impl SlowPath {
 
     /// Where the client finds its application if it is sent to `url`, which may be only a server.
     fn reconnect_url<'a>(&self, url: &'a str) -> Cow<'a, str> {
-        let names_an_app = TcUrl::parse(url).is_ok_and(|url| !url.app().is_empty());
+        // Relative references, such as `//HOST/APP`, are left to the client.
+        let is_server = TcUrl::parse(url).is_ok_and(|url| url.app().is_empty());
         match &self.client {
-            Some(client) if !names_an_app => client.urls.at_server(url, &self.vhost.name).into(),
+            Some(client) if is_server => client.urls.at_server(url, &self.vhost.name).into(),
             _ => url.into(),
         }
     }

@@ -1,4 +1,5 @@
 use std::cmp::Reverse;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,6 @@ const AGAIN: Duration = Duration::from_secs(60);
 const REPORTS: usize = 256;
 
 /// The memory that all streams of a hub may take, and what they take.
-#[derive(Debug)]
 pub(super) struct Memory {
     limit: AtomicUsize,
     held: AtomicUsize,
@@ -23,6 +23,12 @@ pub(super) struct Memory {
     given: AtomicU64,
     logs: AtomicU64,
     reports: Mutex<Vec<Relief>>,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("limit", &self.limit).field("held", &self.held).finish_non_exhaustive()
+    }
 }
 
 /// The memory of all streams of a hub together.
