@@ -59,7 +59,7 @@ pub enum Switched {
 }
 
 impl Switched {
-    /// `lost`, `stalled` or `returned`.
+    /// `lost`, `stalled`, `returned` or `began`.
     pub fn name(self) -> &'static str {
         match self {
             Switched::Lost => "lost",
