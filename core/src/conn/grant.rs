@@ -6,47 +6,39 @@ use super::ask::{Ask, AskId, ClientFacts, Closed, Notice, StreamFacts, Subject};
 use super::enter::{Entered, Wanted};
 use super::player::Playing;
 use super::publisher::Publishing;
+use super::reserve::{not_asked, refused_by_origin};
 use super::rules::{self, UNCOUNTED};
 use super::slow_path::SlowPath;
 use super::vhost::{QuestionPermit, VirtualHost};
 use super::{Action, Attachment, Remark, Role};
 use crate::capture::{Call, Step};
 use crate::command::Capabilities;
-use crate::hub::RelayFacts;
 use crate::hub::{Player, Publisher, StreamId};
-use crate::location;
-use crate::policy::{self, Refusal, TokenScope, Verdict};
+use crate::policy::{self, Refusal, Verdict};
 use crate::relay::{Ticket, TraverseFacts};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
 use crate::time_limit::TimeLimit;
 use crate::url::{self, StreamKey, UrlError};
 
 /// The longest time that a question may be open, so that no setting overflows the clock.
-const LONGEST: Duration = Duration::from_secs(86_400);
-
-/// How long a request waits for an origin beyond the time in which the relay decides without one.
-const ORIGIN_SLACK: Duration = Duration::from_secs(2);
-
-/// How long a request waits for the directory. The directory has decided by then, also when it does not answer: this limit
-/// holds if nothing asks it.
-const DIRECTORY_LIMIT: Duration = Duration::from_secs(3);
+pub(super) const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// A request that waits for a verdict.
 #[derive(Debug)]
 pub(super) struct Pending {
-    id: AskId,
-    limit: TimeLimit,
-    stage: Stage,
+    pub(super) id: AskId,
+    pub(super) limit: TimeLimit,
+    pub(super) stage: Stage,
     /// The question to the origin of this edge, if it is the one that is asked.
-    ticket: Option<Ticket>,
-    request: Request,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) request: Request,
     /// The permit for its question: all that the request holds while it waits. One with a pass needs none.
-    _question: Option<QuestionPermit>,
+    pub(super) _question: Option<QuestionPermit>,
 }
 
 /// Which of its questions waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// Whether the server upstream would grant the client's `connect`.
     Traverse,
     BackEnd,
@@ -193,7 +185,7 @@ impl Request {
     }
 
     /// The refusal that fits the kind of request.
-    fn refusal(&self, refusal: Refusal) -> Rejection {
+    pub(super) fn refusal(&self, refusal: Refusal) -> Rejection {
         match self {
             Request::Connect(_) => rules::connect_rejected(refusal),
             Request::Enter { wanted, .. } => wanted.refusal(refusal),
@@ -339,115 +331,8 @@ impl SlowPath {
         self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: Some(question) }));
     }
 
-    /// Takes what a publisher needs beside the name here. Returns the request if that is nothing.
-    fn reserve(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
-        let has_origins =
-            |application: &Application| application.config.edge.as_ref().is_some_and(|edge| !edge.origins.is_empty());
-        match &request {
-            Request::Publish { application, .. } if has_origins(application) => self.ask_origin(now, request, asked),
-            Request::Publish { .. } => self.claim_name(now, request, asked),
-            Request::Play { application, by_pass: None, .. } if !has_origins(application) => {
-                self.ask_place(now, request, asked)
-            }
-            _ => Some(request),
-        }
-    }
-
-    /// Asks the directory of the cluster whether another server has the stream of a player that can be sent there.
-    fn ask_place(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
-        let Request::Play { key, facts, .. } = &request else {
-            return Some(request);
-        };
-        if !self.client.as_ref().is_some_and(|client| client.follows_redirects()) {
-            return Some(request);
-        }
-        let id = self.server.next_ask();
-        if !self.server.relays().guide((self.id, id), key, &facts.params) {
-            return Some(request);
-        }
-        let limit = TimeLimit::new(now, DIRECTORY_LIMIT);
-        self.session.answer_takes(DIRECTORY_LIMIT);
-        let (stage, ticket) = (Stage::Place { asked }, None);
-        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: None }));
-        None
-    }
-
-    /// Claims the name in the directory of the cluster. Returns the request if the server stands alone.
-    fn claim_name(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
-        let Request::Publish { application, key, credentials, by_pass, .. } = &request else {
-            return Some(request);
-        };
-        if !self.server.relays().claims_names() {
-            return Some(request);
-        }
-        let address = self.peer().map(|peer| peer.ip());
-        let question = by_pass.is_none().then(|| rules::may_ask(application, address)).transpose();
-        let question = question.map_err(|refusal| request.refusal(refusal));
-        // Which token another server's publisher has shown is not known here. One that is signed for the stream will do.
-        let token = application.config.token.as_ref();
-        let is_signed = token.is_some_and(|token| token.required_for != TokenScope::Play) && !credentials.is_empty();
-        let conflict = if is_signed { location::Conflict::Take } else { location::Conflict::Refuse };
-        let question = match self.ruled_besides(now, Step::Question, question) {
-            Ok(question) => question,
-            Err(rejection) => {
-                self.refuse(request, asked, &rejection);
-                return None;
-            }
-        };
-        let (id, limit) = (self.server.next_ask(), TimeLimit::new(now, DIRECTORY_LIMIT));
-        let Some(ticket) = self.server.relays().claim((self.id, id), key, conflict) else {
-            let rejection = request.refusal(Refusal::Draining);
-            self.refuse(request, asked, &rejection);
-            return None;
-        };
-        self.session.answer_takes(DIRECTORY_LIMIT);
-        let (stage, ticket) = (Stage::Directory { asked }, Some(ticket));
-        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: question }));
-        None
-    }
-
-    /// Asks the origin of this edge whether it takes the stream. It counts among the questions, because the request waits
-    /// like one for a back end. Returns the request if it need not be asked.
-    fn ask_origin(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
-        let Request::Publish { application, key, facts, by_pass, .. } = &request else {
-            return Some(request);
-        };
-        let Some(edge) = application.config.edge.as_ref().filter(|edge| edge.publish && !edge.origins.is_empty())
-        else {
-            return Some(request);
-        };
-        let time = edge.publish_wait.saturating_add(ORIGIN_SLACK).min(LONGEST);
-        let address = self.peer().map(|peer| peer.ip());
-        let question = by_pass.is_none().then(|| rules::may_ask(application, address)).transpose();
-        let question = question.map_err(|refusal| request.refusal(refusal));
-        let question = match self.ruled_besides(now, Step::Question, question) {
-            Ok(question) => question,
-            Err(rejection) => {
-                self.refuse(request, asked, &rejection);
-                return None;
-            }
-        };
-        let (id, limit) = (self.server.next_ask(), TimeLimit::new(now, time));
-        let path = self.relayed().unwrap_or_default();
-        // Without a pass: the origin decides about what a program publishes as about all else.
-        let client = RelayFacts { params: facts.params.as_str().into(), path: path.into() };
-        let ticket = self.server.relays().ask_to_publish(now, (self.id, id), key, &client);
-        let ticket = ticket.ok_or_else(|| request.refusal(not_asked()));
-        let ticket = match self.ruled_besides(now, Step::Question, ticket) {
-            Ok(ticket) => Some(ticket),
-            Err(rejection) => {
-                self.refuse(request, asked, &rejection);
-                return None;
-            }
-        };
-        self.session.answer_takes(time);
-        let stage = Stage::Origin { asked };
-        self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: question }));
-        None
-    }
-
     /// The servers that its streams have come by, if it is a relay.
-    fn relayed(&self) -> Option<&str> {
+    pub(super) fn relayed(&self) -> Option<&str> {
         self.client.as_ref().and_then(|client| client.relayed.as_deref())
     }
 
@@ -487,44 +372,6 @@ impl SlowPath {
             Verdict::Origin { code, words } => refused_by_origin(&request, &code, words),
         };
         self.reject(request, &rejection);
-    }
-
-    fn decide_by_origin(
-        &mut self,
-        now: Instant,
-        request: Request,
-        ticket: Option<Ticket>,
-        asked: bool,
-        verdict: Verdict,
-    ) {
-        let rejection = match verdict {
-            Verdict::Allow => return self.grant_here(now, request, asked, ticket),
-            Verdict::Origin { code, words } => refused_by_origin(&request, &code, words),
-            Verdict::Rename(_) => request.refusal(Refusal::OriginDenied("the origin gives another name".to_owned())),
-            Verdict::Deny(words) | Verdict::Unanswered(words) => request.refusal(Refusal::OriginDenied(words)),
-            Verdict::Redirect(url) => Rejection::redirect(url).because(Refusal::HookRedirected),
-        };
-        self.refuse(request, asked, &rejection);
-    }
-
-    fn decide_by_directory(
-        &mut self,
-        now: Instant,
-        request: Request,
-        ticket: Option<Ticket>,
-        asked: bool,
-        verdict: &Verdict,
-    ) {
-        let rejection = match (verdict, &request) {
-            (Verdict::Allow, _) => return self.grant_here(now, request, asked, ticket),
-            // The server that has it is nothing for clients; the log of this server has it.
-            (Verdict::Origin { .. }, Request::Publish { key, .. }) => {
-                let name = key.stream();
-                Rejection::stream_in_use(name).because(Refusal::NameElsewhere(name.to_owned()))
-            }
-            _ => request.refusal(Refusal::NoDirectory),
-        };
-        self.refuse(request, asked, &rejection);
     }
 
     /// Grants a request under the name that the back end gave, if the rules for that name allow it. The back end is not
@@ -591,7 +438,7 @@ impl SlowPath {
 
     /// Refuses a request by this server's own rules. If the back end was asked, it had allowed the request: it gets a
     /// notice that the request ended.
-    fn refuse(&mut self, request: Request, asked: bool, rejection: &Rejection) {
+    pub(super) fn refuse(&mut self, request: Request, asked: bool, rejection: &Rejection) {
         if asked {
             self.past.refused = rejection.refusal.as_ref().map(Refusal::code);
             self.came_to_nothing(&request);
@@ -608,7 +455,7 @@ impl SlowPath {
     }
 
     /// Grants a request, if there is room for it: the first request that comes here gets the place.
-    fn grant_here(&mut self, now: Instant, request: Request, asked: bool, ticket: Option<Ticket>) {
+    pub(super) fn grant_here(&mut self, now: Instant, request: Request, asked: bool, ticket: Option<Ticket>) {
         match request {
             Request::Connect(request) => self.grant_connect(now, request, asked),
             Request::Enter { wanted, vhost } => {
@@ -796,28 +643,6 @@ impl SlowPath {
             facts.arguments.clone_from(&client.arguments);
         }
         facts
-    }
-}
-
-/// Nothing will answer: the server ends, or its edge has no origins any more.
-fn not_asked() -> Refusal {
-    Refusal::OriginDenied("no origin can be asked at present".to_owned())
-}
-
-/// The refusal of an origin, with its status code where clients of this server may get that code, and with its words.
-fn refused_by_origin(request: &Request, code: &str, words: String) -> Rejection {
-    let refusal = |words: String| request.refusal(Refusal::OriginDenied(words));
-    match (request, code) {
-        (Request::Publish { .. }, "NetStream.Publish.BadName") => {
-            Rejection::bad_publish_name(words.clone()).because(Refusal::OriginDenied(words))
-        }
-        (Request::Play { .. }, "NetStream.Play.StreamNotFound") => {
-            Rejection::bad_play_name(words.clone()).because(Refusal::OriginDenied(words))
-        }
-        (_, "" | "NetStream.Publish.Denied" | "NetStream.Play.Failed" | "NetConnection.Connect.Rejected") => {
-            refusal(words)
-        }
-        (_, code) => refusal(format!("{code}: {words}")),
     }
 }
 

@@ -41,6 +41,7 @@ mod react;
 mod reading;
 mod reconfigure;
 mod refused;
+mod reserve;
 mod rules;
 mod shared;
 mod slow_path;

@@ -36,6 +36,7 @@ mod desk;
 mod directory;
 mod goals;
 mod lookups;
+mod moves;
 mod order;
 mod plan;
 mod pull;

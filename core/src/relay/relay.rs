@@ -25,8 +25,6 @@ const STABLE: Duration = Duration::from_secs(10);
 /// So many refusals in a row may come of what a target still has of our last publication there: they do not count as
 /// lasting.
 const AFTER_OURS: u32 = 5;
-/// A peer that asked for another connection so long ago may do so again without a pause.
-const MOVED: Duration = Duration::from_secs(60);
 
 /// One push or pull, with all that it tries.
 #[derive(Debug)]
@@ -205,7 +203,7 @@ impl Relay {
         self.tries.iter().filter_map(Try::up).any(|up| up.live.is_some() && !up.goodbye)
     }
 
-    fn remark(&self, event: RelayEvent, target: &Arc<str>, desk: &mut Desk) {
+    pub(super) fn remark(&self, event: RelayEvent, target: &Arc<str>, desk: &mut Desk) {
         let (id, kind, key) = (self.id, self.kind(), self.key.clone());
         desk.orders.push_back(Order::Remark(Remark { id, kind, key, target: target.clone(), event }));
     }
@@ -389,7 +387,7 @@ impl Relay {
         self.begin_try(now, goal, target, 0, desk);
     }
 
-    fn begin_try(&mut self, now: Instant, goal: usize, target: PushTarget, redirects: u8, desk: &mut Desk) {
+    pub(super) fn begin_try(&mut self, now: Instant, goal: usize, target: PushTarget, redirects: u8, desk: &mut Desk) {
         self.attempts += 1;
         if self.phase_began.is_none() {
             self.phase_began = Some(now);
@@ -410,7 +408,14 @@ impl Relay {
     }
 
     /// A try is over, and was removed. `moved` is the pause if the peer ended it to get another connection.
-    fn try_failed(&mut self, now: Instant, one: &Try, mut error: RelayError, moved: Option<Duration>, desk: &mut Desk) {
+    pub(super) fn try_failed(
+        &mut self,
+        now: Instant,
+        one: &Try,
+        mut error: RelayError,
+        moved: Option<Duration>,
+        desk: &mut Desk,
+    ) {
         if self.ending.is_some() || matches!(self.plan, Plan::Push { idle: true }) {
             return;
         }
@@ -481,16 +486,7 @@ impl Relay {
         self.aftermath.is_some_and(|end| now < end)
     }
 
-    /// A peer asks for another connection: how long to wait before that. One that asks again and again waits for longer
-    /// and longer.
-    fn pause_of_move(&mut self, now: Instant, desk: &mut Desk) -> Duration {
-        let (count, last) = self.moves;
-        let count = if last.is_some_and(|last| now.saturating_duration_since(last) < MOVED) { count } else { 0 };
-        self.moves = (count.saturating_add(1), Some(now));
-        if count == 0 { Duration::ZERO } else { self.times.backoff.pause(count, false, desk.random()) }
-    }
-
-    fn place(&self, attempt: AttemptId) -> Option<usize> {
+    pub(super) fn place(&self, attempt: AttemptId) -> Option<usize> {
         self.tries.iter().position(|one| one.has(attempt))
     }
 
@@ -648,30 +644,6 @@ impl Relay {
         }
     }
 
-    /// The peer asks for another connection, there or elsewhere, and serves this one until there is one.
-    pub(super) fn leaves(&mut self, now: Instant, attempt: AttemptId, elsewhere: Option<Destination>, desk: &mut Desk) {
-        let Some(at) = self.place(attempt).filter(|_| self.ending.is_none()) else {
-            return;
-        };
-        let one = &mut self.tries[at];
-        let (goal, target) = (one.goal, one.target.clone());
-        let Some(up) = one.up_mut().filter(|up| !up.leaving && !up.goodbye) else {
-            return;
-        };
-        up.leaving = true;
-        self.goals.forget_failures();
-        let pause = self.pause_of_move(now, desk);
-        if !pause.is_zero() {
-            return self.goals.wait_until(now + pause);
-        }
-        self.stagger_at = Some(now);
-        if let Some(elsewhere) = elsewhere.filter(|elsewhere| self.may_follow(elsewhere)) {
-            let target = target.moved_to(elsewhere);
-            self.remark(RelayEvent::Redirected { to: target.shown().clone() }, &self.target, desk);
-            self.begin_try(now, goal, target, 1, desk);
-        }
-    }
-
     /// An uplink has ended.
     pub(super) fn lost(&mut self, now: Instant, attempt: AttemptId, lost: Lost, desk: &mut Desk) {
         desk.attempts.remove(&attempt);
@@ -741,36 +713,6 @@ impl Relay {
             self.phase_began = None;
         }
         self.try_failed(now, &one, error, moved, desk);
-    }
-
-    /// True if the configuration names the server for this stream, and for what the relay does.
-    fn may_follow(&self, destination: &Destination) -> bool {
-        let rules = &self.rules;
-        self.goals.has_server_of(destination)
-            || match self.plan {
-                Plan::Push { .. } => {
-                    rules.forward.iter().any(|forward| forward.takes(&self.key) && forward.to.is_at(destination))
-                }
-                _ => rules.edge.iter().flat_map(|edge| &edge.origins).any(|origin| origin.has(destination)),
-            }
-    }
-
-    /// The peer has sent it to another server: only one that the configuration names is used.
-    fn redirected(&mut self, now: Instant, one: &Try, destination: Destination, desk: &mut Desk) {
-        let error = |words: String| RelayError { name: "redirect", code: String::new(), words, is_lasting: true };
-        let target = one.target.moved_to(destination);
-        if !self.may_follow(target.destination()) {
-            let words = format!("it was sent to {}, which is not in the configuration", target.shown());
-            return self.try_failed(now, one, error(words), None, desk);
-        }
-        // One that was live there is sent for the first time.
-        let before = if one.up().is_some_and(|up| up.was_live) { 0 } else { one.redirects };
-        if before >= self.times.redirects {
-            let words = format!("it was sent to another server {} times", u32::from(before) + 1);
-            return self.try_failed(now, one, error(words), None, desk);
-        }
-        self.remark(RelayEvent::Redirected { to: target.shown().clone() }, one.target.shown(), desk);
-        self.begin_try(now, one.goal, target, before + 1, desk);
     }
 
     /// When to look at it again.
