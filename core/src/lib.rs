@@ -283,6 +283,7 @@ pub mod command;
 pub mod conn;
 mod endpoint;
 pub mod flv;
+pub mod fmp4;
 pub mod handshake;
 pub mod hub;
 pub mod location;

@@ -11,10 +11,12 @@
 //! - [`video_header_slots`] and [`audio_header_slots`] name the cache entries that a message sets or clears.
 //! - [`rebuild`] writes the plain form of a multitrack message for a player that cannot read multitrack.
 //! - [`config`] reads decoder configurations (codec profile, picture size, sample rate) for statistics.
+//! - [`AccessUnit`] is what a message holds of one track, for other formats.
 //! - [`aggregate`] splits aggregate messages. [`Tags`] and [`TagReader`] read FLV files; [`tag`] writes them.
 //!
 //! Unknown codecs, packet types and multitrack layouts are values, not errors: they are relayed unchanged.
 
+mod access_unit;
 pub mod aggregate;
 pub mod audio;
 mod classify;
@@ -33,6 +35,7 @@ pub mod tags;
 mod take;
 pub mod video;
 
+pub use access_unit::{AccessUnit, Slices};
 pub use classify::{AudioInfo, FrameClass, FrameInfo, VideoInfo, classify_audio, classify_video};
 pub use codec::{AudioCodec, Codec, VideoCodec};
 pub use error::FlvError;

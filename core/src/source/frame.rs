@@ -288,6 +288,26 @@ impl Frame {
         Cow::Owned(whole)
     }
 
+    /// The part of the body that is in the first chunk, and whether that is all of it.
+    pub(super) fn first_chunk(&self) -> (&[u8], bool) {
+        let (header, _) = self.header_lengths();
+        let body = &self.wire[header..];
+        let length = body.len().min(self.chunk_size.max(1) as usize);
+        (&body[..length], length == body.len())
+    }
+
+    /// Hands the body to `sink`, chunk by chunk, without the headers of the chunks.
+    pub(super) fn chunks(&self, mut sink: impl FnMut(Bytes)) {
+        let (header, continuation) = self.header_lengths();
+        let chunk_size = self.chunk_size.max(1) as usize;
+        let mut body = self.wire.slice(header..);
+        sink(body.split_to(body.len().min(chunk_size)));
+        while !body.is_empty() {
+            let mut chunk = body.split_to(body.len().min(continuation + chunk_size));
+            sink(chunk.split_off(continuation.min(chunk.len())));
+        }
+    }
+
     /// The same message with another timestamp; the payload is shared.
     pub(crate) fn at(&self, timestamp: u32) -> Frame {
         let mut frame = self.clone();

@@ -42,6 +42,7 @@
 //! says how long they wait for a start, and [`SourceLimits`] bounds the memory. [`pacing`](crate::pacing) decides when
 //! players are woken.
 
+mod access_units;
 mod batch;
 mod bridge;
 mod frame;
