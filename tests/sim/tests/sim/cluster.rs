@@ -1,0 +1,184 @@
+//! Several servers: edges, origins and pushes between them.
+
+use std::time::Duration;
+
+use anabranch_core::conn::VhostConfig;
+use anabranch_core::location::{LocationConfig, OnLoss};
+use anabranch_core::relay::Edge;
+use anabranch_sim::cluster::{ClusterScene, ClusterSim, DirectoryFigures, Rules, Tree, encoder};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn edge_of(origins: &[usize]) -> VhostConfig {
+    let origins = origins.iter().map(|node| ClusterSim::address(*node).to_string().parse().expect("an origin"));
+    VhostConfig { edge: Some(Edge::of(origins.collect())), ..VhostConfig::default() }
+}
+
+#[test]
+fn five_thousand_players_of_a_cold_name_cause_one_pull() {
+    let mut net = ClusterSim::new(1, vec![VhostConfig::default(), edge_of(&[0])], Rules::default());
+    net.publish(0, "live/cam", encoder(), &[]);
+    net.run_for(SECOND);
+    let mut players = Vec::new();
+    for _ in 0..100 {
+        players.extend((0..50).map(|_| net.play(1, "live/cam", &[])));
+        net.run_for(Duration::from_millis(1));
+    }
+    net.run_for(3 * SECOND);
+    assert_eq!((net.uplinks(1), net.opened_uplinks()), ((1, 1), 1));
+    assert!(players.iter().all(|player| net.frames(*player) > 15), "all of them got the stream");
+    for player in net.present() {
+        net.leave(player, true);
+    }
+    net.run_for(20 * SECOND);
+    net.check_empty();
+}
+
+#[test]
+fn equal_seeds_give_equal_runs_of_several_servers() {
+    let play = |seed| ClusterScene::new(seed).play();
+    for seed in 0..4 {
+        assert_eq!(play(seed), play(seed), "seed {seed}");
+        assert_ne!(play(seed).digest, play(seed + 1).digest);
+    }
+}
+
+/// Scenes in which no player gets anything prove nothing.
+fn scenes(seeds: std::ops::Range<u64>) {
+    let count = seeds.clone().count() as u64;
+    let received: u64 = seeds.map(|seed| ClusterScene::new(seed).play().received).sum();
+    assert!(received > count * 500, "{received} frames were received");
+}
+
+#[test]
+fn the_first_five_hundred_scenes_of_several_servers_pass_all_checks() {
+    scenes(0..500);
+}
+
+#[test]
+fn the_second_five_hundred_scenes_of_several_servers_pass_all_checks() {
+    scenes(500..1_000);
+}
+
+#[test]
+fn an_inner_server_of_a_tree_sends_its_share_and_is_replaced_when_it_dies() {
+    let figures = Tree::of(13, 60).measure();
+    assert_eq!(figures.servers, 13);
+    assert_eq!((figures.copies_of_origin, figures.copies_of_inner, figures.copies_of_leaf), (3, 3, 7));
+    let [origin, inner, leaf] = figures.latency;
+    let hop = Duration::from_millis(10);
+    // A hop adds what the connection takes, and nothing that could be measured.
+    assert_eq!((inner - origin, leaf - inner), (hop, hop));
+    let most = figures.killed[1].max(figures.start);
+    assert!(most < Duration::from_millis(600), "{figures:?}");
+    let directory = DirectoryFigures::measure(5);
+    assert_eq!(directory.copies_of_owner, 4, "each server pulls once");
+    assert!(directory.at_start < 12 && directory.per_second < 3.0, "nothing is asked for each frame: {directory:?}");
+    assert!(figures.dark[1] < Duration::from_secs(16), "the silence of an origin is noticed: {figures:?}");
+}
+
+fn cluster(servers: usize, on_loss: OnLoss) -> ClusterSim {
+    let location = LocationConfig { on_loss, ..LocationConfig::new("".into()) };
+    let rules = Rules { one_owner: on_loss == OnLoss::Strict, is_direct: true };
+    ClusterSim::with_directory(1, vec![VhostConfig::default(); servers], rules, Some(location))
+}
+
+#[test]
+fn players_lose_nothing_while_the_directory_does_not_answer() {
+    for on_loss in [OnLoss::Serve, OnLoss::Refuse] {
+        let mut net = cluster(3, on_loss);
+        net.run_for(SECOND);
+        net.publish(0, "live/cam", encoder(), &[]);
+        net.run_for(SECOND);
+        let players = [0, 1, 2].map(|server| net.play(server, "live/cam", &[]));
+        net.run_for(3 * SECOND);
+        net.stop_directory(true);
+        net.run_for(30 * SECOND);
+        net.stop_directory(false);
+        net.run_for(10 * SECOND);
+        net.check_one_owner();
+        // What is missing would have been reported at once.
+        for player in players {
+            assert!(net.frames(player) > 43 * 8 && net.connections(player) == 1, "{}", net.frames(player));
+        }
+        assert_eq!(net.opened_uplinks(), 2);
+    }
+}
+
+#[test]
+fn an_encoder_publishes_at_another_server_when_the_lease_of_a_dead_one_has_ended() {
+    for (gone, slack) in [(ClusterSim::kill_node as fn(&mut ClusterSim, usize), 0), (ClusterSim::darken_node, 3)] {
+        let mut net = cluster(3, OnLoss::Strict);
+        net.run_for(SECOND);
+        net.publish(0, "live/cam", encoder(), &[]);
+        let player = net.play(2, "live/cam", &[]);
+        net.run_for(5 * SECOND);
+        gone(&mut net, 0);
+        let encoder = net.publish(1, "live/cam", encoder(), &[]);
+        let from = net.elapsed();
+        net.run_until(30 * SECOND, |net| net.is_granted(encoder));
+        let (after, frames) = (net.elapsed() - from, net.frames(player));
+        assert!((7 * SECOND..12 * SECOND).contains(&after), "the time to live is 10 s: {after:?}");
+        net.run_for((2 + slack) * SECOND);
+        assert!(net.frames(player) > frames, "the player follows");
+        assert_eq!(net.connections(player), 1);
+    }
+}
+
+#[test]
+fn one_of_two_encoders_gets_a_name_and_the_other_gets_it_afterwards() {
+    let mut net = cluster(2, OnLoss::Serve);
+    net.run_for(SECOND);
+    for _ in 0..100 {
+        let encoders = [0, 1].map(|server| net.publish(server, "live/cam", encoder(), &[]));
+        net.run_for(Duration::from_millis(300));
+        let granted = encoders.map(|encoder| net.is_granted(encoder));
+        assert!(granted[0] != granted[1], "{granted:?}");
+        let (winner, loser) = if granted[0] { (encoders[0], encoders[1]) } else { (encoders[1], encoders[0]) };
+        net.leave(winner, true);
+        net.run_until(3 * SECOND, |net| net.is_granted(loser));
+        net.leave(loser, true);
+        net.run_for(SECOND);
+    }
+}
+
+#[test]
+fn no_stream_is_taken_from_its_server_when_the_directory_loses_its_data() {
+    let mut net = cluster(3, OnLoss::Refuse);
+    net.run_for(SECOND);
+    let names: Vec<_> = (0..20).map(|number| format!("live/{number}")).collect();
+    let owners: Vec<_> = names.iter().map(|name| net.publish(0, name, encoder(), &[])).collect();
+    net.run_for(20 * SECOND);
+    net.flush_directory();
+    let others: Vec<_> = names.iter().map(|name| net.publish(1, name, encoder(), &[])).collect();
+    net.run_for(25 * SECOND);
+    assert!(owners.iter().all(|owner| net.is_granted(*owner) && net.connections(*owner) == 1), "none was closed");
+    assert!(others.iter().all(|other| !net.is_granted(*other) && net.connections(*other) > 5), "they try again");
+}
+
+#[test]
+fn servers_that_restart_one_after_another_lose_no_stream_for_two_seconds() {
+    let mut net = cluster(3, OnLoss::Serve);
+    net.run_for(SECOND);
+    let servers = [0, 1, 2];
+    let names: Vec<_> = (0..6).map(|number| format!("live/{number}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        net.publish(number % 3, name, encoder(), &servers);
+    }
+    net.run_for(3 * SECOND);
+    for restarting in servers {
+        let other = (restarting + 1) % 3;
+        let players: Vec<_> = names.iter().map(|name| net.play(other, name, &[])).collect();
+        net.run_for(3 * SECOND);
+        net.measure();
+        net.drain_node(restarting, 5 * SECOND);
+        net.run_for(6 * SECOND);
+        net.start_node(restarting);
+        net.run_for(2 * SECOND);
+        for player in &players {
+            let gap = net.longest_gap(*player);
+            assert!(gap < 2 * SECOND && net.connections(*player) == 1, "server {restarting}: {gap:?}");
+            net.leave(*player, true);
+        }
+    }
+}
