@@ -288,6 +288,7 @@ pub mod handshake;
 pub mod hub;
 pub mod location;
 pub mod message;
+pub mod mpegts;
 pub mod pacing;
 pub mod policy;
 mod pool;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["shown", "split_mix"],
     &["amf", "flv", "handshake", "chunk", "message", "command", "url", "preface", "bandwidth"],
-    &["fmp4"],
+    &["fmp4", "mpegts"],
     &["time_limit", "pool"],
     &["policy"],
     &["location"],
