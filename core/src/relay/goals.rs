@@ -58,6 +58,13 @@ impl Goals {
         }
     }
 
+    /// The same servers with parameters that they have had before: the pauses after failures stay.
+    pub(super) fn show(&mut self, targets: Vec<PushTarget>) {
+        for (goal, target) in self.0.iter_mut().zip(targets) {
+            goal.target = target;
+        }
+    }
+
     /// All may be tried at once, and the pauses begin with the shortest.
     pub(super) fn forget_failures(&mut self) {
         for goal in &mut self.0 {

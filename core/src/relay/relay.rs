@@ -340,9 +340,13 @@ impl Relay {
         }
         match audience.next(&self.key, &self.rules, self.times.backoff, desk) {
             Next::None => self.end(now, EndedBecause::Refused, desk),
-            Next::Again => self.show_client(),
+            Next::Again => {
+                let targets = self.targets_of_client();
+                self.goals.show(targets);
+            }
             Next::Client(pause) => {
-                self.show_client();
+                let targets = self.targets_of_client();
+                self.goals.replace(targets);
                 if !pause.is_zero() {
                     self.goals.wait_until(now + pause);
                 }
@@ -352,12 +356,13 @@ impl Relay {
         }
     }
 
-    /// The origins are shown what is known of the client of the audience.
-    fn show_client(&mut self) {
-        if let (Plan::Pull(audience), Some(edge)) = (&self.plan, &self.rules.edge) {
-            let client = audience.client().map(|client| &*client.facts);
-            self.goals.replace(targets_of(edge, &self.key, client));
-        }
+    /// The origins, which are shown what is known of the client of the audience.
+    fn targets_of_client(&self) -> Vec<PushTarget> {
+        let (Plan::Pull(audience), Some(edge)) = (&self.plan, &self.rules.edge) else {
+            return Vec::new();
+        };
+        let client = audience.client().map(|client| &*client.facts);
+        targets_of(edge, &self.key, client)
     }
 
     fn begin_tries(&mut self, now: Instant, desk: &mut Desk) {

@@ -148,6 +148,42 @@ fn players_that_have_a_stream_stay_when_the_token_it_was_pulled_with_expires() {
 }
 
 #[test]
+fn an_origin_that_refuses_the_only_player_of_a_stream_that_was_live_is_asked_again_with_pauses() {
+    let (mut net, origin, edge, publisher) = strict_pair();
+    let player = net.player(edge, "live/cam?token=old");
+    net.stream(publisher, 1, 2);
+    net.kill(origin);
+    net.run(SECOND);
+    let asks = Asks { play: true, ..Default::default() };
+    net.revive(origin, VhostConfig { asks, ..VhostConfig::default() });
+    net.servers[origin].wrong = Some("old");
+    let before = net.servers[origin].asked;
+    net.run(20 * SECOND);
+    let asked = net.servers[origin].asked - before;
+    assert!((3..20).contains(&asked), "{asked}");
+    assert!(net.heard(player).closed.is_none());
+    assert!(net.list(edge)[0].failures >= 3, "{:?}", net.list(edge));
+}
+
+#[test]
+fn an_origin_that_drains_and_is_the_only_one_is_asked_again_with_pauses() {
+    let (mut net, origin, edge, publisher) = strict_pair();
+    let player = net.player(edge, "live/cam");
+    net.stream(publisher, 1, 2);
+    net.servers[origin].core.drain();
+    let deadline = net.now + 60 * SECOND;
+    net.each_conn(origin, |conn| conn.drain(deadline, None));
+    net.remarks(edge);
+    for at in 0..10 {
+        net.gop(publisher, 3000 + at * 1000, 1);
+        net.run(SECOND);
+    }
+    let failed = net.remarks(edge).iter().filter(|remark| *remark == "failed").count();
+    assert!((2..10).contains(&failed), "{failed}");
+    assert!(net.heard(player).closed.is_none());
+}
+
+#[test]
 fn an_origin_that_was_dead_a_moment_ago_is_tried_after_the_others() {
     for host in [Some(Host::BlackHole), Some(Host::Mute), None] {
         let mut net = Net::new();
