@@ -22,6 +22,8 @@ const STEP: Duration = Duration::from_millis(20);
 pub struct LoadOptions {
     /// The stream; with several streams they have a number behind the name.
     pub destination: Destination,
+    /// Another server, where the streams are played under their names there.
+    pub play_at: Option<Destination>,
     /// Connections that publish, each its own stream.
     pub publishers: u32,
     /// Streams that are played; as many as there are publishers if not given, and at least one.
@@ -38,7 +40,9 @@ pub struct LoadOptions {
     pub check_every: u32,
     /// What publishers send.
     pub media: MediaOptions,
-    /// How long to measure, once all are up.
+    /// How long all are up before it is measured, for what comes about by and by, such as connections to other servers.
+    pub warm_up: Duration,
+    /// How long to measure then.
     pub duration: Duration,
     /// Connections opened a second.
     pub ramp: f64,
@@ -61,6 +65,7 @@ impl LoadOptions {
     pub fn to(destination: Destination) -> Self {
         LoadOptions {
             destination,
+            play_at: None,
             publishers: 1,
             streams: None,
             players: 100,
@@ -69,6 +74,7 @@ impl LoadOptions {
             churn: 0,
             check_every: 1,
             media: MediaOptions::default(),
+            warm_up: Duration::ZERO,
             duration: Duration::from_secs(10),
             ramp: 2000.0,
             parallel: 200,
@@ -84,8 +90,14 @@ impl LoadOptions {
         self.streams.unwrap_or(self.publishers).max(self.publishers).max(1)
     }
 
-    pub(crate) fn stream_name(&self, stream: u32) -> String {
-        let name = self.destination.stream();
+    /// Where players play.
+    pub(crate) fn played(&self) -> &Destination {
+        self.play_at.as_ref().unwrap_or(&self.destination)
+    }
+
+    /// The name of a stream at a destination.
+    pub(crate) fn stream_name(&self, at: &Destination, stream: u32) -> String {
+        let name = at.stream();
         if self.stream_count() == 1 {
             return name.to_owned();
         }
@@ -134,7 +146,7 @@ pub struct Progress {
 /// The address cannot be resolved, the system gives no thread or event queue, or the server's process is not there.
 /// What goes wrong with single connections is counted instead.
 pub fn load(options: &LoadOptions, mut progress: impl FnMut(&Progress)) -> io::Result<Report> {
-    let address = resolve(&options.destination)?;
+    let addresses = Addresses { publish: resolve(&options.destination)?, play: resolve(options.played())? };
     let shared = Arc::new(Shared::default());
     let measuring = Arc::new(Measuring::default());
     let origin = Instant::now();
@@ -142,7 +154,7 @@ pub fn load(options: &LoadOptions, mut progress: impl FnMut(&Progress)) -> io::R
     if let Some(pid) = options.server_pid {
         process::cpu_seconds(pid).map_err(|error| io::Error::new(error.kind(), format!("process {pid}: {error}")))?;
     }
-    let loops = (0..options.threads.max(1)).map(|number| Loop::start(number, &options, address, &shared, &measuring));
+    let loops = (0..options.threads.max(1)).map(|number| Loop::start(number, &options, addresses, &shared, &measuring));
     let mut run = Run {
         loops: loops.collect::<io::Result<_>>()?,
         shared,
@@ -154,6 +166,7 @@ pub fn load(options: &LoadOptions, mut progress: impl FnMut(&Progress)) -> io::R
     };
     let all_up = run.wait_all_up(&mut progress);
     let (players, publishers) = (run.sum(|tally| &tally.players), run.sum(|tally| &tally.publishers));
+    run.wait_until(Instant::now() + options.warm_up, &mut progress);
     let before = Snapshot::take(&run)?;
     measuring.set(true);
     run.measuring = true;
@@ -199,6 +212,13 @@ pub fn resolve(destination: &Destination) -> io::Result<SocketAddr> {
     (destination.host(), destination.port()).to_socket_addrs()?.next().ok_or_else(none)
 }
 
+/// The servers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) publish: SocketAddr,
+    pub(crate) play: SocketAddr,
+}
+
 /// What loops and the measuring thread tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -222,14 +242,14 @@ impl Loop {
     fn start(
         number: u32,
         options: &Arc<LoadOptions>,
-        address: SocketAddr,
+        addresses: Addresses,
         shared: &Arc<Shared>,
         measuring: &Arc<Measuring>,
     ) -> io::Result<Loop> {
         let tally = Arc::new(Tally::default());
         let seed = options.seed.wrapping_mul(1000).wrapping_add(u64::from(number));
         let pool = ClientPool::new(seed, tally.clone(), measuring.clone())?;
-        let mut scenario = LoadScenario::new(number, options, address, shared.clone());
+        let mut scenario = LoadScenario::new(number, options, addresses, shared.clone());
         let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
             let numbers = pool.run(&mut scenario)?;
             Ok((numbers, scenario))

@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,7 +6,7 @@ use anabranch_core::client::ClientConfig;
 
 use crate::Histogram;
 use crate::client_pool::{ClientPool, End, Id, Next, PoolEvent, Role, Scenario, Spec};
-use crate::load::{Layout, LoadOptions, Shared};
+use crate::load::{Addresses, Layout, LoadOptions, Shared};
 
 /// How often a loop looks whether the run goes on.
 const STEP: Duration = Duration::from_millis(20);
@@ -18,8 +17,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct LoadScenario {
     options: Arc<LoadOptions>,
-    address: SocketAddr,
-    config: Arc<ClientConfig>,
+    addresses: Addresses,
+    /// Of publishers and of players.
+    configs: [Arc<ClientConfig>; 2],
     shared: Arc<Shared>,
     /// By their tags.
     places: Vec<Place>,
@@ -56,7 +56,7 @@ enum Part {
 }
 
 impl LoadScenario {
-    pub(crate) fn new(number: u32, options: &Arc<LoadOptions>, address: SocketAddr, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(number: u32, options: &Arc<LoadOptions>, addresses: Addresses, shared: Arc<Shared>) -> Self {
         let threads = options.threads.max(1);
         let streams = options.stream_count();
         let mut places = Vec::new();
@@ -81,10 +81,11 @@ impl LoadScenario {
         players.extend(take(options.players, &player));
         let now = Instant::now();
         let churners = take(options.churn, &|_| Part::Churner).into_iter().map(|tag| (now, tag)).collect();
-        let config = ClientConfig { handshake: options.handshake, ..ClientConfig::to(&options.destination) };
+        let configs = [&options.destination, options.played()]
+            .map(|to| Arc::new(ClientConfig { handshake: options.handshake, ..ClientConfig::to(to) }));
         LoadScenario {
-            address,
-            config: Arc::new(config),
+            addresses,
+            configs,
             shared,
             places,
             publishers,
@@ -112,9 +113,14 @@ impl LoadScenario {
             Part::Player { counts_only } => Role::Play { counts_only },
             Part::Stalled | Part::Churner => Role::Play { counts_only: false },
         };
-        let (stream, name) = (place.stream, self.options.stream_name(place.stream));
+        let stream = place.stream;
+        let [to_publish, to_play] = &self.configs;
+        let (address, config, at) = match place.part {
+            Part::Publisher => (self.addresses.publish, to_publish.clone(), &self.options.destination),
+            _ => (self.addresses.play, to_play.clone(), self.options.played()),
+        };
+        let name = self.options.stream_name(at, stream);
         self.rising += 1;
-        let (address, config) = (self.address, self.config.clone());
         pool.open(Spec { tag, address, config, name, stream, role, send_at_most: None, receive_buffer: None });
     }
 

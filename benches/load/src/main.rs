@@ -63,6 +63,10 @@ struct LoadArguments {
     #[arg(long, value_name = "COUNT")]
     streams: Option<u32>,
 
+    /// Another server that the streams are played at, such as one that pulls them; given as the first one is
+    #[arg(long, value_name = "URL")]
+    play_at: Option<String>,
+
     /// How players are spread over the streams
     #[arg(long, value_name = "HOW", value_enum, default_value = "even")]
     layout: Layout,
@@ -81,6 +85,10 @@ struct LoadArguments {
 
     #[command(flatten)]
     media: MediaArguments,
+
+    /// How long to wait before it is measured, once all are up, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    warm_up: Duration,
 
     /// How long to measure, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
@@ -170,9 +178,10 @@ impl MediaArguments {
 }
 
 impl LoadArguments {
-    fn options(&self, destination: Destination) -> LoadOptions {
-        LoadOptions {
+    fn options(&self, destination: Destination) -> io::Result<LoadOptions> {
+        Ok(LoadOptions {
             destination,
+            play_at: self.play_at.as_deref().map(crate::destination).transpose()?,
             publishers: self.publishers,
             streams: self.streams,
             players: self.players,
@@ -181,6 +190,7 @@ impl LoadArguments {
             churn: self.churn,
             check_every: self.check_every,
             media: self.media.options(),
+            warm_up: self.warm_up,
             duration: self.duration,
             ramp: self.ramp,
             parallel: self.parallel,
@@ -192,7 +202,7 @@ impl LoadArguments {
                 Handshake::Digest => ClientHandshakeKind::Digest,
             },
             server_pid: self.server_pid,
-        }
+        })
     }
 }
 
@@ -228,7 +238,7 @@ fn run(options: &Options) -> io::Result<ExitCode> {
     }
     let destination = destination(options.url.as_deref().unwrap_or_default())?;
     let quiet = options.output.quiet;
-    let report = load(&options.load.options(destination), |progress| {
+    let report = load(&options.load.options(destination)?, |progress| {
         if !quiet {
             eprintln!("{}", line(progress));
         }
