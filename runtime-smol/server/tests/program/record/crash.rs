@@ -11,7 +11,7 @@ use crate::start;
 /// `ANABRANCH_CRASHES=200` is the long run.
 #[test]
 fn a_server_that_is_killed_leaves_files_that_play() {
-    let count: u64 = std::env::var("ANABRANCH_CRASHES").map_or(20, |count| count.parse().unwrap());
+    let count: u64 = std::env::var("ANABRANCH_CRASHES").map_or(8, |count| count.parse().unwrap());
     let home = Folder::new();
     let clip = media::clip(home.path(), 10);
     let clip = clip.to_str().unwrap();
