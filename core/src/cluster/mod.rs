@@ -20,6 +20,7 @@
 //! Nothing here has a clock, a lock or a connection: [`Relays`](crate::relay::Relays) has the one value of a server and its
 //! lock.
 
+mod children;
 mod claims;
 mod places;
 mod signature;
@@ -30,21 +31,38 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+pub(crate) use children::{Children, SeatNumber, Shape, Told};
 use claims::{Claim, Name};
-pub(crate) use places::Learned;
 use places::{Asked, Want};
-pub use signature::{PullSigner, SignedPull};
+pub(crate) use places::{Learned, Place};
+pub(crate) use signature::MOST_AVOIDED;
+pub use signature::{Member, PullSigner, Referral, SignedPull};
 
 use crate::location::Conflict;
 use crate::url::StreamKey;
 
 /// That the server belongs to a cluster: names of streams are claimed in a directory, and streams that other servers have
 /// are pulled from there. An adapter must do what [`Relays::poll_directory`](crate::relay::Relays::poll_directory) wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterConfig {
     /// Whether players that are known to follow redirects, the edges of SRS, are sent to the server that has the stream,
     /// instead of getting it from here. Default: no.
     pub redirect: bool,
+    /// How this server calls itself when it pulls from others; a pull that is signed for another id is refused. Default:
+    /// empty, for a server whose streams no other pulls.
+    pub member: Member,
+    /// To how many servers this one sends a stream before it sends others that pull it to one of these. 0 for any number.
+    /// Default 8.
+    pub children: usize,
+    /// Over how many connections between servers a stream comes at most; 1 if all get it from its owner. A server that
+    /// cannot send others on sends the stream to more than `children`. At most 16. Default 3.
+    pub depth: u8,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        ClusterConfig { redirect: false, member: Member::default(), children: 8, depth: 3 }
+    }
 }
 
 /// Names a claim of a server; never used twice.
@@ -101,8 +119,12 @@ pub struct ClusterSnapshot {
     pub waiting: usize,
     /// The names that this server's players want and other servers have: the server's id and its address.
     pub places: Vec<(StreamKey, Arc<str>, Arc<str>)>,
+    /// The streams that other servers get from here, and the ids of these servers.
+    pub children: Vec<(StreamKey, Vec<Arc<str>>)>,
     /// Totals since the start.
     pub totals: ClusterTotals,
+    /// Totals of the pulls of other servers.
+    pub tree: TreeTotals,
 }
 
 /// Totals since the start of the server.
@@ -124,9 +146,20 @@ pub struct ClusterTotals {
     pub denied: u64,
 }
 
+/// What became of the pulls of other servers since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TreeTotals {
+    /// Sent to another server that gets the stream from here.
+    pub referred: u64,
+    /// Served beyond [`ClusterConfig::children`], because there was no server to send them to.
+    pub over: u64,
+}
+
 /// What a server has and wants in the directory.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
+    /// The servers that pull from this one.
+    pub(crate) children: Children,
     orders: VecDeque<DirectoryOrder>,
     last_number: u64,
     names: HashMap<StreamKey, Name>,
@@ -151,6 +184,8 @@ impl Cluster {
         let granted = self.names.iter().filter(|(_, name)| name.is_granted);
         let mut names: Vec<_> = granted.map(|(key, name)| (key.clone(), name.fencing)).collect();
         names.sort_unstable();
+        let mut children: Vec<_> = self.children.list().map(|(key, nodes)| (key.clone(), nodes)).collect();
+        children.sort_unstable();
         let places = self.wants.iter().filter_map(|(key, want)| {
             let place = want.place.as_ref()?;
             Some((key.clone(), place.node.clone(), place.address.clone()))
@@ -159,7 +194,9 @@ impl Cluster {
             names,
             waiting: self.claims.values().filter(|claim| claim.ask.is_some()).count(),
             places: places.collect(),
+            children,
             totals: self.totals,
+            tree: self.children.totals(),
         }
     }
 

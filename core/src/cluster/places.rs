@@ -111,13 +111,13 @@ impl Cluster {
     fn find(&mut self, now: Instant, key: &StreamKey) {
         let find = FindNumber(self.number());
         let Some(want) = self.wants.get_mut(key) else { return };
+        // An adapter that answers nothing is looked at again all the same.
+        want.next = Some(now + AGAIN * 5);
         if want.asked.is_some() {
             want.is_outdated = true;
             return;
         }
         (want.asked, want.is_outdated) = (Some(find), false);
-        // An adapter that answers nothing is asked again all the same.
-        want.next = Some(now + AGAIN * 5);
         self.totals.finds += 1;
         self.finds.insert(find, Asked::Relay(key.clone()));
         self.orders.push_back(DirectoryOrder::Find { find, name: name_of(key) });

@@ -96,8 +96,9 @@ pub enum Remark {
     /// It has published pictures for too long without a key frame, either marked or found in the content: players begin
     /// without one. Reported once for a publication.
     Keyless(StreamKey),
-    /// It says that it is another server of the cluster, and its signature is not valid: it is treated like all clients.
-    NotSigned,
+    /// It is another server of the cluster, which gets the stream although as many others get it as
+    /// [`ClusterConfig::children`](crate::cluster::ClusterConfig) says: none of these can give it the stream.
+    BeyondChildren(StreamKey),
     /// It stands by as backup of a stream, and has something that players can begin at.
     BackupReady {
         /// The stream.
@@ -136,7 +137,7 @@ impl Remark {
             Remark::Slow { .. } => "slow",
             Remark::KeepsUp { .. } => "keeps_up",
             Remark::Keyless(_) => "keyless",
-            Remark::NotSigned => "pull_not_signed",
+            Remark::BeyondChildren(_) => "beyond_children",
             Remark::BackupReady { .. } => "backup_ready",
             Remark::Switched { because: Switched::Returned, .. } => "backup_returned",
             Remark::Switched { .. } => "backup_took_over",
@@ -173,9 +174,13 @@ impl fmt::Display for Remark {
             Remark::Keyless(key) => {
                 write!(f, "{} has pictures but no key frame: players and recordings begin without one", key.shown())
             }
-            Remark::NotSigned => f.write_str(
-                "says that it is a server of the cluster, and its signature is not valid: it is treated like all clients",
-            ),
+            Remark::BeyondChildren(key) => {
+                let key = key.shown();
+                write!(
+                    f,
+                    "gets {key}, which this server sends to `cluster.children` others already: none can send it on"
+                )
+            }
             Remark::BackupReady { key, on_air } => {
                 write!(f, "is ready as backup of {}, which {} publishes", key.shown(), Held(on_air.as_ref()))
             }

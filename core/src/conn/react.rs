@@ -1,15 +1,14 @@
 use std::time::Instant;
 
-use super::Remark;
 use super::enter::Wanted;
 use super::grant::Request;
 use super::player::Playing;
 use super::publisher::{Publishing, Stopped};
 use super::rules::{self, Allowed, Connecting, Found, Requester};
-use super::slow_path::{Client, SlowPath};
+use super::slow_path::{Client, Pulling, SlowPath};
 use crate::capture::Step;
 use crate::cluster::SignedPull;
-use crate::command::ConnectInfo;
+use crate::command::{ConnectInfo, Signature};
 use crate::message::Message;
 use crate::policy::Refusal;
 use crate::session::{CloseReason, ConnectRequest, Rejection, SessionEvent};
@@ -48,10 +47,14 @@ impl SlowPath {
     }
 
     fn connect(&mut self, now: Instant, request: ConnectRequest) {
-        let pull = self.signed_pull(now, request.info());
-        let allowed = rules::may_connect(self.requester(now), request.info(), pull);
+        let pull = match self.signed_pull(now, request.info()) {
+            Ok(pull) => pull,
+            Err(rejection) => return self.refuse_connect(request, &rejection),
+        };
+        let signed = pull.as_ref().map(|pull| &pull.signed);
+        let allowed = rules::may_connect(self.requester(now), request.info(), signed);
         match self.ruled(now, allowed) {
-            Ok(Connecting { urls, vhost, by_pass, pull }) => {
+            Ok(Connecting { urls, vhost, by_pass }) => {
                 self.client = Some(Box::new(Client::new(urls, request.info(), by_pass, pull)));
                 self.vhost = vhost;
             }
@@ -65,18 +68,15 @@ impl SlowPath {
     }
 
     /// What the client pulls, if it is a server of the same cluster.
-    fn signed_pull(&mut self, now: Instant, info: &ConnectInfo) -> Option<SignedPull> {
-        let text = info.pull.as_ref()?.as_str();
-        let pull = match self.requester(now).replays {
-            true => SignedPull::unverified(text),
-            false => self.server.relays().verify_pull(now, text),
+    fn signed_pull(&mut self, now: Instant, info: &ConnectInfo) -> Result<Option<Pulling>, Rejection> {
+        let Some(text) = info.pull.as_ref().map(Signature::as_str) else {
+            return Ok(None);
         };
-        let verified = pull.ok_or_else(|| rules::connect_rejected(Refusal::PassInvalid));
-        let verified = self.ruled_besides(now, Step::Signature, verified);
-        if verified.is_err() {
-            self.remarks.push(Remark::NotSigned);
-        }
-        verified.ok()
+        let pull = match self.requester(now).replays {
+            true => SignedPull::unverified(text).map(Pulling::replayed).ok_or(Refusal::PullNotSigned),
+            false => self.server.relays().admit_pull(now, self.id, text).map(Pulling::new),
+        };
+        self.ruled_besides(now, Step::Signature, pull.map_err(rules::connect_rejected)).map(Some)
     }
 
     /// The client wants a stream: of a virtual host that it must enter first, or is in already.
@@ -100,7 +100,7 @@ impl SlowPath {
                     false => found.and_then(|found| self.requester(now).may_publish(found)),
                 };
                 match self.ruled(now, allowed) {
-                    Ok(Allowed { application, credentials, facts, by_pass }) => {
+                    Ok(Allowed { application, credentials, facts, by_pass, .. }) => {
                         let key = facts.key.clone();
                         let request = Request::Publish { request, application, key, credentials, facts, by_pass };
                         self.grant_or_ask(now, request);
@@ -112,12 +112,13 @@ impl SlowPath {
                 let found = found.map_err(|refusal| Rejection::bad_play_name(refusal.to_string()).because(refusal));
                 let pull = self.client.as_ref().and_then(|client| client.pull.as_ref());
                 let allowed = found.and_then(|found| match pull {
-                    Some(pull) => self.requester(now).may_pull(found, pull),
+                    Some(pull) => self.requester(now).may_pull(found, &pull.signed, pull.seat.as_ref()),
                     None => self.requester(now).may_play(found),
                 });
                 match self.ruled(now, allowed) {
-                    Ok(Allowed { application, facts, by_pass, .. }) => {
+                    Ok(Allowed { application, facts, over, by_pass, .. }) => {
                         let key = facts.key.clone();
+                        self.remarks.extend(over.then(|| super::Remark::BeyondChildren(key.clone())));
                         self.grant_or_ask(now, Request::Play { request, application, key, facts, by_pass });
                     }
                     Err(rejection) => self.refuse_stream(Wanted::Play(request), &rejection),
@@ -158,7 +159,7 @@ impl SlowPath {
             return;
         };
         if publishing.takes_keyless() {
-            let remark = Remark::Keyless(publishing.key().clone());
+            let remark = super::Remark::Keyless(publishing.key().clone());
             self.actions.push_back(super::Action::Remark(remark));
         }
     }

@@ -31,9 +31,9 @@
 //! a pass makes no request without one, because no back end was asked about it.
 //!
 //! In a cluster, a server that pulls a stream from here signs that in `connect` with the secret of the cluster
-//! ([`may_pull`](Requester::may_pull)). It skips rows 3 to 9, and the stream must be published here under the lease that the
-//! signature names. Such a connection plays nothing else. A signature that is not valid means nothing: its client is one like
-//! all others.
+//! ([`may_pull`](Requester::may_pull)). It skips rows 3 to 9, and the stream must be here under the lease that the signature
+//! names: published, or pulled from a server that is nearer to the publisher. Such a connection plays nothing else. A
+//! `connect` with a signature that is not valid is refused.
 //!
 //! A `connect` to a host for bandwidth checks goes from row 7 to [`may_measure`], and from there to row 9.
 //!
@@ -62,6 +62,7 @@ use crate::cluster::SignedPull;
 use crate::command::ConnectInfo;
 use crate::hub::{Conflict, Hub, NotAdmitted, Player, Publisher};
 use crate::policy::{self, Action, Refusal};
+use crate::relay::{Seat, Served};
 use crate::session::Rejection;
 use crate::url::{self, Params, StreamKey, Target};
 
@@ -103,6 +104,8 @@ pub(super) struct Allowed {
     /// A publisher that shows the same may take the name over; empty if names cannot be taken over.
     pub(super) credentials: Box<str>,
     pub(super) facts: StreamFacts,
+    /// True if it is a server of the cluster that gets the stream beyond the number of those that this one sends it to.
+    pub(super) over: bool,
     /// The number of the pass that permits it; [`UNCOUNTED`] if the signature of another server of the cluster does.
     pub(super) by_pass: Option<u64>,
 }
@@ -132,8 +135,6 @@ pub(super) struct Connecting {
     pub(super) vhost: Arc<VirtualHost>,
     /// The number of the pass that permits it; [`UNCOUNTED`] if the signature of a pull does.
     pub(super) by_pass: Option<u64>,
-    /// What a server of the cluster pulls.
-    pub(super) pull: Option<SignedPull>,
 }
 
 /// `connect`, rows 1, 2, 3 and 7: what its URLs say, and the virtual host. A server that drains refuses `connect`, not only
@@ -142,7 +143,7 @@ pub(super) struct Connecting {
 pub(super) fn may_connect(
     requester: Requester<'_>,
     info: &ConnectInfo,
-    pull: Option<SignedPull>,
+    pull: Option<&SignedPull>,
 ) -> Result<Connecting, Rejection> {
     let server = requester.server;
     let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
@@ -154,10 +155,12 @@ pub(super) fn may_connect(
     if info.relayed.as_deref().is_some_and(|path| server.relays().is_loop(path)) {
         return Err(connect_rejected(Refusal::Loop));
     }
-    // A signature for a stream of another host means nothing here.
-    let pull = pull.filter(|pull| pull.key.vhost() == vhost.name);
-    if pull.is_some() {
-        return Ok(Connecting { urls, vhost, by_pass: Some(UNCOUNTED), pull });
+    if let Some(pull) = pull {
+        // A server names the virtual host of the stream that it signs.
+        return match pull.key.vhost() == vhost.name {
+            true => Ok(Connecting { urls, vhost, by_pass: Some(UNCOUNTED) }),
+            false => Err(connect_rejected(Refusal::PullNotSigned)),
+        };
     }
     does_not_drain(server).map_err(connect_rejected)?;
     let permits = |pass: &str| server.passes().permits_connect(pass, &vhost.name);
@@ -165,7 +168,7 @@ pub(super) fn may_connect(
     if by_pass.is_none() {
         vhost.check_connections().map_err(connect_rejected)?;
     }
-    Ok(Connecting { urls, vhost, by_pass, pull })
+    Ok(Connecting { urls, vhost, by_pass })
 }
 
 /// `connect` to a host for bandwidth checks: its key, and the time between checks.
@@ -202,22 +205,30 @@ impl Requester<'_> {
         let credentials = if by_pass.is_some() { Box::default() } else { credentials(&application, target.params()) };
         may_take(self.now, &application, &key, &credentials, by_pass.is_some())?;
         let params = target.params().without(policy::PASS).to_query();
-        Ok(Allowed { application, credentials, facts: StreamFacts { key, params }, by_pass })
+        Ok(Allowed { application, credentials, facts: StreamFacts { key, params }, over: false, by_pass })
     }
 
-    /// What another server of the cluster pulls: the stream is published here under the lease that it knows.
-    pub(super) fn may_pull(&self, found: Found, pull: &SignedPull) -> Result<Allowed, Rejection> {
+    /// What another server of the cluster pulls: this one has the stream under the lease that it knows, and no other server
+    /// is to send it.
+    pub(super) fn may_pull(&self, found: Found, pull: &SignedPull, seat: Option<&Seat>) -> Result<Allowed, Rejection> {
         let Found { vhost, key, target } = found;
         if key != pull.key {
             return Err(play_denied(Refusal::PassInvalid));
         }
-        // A replay has the decisions, and no directory.
-        if !self.replays && !self.server.relays().has_lease(pull) {
-            return Err(Rejection::bad_play_name(Refusal::NotOwner.to_string()).because(Refusal::NotOwner));
+        let mut over = false;
+        // A replay has the decisions, and no seat.
+        if let Some(seat) = seat {
+            match self.server.relays().serve_pull(self.now, pull, seat, self.server.is_draining()) {
+                Served::Here { over: is_over } => over = is_over,
+                Served::At(url) => return Err(Rejection::redirect(url).because(Refusal::PullReferred)),
+                Served::NotHere => {
+                    return Err(Rejection::bad_play_name(Refusal::NotOwner.to_string()).because(Refusal::NotOwner));
+                }
+            }
         }
         let (application, params) = (vhost.application(&key).clone(), target.params().to_query());
         let facts = StreamFacts { key, params };
-        Ok(Allowed { application, credentials: Box::default(), facts, by_pass: Some(UNCOUNTED) })
+        Ok(Allowed { application, credentials: Box::default(), facts, over, by_pass: Some(UNCOUNTED) })
     }
 
     pub(super) fn may_play(&self, found: Found) -> Result<Allowed, Rejection> {
@@ -228,7 +239,13 @@ impl Requester<'_> {
             application.hub.may_play(&key, &application.limits).map_err(play_denied)?;
         }
         let params = target.params().without(policy::PASS).to_query();
-        Ok(Allowed { application, credentials: Box::default(), facts: StreamFacts { key, params }, by_pass })
+        Ok(Allowed {
+            application,
+            credentials: Box::default(),
+            facts: StreamFacts { key, params },
+            over: false,
+            by_pass,
+        })
     }
 
     /// The number of the URL's pass, if it has one, which `permits` the request.

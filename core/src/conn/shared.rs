@@ -83,7 +83,7 @@ impl Core {
         let vhosts = VirtualHosts::new(&config, &hub);
         let connections = Arc::new(AtomicU64::new(0));
         let relays = Relays::new(hub.clone(), seed, connections.clone(), sockets, unfinished.clone());
-        relays.set_rules(vhosts.relay_rules(config.cluster));
+        relays.set_rules(vhosts.relay_rules(config.cluster.as_ref()));
         let shared = Shared {
             rules: RwLock::new(Arc::new(Rules { vhosts, config: Arc::new(config) })),
             relays,
@@ -164,7 +164,7 @@ impl Core {
         let memory = config.memory;
         let mut rules = self.shared.rules.write().unwrap_or_else(PoisonError::into_inner);
         let vhosts = rules.vhosts.reconfigured(&config, &self.shared.hub);
-        let relay_rules = vhosts.relay_rules(config.cluster);
+        let relay_rules = vhosts.relay_rules(config.cluster.as_ref());
         *rules = Arc::new(Rules { config: Arc::new(config), vhosts });
         drop(rules);
         self.shared.relays.set_rules(relay_rules);

@@ -20,6 +20,7 @@ use crate::command::ConnectInfo;
 use crate::hub::StreamId;
 use crate::policy;
 use crate::pool::{FREE, Portion};
+use crate::relay::Seat;
 use crate::session::{self, CloseReason, Due, DueKind, Phase, Rejection, Session, TimeoutKind};
 use crate::source::Gap;
 use crate::stats::ConnStats;
@@ -103,11 +104,29 @@ pub(super) struct Client {
     /// The passes that it uses.
     pub(super) passes: Vec<policy::Use>,
     /// What it pulls, if it is a server of the same cluster.
-    pub(super) pull: Option<SignedPull>,
+    pub(super) pull: Option<Pulling>,
+}
+
+/// What a server of the same cluster pulls.
+#[derive(Debug)]
+pub(super) struct Pulling {
+    pub(super) signed: SignedPull,
+    /// Its place among those that pull the stream; a replay has none.
+    pub(super) seat: Option<Seat>,
+}
+
+impl Pulling {
+    pub(super) fn new((signed, seat): (SignedPull, Seat)) -> Self {
+        Pulling { signed, seat: Some(seat) }
+    }
+
+    pub(super) fn replayed(signed: SignedPull) -> Self {
+        Pulling { signed, seat: None }
+    }
 }
 
 impl Client {
-    pub(super) fn new(urls: url::Connect, info: &ConnectInfo, by_pass: Option<u64>, pull: Option<SignedPull>) -> Self {
+    pub(super) fn new(urls: url::Connect, info: &ConnectInfo, by_pass: Option<u64>, pull: Option<Pulling>) -> Self {
         Client {
             urls,
             tc_url: info.tc_url.as_deref().map(policy::url_without_pass),
@@ -386,8 +405,12 @@ impl SlowPath {
 
     pub(super) fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
         self.note(self.session.now(), Call::Drain { deadline, tc_url });
-        // Another server of the cluster goes on until the stream does, which moves with its publisher.
-        if !self.is_signed() {
+        let pull = self.client.as_ref().and_then(|client| client.pull.as_ref());
+        // Another server of the cluster goes on until the stream does, which moves with its publisher. If the stream is not
+        // published here, it is asked to get it from elsewhere.
+        if pull.is_some_and(|pull| pull.signed.hop > 1) {
+            self.session.request_reconnect(None, "The server goes; get the stream from its owner.");
+        } else if pull.is_none() {
             let tc_url = tc_url.map(|url| self.reconnect_url(url));
             self.session.request_reconnect(tc_url.as_deref(), "The server takes no new clients; connect again.");
             self.playing.iter_mut().for_each(Playing::finish);

@@ -215,14 +215,14 @@ impl VirtualHosts {
     }
 
     /// What relays know of them.
-    pub(super) fn relay_rules(&self, cluster: Option<ClusterConfig>) -> relay::Rules {
+    pub(super) fn relay_rules(&self, cluster: Option<&ClusterConfig>) -> relay::Rules {
         let in_cluster = cluster.is_some();
         let host = |vhost: &Arc<VirtualHost>| {
             let applications = vhost.applications.map(|one| one.settings.relay_rules(in_cluster));
             (vhost.name.clone(), relay::HostRules { own: vhost.own.relay_rules(in_cluster), applications })
         };
         let enabled = self.vhosts.iter().filter(|vhost| vhost.enabled).map(|vhost| &vhost.settings);
-        relay::Rules::new(enabled.chain(self.vhosts.is_empty().then_some(&self.defaults)).map(host), cluster)
+        relay::Rules::new(enabled.chain(self.vhosts.is_empty().then_some(&self.defaults)).map(host), cluster.cloned())
     }
 
     /// The counts of each, in the order of the configuration.

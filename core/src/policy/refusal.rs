@@ -98,6 +98,18 @@ pub enum Refusal {
     /// Another server of the cluster pulls a stream that this one does not have, or has under another lease.
     #[error("this server does not have the stream")]
     NotOwner,
+    /// A server of the cluster pulls, and its signature is not valid here.
+    #[error(
+        "the signature of this pull is not valid here: the two servers have different secrets (cluster.secret), or their \
+         clocks differ"
+    )]
+    PullNotSigned,
+    /// A server of the cluster has two connections for the stream already.
+    #[error("your server pulls this stream on two connections already")]
+    PullRepeated,
+    /// A server of the cluster pulls, and gets the stream from another one that has it from here.
+    #[error("another server of the cluster sends you the stream")]
+    PullReferred,
     /// The client is a server of which this one has the stream: it would go in a circle.
     #[error("the stream has been on this server already: it would go in a circle")]
     Loop,
@@ -123,7 +135,7 @@ const EVERY: &[&str] = &[CONNECT, PUBLISH, PLAY, BAD_PUBLISH, BAD_PLAY];
 
 impl Refusal {
     /// All codes, in the order of the variants, each with the status codes with which a client may be refused for it.
-    pub const STATUSES: [(&'static str, &'static [&'static str]); 32] = [
+    pub const STATUSES: [(&'static str, &'static [&'static str]); 35] = [
         ("security_denied", STREAM),
         ("security_not_allowed", STREAM),
         ("refer_denied", STREAM),
@@ -154,14 +166,17 @@ impl Refusal {
         ("name_elsewhere", &[BAD_PUBLISH]),
         ("no_directory", &[PUBLISH]),
         ("not_owner", &[BAD_PLAY]),
+        ("pull_not_signed", &[CONNECT]),
+        ("pull_repeated", &[CONNECT]),
+        ("pull_referred", &[CONNECT]),
         ("loop", &[CONNECT]),
         ("check_key", &[CONNECT]),
         ("check_too_soon", &[CONNECT]),
     ];
 
     /// All codes, in the order of the variants.
-    pub const CODES: [&'static str; 32] = {
-        let (mut codes, mut next) = ([""; 32], 0);
+    pub const CODES: [&'static str; 35] = {
+        let (mut codes, mut next) = ([""; 35], 0);
         while next < codes.len() {
             codes[next] = Refusal::STATUSES[next].0;
             next += 1;
@@ -201,6 +216,9 @@ impl Refusal {
             Refusal::NameElsewhere(_) => "name_elsewhere",
             Refusal::NoDirectory => "no_directory",
             Refusal::NotOwner => "not_owner",
+            Refusal::PullNotSigned => "pull_not_signed",
+            Refusal::PullRepeated => "pull_repeated",
+            Refusal::PullReferred => "pull_referred",
             Refusal::Loop => "loop",
             Refusal::CheckKey => "check_key",
             Refusal::CheckTooSoon(_) => "check_too_soon",
@@ -247,6 +265,9 @@ mod tests {
             (Refusal::NameElsewhere("cam2".to_owned()), "name_elsewhere"),
             (Refusal::NoDirectory, "no_directory"),
             (Refusal::NotOwner, "not_owner"),
+            (Refusal::PullNotSigned, "pull_not_signed"),
+            (Refusal::PullRepeated, "pull_repeated"),
+            (Refusal::PullReferred, "pull_referred"),
             (Refusal::Loop, "loop"),
             (Refusal::CheckKey, "check_key"),
             (Refusal::CheckTooSoon(TooSoon { remaining: std::time::Duration::from_secs(3) }), "check_too_soon"),

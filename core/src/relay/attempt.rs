@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
+use super::tree::Asked;
 use super::{AttemptId, Failure, Order, PushTarget, RelayError, RelayId};
 use crate::stats::ConnStatsView;
 use crate::time_limit::TimeLimit;
@@ -38,6 +39,8 @@ pub(super) struct Try {
     /// The place of the server among the goals of the relay.
     pub(super) goal: usize,
     pub(super) target: PushTarget,
+    /// What it asks for, if it is a server of the cluster.
+    pub(super) asked: Option<Asked>,
     /// How many redirects have led to it.
     pub(super) redirects: u8,
     /// Which of the addresses of its name comes first.
@@ -107,13 +110,20 @@ impl Try {
         let limit = TimeLimit::new(now, limit);
         if let Ok(address) = host.parse::<IpAddr>() {
             let race = Race { left: VecDeque::from([SocketAddr::new(address, port)]), running: Vec::new(), next: now };
-            let mut this =
-                Try { goal, target, redirects, turn: 0, began: now, phase: Phase::Connecting { race, limit } };
+            let mut this = Try {
+                goal,
+                target,
+                asked: None,
+                redirects,
+                turn: 0,
+                began: now,
+                phase: Phase::Connecting { race, limit },
+            };
             this.try_next(now, relay, desk);
             return this;
         }
         let attempt = desk.look_up(relay, host, port);
-        Try { goal, target, redirects, turn: 0, began: now, phase: Phase::Resolving { attempt, limit } }
+        Try { goal, target, asked: None, redirects, turn: 0, began: now, phase: Phase::Resolving { attempt, limit } }
     }
 
     pub(super) fn has(&self, attempt: AttemptId) -> bool {

@@ -1,7 +1,7 @@
 //! What the relays want of the directory of a cluster, and what it tells them.
 
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::desk::Desk;
 use super::goals::Goals;
@@ -9,7 +9,9 @@ use super::relay::Relay;
 use super::relays::{Held, Relays, Ticket};
 use super::state::{State, targets_of};
 use super::{Edge, Order, Origin, PushTarget, RelayKind, RelayState};
-use crate::cluster::{ClaimNumber, ClusterSnapshot, DirectoryOrder, FindNumber, Learned, PullSigner, SignedPull};
+use crate::cluster::{
+    ClaimNumber, ClusterSnapshot, DirectoryOrder, FindNumber, Learned, Place, PullSigner, SignedPull,
+};
 use crate::hub::RelayFacts;
 use crate::location::{ClaimError, Conflict, Located};
 use crate::policy::AskId;
@@ -22,26 +24,36 @@ pub(super) const SIGNED_PROPERTY: &str = "anabranchPull";
 /// The goal of a try whose server is no longer a goal.
 const NO_GOAL: usize = usize::MAX;
 
+/// How long signatures with the secret before the present one are valid: other servers learn of a new one later.
+const BEFORE: Duration = Duration::from_secs(60);
+
 /// The secret of the cluster, and the time of day.
 #[derive(Debug, Default)]
 pub(super) struct Signing {
     signer: Option<PullSigner>,
+    /// The one before, and until when it is valid.
+    before: Option<(PullSigner, Instant)>,
     /// A moment and the Unix time it was.
     clock: Option<(Instant, u64)>,
 }
 
 impl Signing {
-    fn unix(&self, now: Instant) -> Option<u64> {
+    pub(super) fn unix(&self, now: Instant) -> Option<u64> {
         self.clock.map(|(then, unix)| unix + now.saturating_duration_since(then).as_secs())
     }
 
-    pub(super) fn sign(&self, now: Instant, key: &StreamKey, fencing: u64) -> Option<String> {
-        let pull = SignedPull { key: key.clone(), fencing, hop: 1 };
-        Some(self.signer.as_ref()?.sign(&pull, self.unix(now)?))
+    pub(super) fn sign(&self, now: Instant, pull: &SignedPull) -> Option<String> {
+        Some(self.signer()?.sign(pull, self.unix(now)?))
     }
 
-    fn verify(&self, now: Instant, text: &str) -> Option<SignedPull> {
-        self.signer.as_ref()?.verify(text, self.unix(now)?)
+    pub(super) fn signer(&self) -> Option<&PullSigner> {
+        self.signer.as_ref()
+    }
+
+    /// Those whose signatures are valid.
+    pub(super) fn signers(&self, now: Instant) -> impl Iterator<Item = &PullSigner> {
+        let before = self.before.as_ref().filter(|(_, end)| now < *end).map(|(signer, _)| signer);
+        self.signer.iter().chain(before)
     }
 }
 
@@ -100,9 +112,12 @@ impl Relays {
         self.shared.change(|state| state.cluster.changed(now, name));
     }
 
-    /// The secret of the cluster: pulls are signed and checked with it. Before, no pull is signed.
-    pub fn set_cluster_secret(&self, secret: &str) {
-        self.shared.signing().signer = Some(PullSigner::new(secret));
+    /// The secret of the cluster: pulls are signed and checked with it. Before, no pull is signed. Signatures with the secret
+    /// before are valid for another minute.
+    pub fn set_cluster_secret(&self, now: Instant, secret: &str) {
+        let mut signing = self.shared.signing();
+        let before = signing.signer.replace(PullSigner::new(secret));
+        signing.before = before.map(|signer| (signer, now + BEFORE));
     }
 
     /// True if the stream is pulled from another server of the cluster.
@@ -152,16 +167,6 @@ impl Relays {
             guides
         })
     }
-
-    /// What a server of the cluster may pull that sends this text; `None` if it is not signed.
-    pub(crate) fn verify_pull(&self, now: Instant, text: &str) -> Option<SignedPull> {
-        self.shared.signing().verify(now, text)
-    }
-
-    /// True if a client publishes the stream here under this lease.
-    pub(crate) fn has_lease(&self, pull: &SignedPull) -> bool {
-        self.shared.state().cluster.lease(&pull.key) == Some(pull.fencing)
-    }
 }
 
 impl State {
@@ -175,13 +180,13 @@ impl State {
         edge.filter(|edge| !edge.origins.is_empty() || self.rules.cluster().is_some())
     }
 
-    /// The servers from which a stream is pulled, and the lease of the one that the directory names.
+    /// The servers from which a stream is pulled, and the place of the one that the directory names.
     pub(super) fn pull_targets(
         &self,
         edge: &Edge,
         key: &StreamKey,
         client: Option<&RelayFacts>,
-    ) -> (Vec<PushTarget>, Option<u64>) {
+    ) -> (Vec<PushTarget>, Option<Place>) {
         if !edge.origins.is_empty() {
             return (targets_of(edge, key, client), None);
         }
@@ -189,7 +194,7 @@ impl State {
         // What other servers write into the directory need not be an address.
         let origin: Option<Origin> = place.address.parse().ok();
         let targets: Vec<_> = origin.iter().map(|origin| PushTarget::at_origin(origin, key, "")).collect();
-        (targets, Some(place.fencing))
+        (targets, Some(place.clone()))
     }
 
     /// The directory is asked about the streams that are pulled from where it says.
@@ -222,14 +227,17 @@ impl State {
 impl Relay {
     /// The directory says which server has the stream of a pull now; none has it if there are no targets. What is live goes
     /// on until the other server has sent a frame.
-    pub(super) fn go_to(&mut self, now: Instant, targets: Vec<PushTarget>, lease: Option<u64>, desk: &mut Desk) {
-        let is_other_lease = std::mem::replace(&mut self.lease, lease) != lease;
+    pub(super) fn go_to(&mut self, now: Instant, targets: Vec<PushTarget>, place: Option<Place>, desk: &mut Desk) {
+        let is_other = self.owner != place;
+        self.owner = place;
         if self.has_same_servers(&targets) {
-            if is_other_lease {
+            if is_other {
                 self.goals.forget_failures();
+                self.renew_lease();
             }
             return;
         }
+        self.avoid.clear();
         let moves = !targets.is_empty();
         self.tries.retain_mut(|one| {
             one.goal = NO_GOAL;

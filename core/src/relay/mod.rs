@@ -50,6 +50,7 @@ mod rules;
 mod snapshot;
 mod state;
 mod template;
+mod tree;
 mod uplink;
 
 pub use config::{Backoff, Edge, Forward};
@@ -61,6 +62,7 @@ pub use remark::{EndedBecause, RelayEvent, Remark};
 pub(crate) use rules::{HostRules, Rules, StreamRules, client_limits};
 pub use snapshot::{RelayError, RelayId, RelayKind, RelaySnapshot, RelayState, TargetSource};
 pub use template::{Origin, OriginError, PushTarget, Template, TemplateError};
+pub(crate) use tree::{Seat, Served};
 pub(crate) use uplink::STATE;
 pub use uplink::{Uplink, UplinkAction, UplinkOutput, UplinkReport};
 

@@ -24,6 +24,8 @@ impl Relay {
             return;
         };
         up.leaving = true;
+        let asked = self.asked(attempt).cloned();
+        self.avoid(asked.as_ref());
         self.goals.forget_failures();
         let pause = self.pause_of_move(now, desk);
         if !pause.is_zero() {

@@ -4,6 +4,7 @@ use super::audience::Audience;
 use super::claims::Claims;
 use super::{Backoff, RelayError};
 use crate::client::Destination;
+use crate::cluster::Referral;
 use crate::policy::AskId;
 use crate::source::Gap;
 use crate::stats::ConnSnapshot;
@@ -75,6 +76,8 @@ pub(super) struct Lost {
     pub(super) refused: Option<Refused>,
     /// Where the peer has sent it instead.
     pub(super) redirect: Option<Destination>,
+    /// The same within a cluster, signed.
+    pub(super) referral: Option<Referral>,
     /// True if the peer asked for another connection: it is made at once.
     pub(super) reconnect: bool,
 }

@@ -10,11 +10,13 @@ use super::plan::{Lost, Plan, Refused, Times, Totals};
 use super::recent::AFTERMATH;
 use super::rules::StreamRules;
 use super::state::targets_of;
+use super::tree::{Asked, NOT_OWNER};
 use super::{
     AttemptId, EndedBecause, Failure, Order, PushTarget, RelayError, RelayEvent, RelayId, RelayKind, RelayState,
     Remark, TargetSource,
 };
 use crate::client::Destination;
+use crate::cluster::Place;
 use crate::hub::RelayFacts;
 use crate::policy::{AskId, Verdict};
 use crate::time_limit::TimeLimit;
@@ -57,8 +59,12 @@ pub(super) struct Relay {
     pub(super) ending: Option<EndedBecause>,
     /// The relay before it, which says goodbye to the same server: it begins when that is over.
     pub(super) after: Option<RelayId>,
-    /// The lease of the server that it pulls from, if the directory of the cluster named that.
-    pub(super) lease: Option<u64>,
+    /// Where the directory of the cluster says that the stream is.
+    pub(super) owner: Option<Place>,
+    /// The servers of the cluster that had nothing for it, since it was live.
+    pub(super) avoid: Vec<Arc<str>>,
+    /// True if a server of the cluster has refused its signature, since it was live.
+    pub(super) is_distrusted: bool,
     /// When the relays must look at it, as noted among their timers.
     pub(super) timer: Option<Instant>,
 }
@@ -101,7 +107,9 @@ impl Relay {
             past: Totals::default(),
             ending: None,
             after: None,
-            lease: None,
+            owner: None,
+            avoid: Vec::new(),
+            is_distrusted: false,
             timer: None,
         }
     }
@@ -408,6 +416,7 @@ impl Relay {
         let mut one = Try::begin(now, self.id, goal, target, redirects, self.times.connect, desk);
         if matches!(self.plan, Plan::Pull(_)) {
             one.turn = self.goals.begins(goal);
+            one.asked = self.owner.as_ref().map(Asked::owner);
         }
         self.tries.push(one);
     }
@@ -427,6 +436,9 @@ impl Relay {
         // Nothing is remembered of targets of pushes: each has one server, which is all that there is to try.
         if one.up().is_none_or(|up| !up.granted) && self.is_of_edge() && !error.is_answer() {
             desk.recent.note_down(now, one.target.destination());
+        }
+        if one.goal == NOT_OWNER {
+            return self.back_to_owner(now, one, error, desk);
         }
         let failures = match moved {
             Some(pause) => {
@@ -493,6 +505,11 @@ impl Relay {
 
     pub(super) fn place(&self, attempt: AttemptId) -> Option<usize> {
         self.tries.iter().position(|one| one.has(attempt))
+    }
+
+    /// What the attempt asks of a server of the cluster.
+    pub(super) fn asked(&self, attempt: AttemptId) -> Option<&Asked> {
+        self.tries.get(self.place(attempt)?)?.asked.as_ref()
     }
 
     fn tries_of(&self, goal: usize) -> usize {
@@ -589,6 +606,8 @@ impl Relay {
             audience.was_live = true;
             audience.granted();
         }
+        self.avoid.clear();
+        self.is_distrusted = false;
         self.became_live(now, at, String::new(), desk);
         // The other servers are not needed. One that had as long as the next waits for it is slow.
         for one in self.tries.iter().filter(|one| !one.has(attempt) && one.up().is_none_or(|up| !up.granted)) {
@@ -628,6 +647,8 @@ impl Relay {
             return;
         };
         let (is_used, is_leaving) = (up.live.take().is_some() && !up.goodbye, up.leaving);
+        let asked = self.asked(attempt).cloned();
+        self.avoid(asked.as_ref());
         if is_used && self.live().is_none() {
             // The publisher may come back at another origin.
             self.stagger_at = self.times.stagger.map(|stagger| now + stagger);
@@ -674,7 +695,11 @@ impl Relay {
         if self.ending.is_some() {
             return;
         }
-        let Lost { error, refused, redirect, reconnect } = lost;
+        let Lost { error, refused, redirect, referral, reconnect } = lost;
+        self.note_distrust(&error, one.target.shown(), desk);
+        if referral.is_some_and(|referral| self.follow(now, &one, referral, desk)) {
+            return;
+        }
         let keep = self.rules.edge.as_ref().map_or(Duration::ZERO, |edge| edge.keep);
         if let Plan::Upward(claims) = &mut self.plan {
             claims.begin_keep(now, keep);
@@ -703,7 +728,7 @@ impl Relay {
                 }
             }
             // The owner of a name in a cluster is shown nothing of clients.
-            (Plan::Pull(audience), Some(Refused::Connect | Refused::Stream)) if self.lease.is_none() => {
+            (Plan::Pull(audience), Some(Refused::Connect | Refused::Stream)) if self.owner.is_none() => {
                 audience.refused_until(now + self.times.stagger.unwrap_or_default());
             }
             (Plan::Traverse { connection, ask, .. }, Some(_)) => {

@@ -14,13 +14,14 @@ use super::plan::{Lost, Plan, TraverseFacts};
 use super::relay::Relay;
 use super::rules::{Rules, client_limits};
 use super::state::{HOOK_TARGETS, State, targets_of, times_of_edge};
+use super::tree::Asked;
 use super::uplink::{Facts, Made};
 use super::{
     AttemptId, EndedBecause, Failure, Order, PushTarget, RelayId, RelayKind, RelaySnapshot, TargetSource,
     TemplateError, Uplink,
 };
 use crate::client::{ClientConfig, ClientTimeouts};
-use crate::cluster::ClaimNumber;
+use crate::cluster::{ClaimNumber, Member, SeatNumber};
 use crate::hub::{Hub, RelayFacts};
 use crate::pacing::Sockets;
 use crate::policy::AskId;
@@ -94,6 +95,8 @@ pub(super) enum Held {
     Relay(RelayId, AskId),
     /// A name in the directory.
     Claim(ClaimNumber),
+    /// The place of another server that pulls a stream from here.
+    Seat(SeatNumber),
 }
 
 impl Ticket {
@@ -117,6 +120,7 @@ impl Drop for Ticket {
                 });
             }
             Held::Claim(claim) => self.shared.release(claim),
+            Held::Seat(seat) => self.shared.leave(seat),
         }
     }
 }
@@ -175,7 +179,7 @@ impl Shared {
         let is_denied = lost.error.code == NOT_FOUND;
         self.change(|state| {
             let pull = state.with(attempt, |relay, desk| {
-                let pull = (relay.key.clone(), relay.lease);
+                let pull = (relay.key.clone(), relay.asked(attempt).and_then(Asked::lease));
                 relay.lost(now, attempt, lost, desk);
                 pull
             });
@@ -261,6 +265,7 @@ impl Relays {
             goodbye: false,
         };
         let made = self.shared.change(|state| {
+            let member = state.rules.cluster().map(|cluster| cluster.member.clone());
             state.with(attempt, |relay, desk| {
                 let target = relay.connected(up, desk)?;
                 let facts = Facts {
@@ -270,7 +275,7 @@ impl Relays {
                     key: relay.key.clone(),
                     target: target.clone(),
                 };
-                Some((facts, relay.rules.clone(), self.client_config(now, relay, &target)))
+                Some((facts, relay.rules.clone(), self.client_config(now, relay, attempt, &target, member)))
             })
         });
         let (facts, rules, config) = made.flatten()?;
@@ -290,7 +295,15 @@ impl Relays {
     }
 
     /// What the uplink says about itself.
-    fn client_config(&self, now: Instant, relay: &Relay, target: &PushTarget) -> ClientConfig {
+    fn client_config(
+        &self,
+        now: Instant,
+        relay: &Relay,
+        attempt: AttemptId,
+        target: &PushTarget,
+        member: Option<Member>,
+    ) -> ClientConfig {
+        let asked = relay.asked(attempt);
         let limit = relay.times().connect;
         let destination = target.destination();
         let limits = client_limits(relay.kind(), relay.rules.chunks, relay.rules.high_water);
@@ -298,7 +311,7 @@ impl Relays {
         let mut config =
             ClientConfig { chunk_size: relay.rules.chunk_size, limits, timeouts, ..ClientConfig::to(destination) };
         let vhost = relay.key.vhost();
-        if relay.kind() != RelayKind::Push && (vhost != DEFAULT_VHOST || relay.lease.is_some()) {
+        if relay.kind() != RelayKind::Push && (vhost != DEFAULT_VHOST || asked.is_some()) {
             // An origin has the stream in the same virtual host. The host of a server of the cluster may be the name of
             // another one.
             let (scheme, port, app) = (destination.scheme(), destination.port(), destination.app());
@@ -326,8 +339,8 @@ impl Relays {
         }
         path.push_str(&self.shared.id);
         config.properties.insert(PATH_PROPERTY, path);
-        let signed = relay.lease.and_then(|fencing| self.shared.signing().sign(now, &relay.key, fencing));
-        if let Some(signed) = signed {
+        let pull = asked.zip(member).map(|(asked, by)| relay.pull_of(asked, by));
+        if let Some(signed) = pull.and_then(|pull| self.shared.signing().sign(now, &pull)) {
             config.properties.insert(SIGNED_PROPERTY, signed);
         }
         config

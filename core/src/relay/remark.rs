@@ -68,6 +68,8 @@ pub enum RelayEvent {
         /// The new target, without secrets.
         to: Arc<str>,
     },
+    /// A server of the cluster has refused the signature of a pull. Said once until the pull is live.
+    NotTrusted,
     /// The origin has no publisher of the stream any more; the pull waits for the next one.
     Silent,
     /// No origin has the stream: the players got `NetStream.Play.StreamNotFound`.
@@ -142,6 +144,7 @@ impl Remark {
             RelayEvent::Lagging { .. } => "relay_lagging",
             RelayEvent::KeepsUp { .. } => "relay_keeps_up",
             RelayEvent::Redirected { .. } => "relay_redirected",
+            RelayEvent::NotTrusted => "relay_not_trusted",
             RelayEvent::Silent => "relay_silent",
             RelayEvent::Absent => "relay_absent",
             RelayEvent::NotBegun { .. } => "relay_not_begun",
@@ -182,6 +185,12 @@ impl fmt::Display for Remark {
                 write!(f, "keeps up again after {time:.3} s, in which it missed {frames} frames, {milliseconds} ms")
             }
             RelayEvent::Redirected { to } => write!(f, "was sent to {}", crate::url::quoted(to)),
+            RelayEvent::NotTrusted => {
+                write!(
+                    f,
+                    "is refused: the server has another secret (cluster.secret) than this one, or the clocks differ"
+                )
+            }
             RelayEvent::Silent => write!(f, "waits: the origin has no publisher"),
             RelayEvent::Absent => write!(f, "found no origin that has the stream: its players are told"),
             RelayEvent::NotBegun { why } => write!(f, "cannot begin: {why}"),

@@ -222,6 +222,10 @@ pub struct RelaySnapshot {
     pub lag: u64,
     /// Time since the relay began.
     pub age: Duration,
+    /// Of a pull within a cluster: over how many connections between servers the stream comes.
+    pub hop: Option<u8>,
+    /// Of a pull within a cluster: the id of the server that sends the stream.
+    pub parent: Option<Arc<str>>,
 }
 
 impl Relay {
@@ -260,6 +264,8 @@ impl Relay {
             dropped: sums.dropped,
             lag,
             age: now.saturating_duration_since(self.began),
+            hop: self.comes_by().map(|asked| asked.hop),
+            parent: self.comes_by().map(|asked| asked.node.clone()),
         }
     }
 }

@@ -161,6 +161,7 @@ impl State {
             if relay.kind() == RelayKind::Pull && relay.is_alive() {
                 let (key, comes) = (relay.key.clone(), relay.is_live());
                 self.look_for(now, &key, comes);
+                self.check_children(&key);
             }
         } else {
             self.remove(id);
@@ -374,15 +375,16 @@ impl State {
             // One that still says goodbye may hold the only place at the origin.
             Some((_, false)) => {}
             Some((id, true)) => {
-                let (targets, lease) = self.pull_targets(edge, key, None);
+                let (targets, place) = self.pull_targets(edge, key, None);
+                let wanting = standing.clients + self.cluster.children.count(key);
                 self.with_relay(id, |relay, desk| {
                     if edge.origins.is_empty() {
-                        relay.go_to(now, targets, lease, desk);
+                        relay.go_to(now, targets, place, desk);
                     } else if !relay.has_same_servers(&targets) {
                         return relay.end(now, EndedBecause::Removed, desk);
                     }
                     if let Plan::Pull(audience) = &mut relay.plan {
-                        audience.count(now, standing.clients, edge.linger);
+                        audience.count(now, wanting, edge.linger);
                     }
                 });
             }
@@ -394,11 +396,11 @@ impl State {
                     return self.note_absent(now, key, Some(edge));
                 }
                 let client = standing.wanted_by.clone();
-                let (targets, lease) = self.pull_targets(edge, key, client.as_ref().map(|client| &*client.facts));
+                let (targets, place) = self.pull_targets(edge, key, client.as_ref().map(|client| &*client.facts));
                 let plan = Plan::Pull(Box::new(Audience::new(now, edge, client)));
                 let (rules, times) = (rules.clone(), times_of_edge(edge));
                 let id = self.begin(now, key, TargetSource::Configuration, plan, rules, times, targets);
-                self.with_relay(id, |relay, _| relay.lease = lease);
+                self.with_relay(id, |relay, _| relay.owner = place);
             }
         }
     }

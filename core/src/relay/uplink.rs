@@ -16,6 +16,7 @@ use crate::client::{
     Client, ClientClose, ClientCloseReason, ClientConfig, ClientEvent, ClientOutput, ClientRejection, Destination,
     PlayOptions, StreamHandle,
 };
+use crate::cluster::Referral;
 use crate::command::PublishType;
 use crate::endpoint::{Due, DueKind, Outbound, Wait};
 use crate::hub::StreamId;
@@ -53,6 +54,7 @@ pub struct Uplink {
     error: Option<RelayError>,
     refused: Option<Refused>,
     redirect: Option<Destination>,
+    referral: Option<Referral>,
     reconnect: bool,
     /// Until when what is left of the stream may be sent, once the relay is over.
     flush: Option<TimeLimit>,
@@ -206,6 +208,7 @@ impl Uplink {
             error: None,
             refused: None,
             redirect: None,
+            referral: None,
             reconnect: false,
             flush: None,
             finished: false,
@@ -469,7 +472,7 @@ impl Uplink {
                 }
                 _ => self.fail("unpublished", "the target has ended the stream"),
             },
-            ClientEvent::Rejected { rejection, .. } => self.rejected(&rejection),
+            ClientEvent::Rejected { rejection, .. } => self.rejected(now, &rejection),
             ClientEvent::Unanswered { .. } => self.fail("unanswered", "the server did not answer in time"),
             ClientEvent::ReconnectRequest { tc_url, .. } => {
                 let name = self.facts.target.destination().stream();
@@ -528,12 +531,16 @@ impl Uplink {
         self.end_client();
     }
 
-    fn rejected(&mut self, rejection: &ClientRejection) {
+    fn rejected(&mut self, now: Instant, rejection: &ClientRejection) {
         let ClientRejection { code, description, redirect } = rejection;
         // What ends the connection first is what counts.
         if self.error.is_none() {
             let name = self.facts.target.destination().stream();
             self.redirect = redirect.as_ref().and_then(|redirect| redirect.destination(name).ok());
+            let url = redirect.as_ref().and_then(|redirect| redirect.url.as_deref());
+            if let (RelayKind::Pull, Some(url)) = (self.facts.kind, url) {
+                self.referral = self.shared.referral(now, &self.facts.key, url);
+            }
             let is_absent = code.ends_with("StreamNotFound");
             self.refused = Some(match self.stream {
                 None => Refused::Connect,
@@ -588,7 +595,7 @@ impl Uplink {
         };
         let error = self.error.clone().unwrap_or_else(close_error);
         let (refused, redirect, reconnect) = (self.refused, self.redirect.take(), self.reconnect);
-        let lost = Lost { error, refused, redirect, reconnect };
+        let lost = Lost { error, refused, redirect, referral: self.referral.take(), reconnect };
         self.shared.lost(now, self.facts.attempt, lost);
     }
 
@@ -621,7 +628,8 @@ impl Drop for Uplink {
             let words = "the connection was dropped".to_owned();
             let error = RelayError { name: "dropped", code: String::new(), words, is_lasting: false };
             let now = self.client.time();
-            self.shared.lost(now, self.facts.attempt, Lost { error, refused: None, redirect: None, reconnect: false });
+            let lost = Lost { error, refused: None, redirect: None, referral: None, reconnect: false };
+            self.shared.lost(now, self.facts.attempt, lost);
         }
     }
 }

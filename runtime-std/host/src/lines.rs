@@ -298,7 +298,18 @@ impl Lines {
                     "conn {id}: {remark}"
                 );
             }
-            Remark::NotSigned => debug!(event = "pull_not_signed", conn = id, "conn {id} {remark}"),
+            Remark::BeyondChildren(key) => {
+                let names = Names::of(key);
+                info!(
+                    target: MANY,
+                    event = "beyond_children",
+                    conn = id,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
+                    "conn {id} {remark}"
+                );
+            }
             Remark::BackupReady { key, on_air } => {
                 let names = Names::of(key);
                 info!(

@@ -167,6 +167,7 @@ pub(crate) fn log(remark: &Remark) {
             missed_ms = missed.milliseconds
         ),
         RelayEvent::Redirected { to } => line!(info, event = "relay_redirected", to = &**to),
+        RelayEvent::NotTrusted => line!(warn, event = "relay_not_trusted"),
         RelayEvent::Silent => line!(info, event = "relay_silent"),
         RelayEvent::Absent => line!(info, event = "relay_absent"),
         RelayEvent::NotBegun { why } => line!(warn, event = "relay_not_begun", words = &**why),

@@ -268,7 +268,7 @@ fn another_server_of_the_cluster_gets_the_stream_of_a_server_that_drains() {
     let harness = Harness::with(Config { cluster: Some(ClusterConfig::default()), ..Config::default() });
     harness.server.set_clock(harness.now, 1_000_000);
     let relays = harness.server.relays();
-    relays.set_cluster_secret("a secret of the cluster");
+    relays.set_cluster_secret(harness.now, "a secret of the cluster");
     let mut publisher = harness.client();
     publisher.send(&harness, &[peer::create_stream(2.0), peer::publish(1, "cam")].concat());
     let DirectoryOrder::Claim { claim, .. } = relays.poll_directory() else { panic!("the name is claimed") };
@@ -277,7 +277,9 @@ fn another_server_of_the_cluster_gets_the_stream_of_a_server_that_drains() {
     publisher.conn.answer(harness.now, ask, verdict);
     publisher.send(&harness, &[headers(), gop(0, 1)].concat());
     let key = StreamKey::new(crate::url::DEFAULT_VHOST, "live", "cam").expect("a name");
-    let signed = PullSigner::new("a secret of the cluster").sign(&SignedPull { key, fencing: 7, hop: 1 }, 1_000_000);
+    let (asked, by, avoid) = Default::default();
+    let pull = SignedPull { key, fencing: 7, hop: 1, asked, by, avoid };
+    let signed = PullSigner::new("a secret of the cluster").sign(&pull, 1_000_000);
     let connect = Object::default().with("app", "live").with("tcUrl", "rtmp://h/live").with("anabranchPull", signed);
     let mut other = harness.client_from(None, connect);
     harness.server.drain();

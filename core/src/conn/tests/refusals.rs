@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::bandwidth::BandwidthConfig;
-use crate::cluster::{ClusterConfig, DirectoryOrder, PullSigner, SignedPull};
+use crate::cluster::{ClusterConfig, DirectoryOrder, Member, PullSigner, SignedPull};
 use crate::location::ClaimError;
 use crate::policy::{self, Limits, Rate, Refer, Refusal, Secret, Token, TokenScope, Vhost, Vhosts, sign};
 use crate::relay::Order;
@@ -61,11 +61,52 @@ impl Told {
             assert!(matches!(relays.poll_directory(), DirectoryOrder::Release(_)));
         }
         harness.server.set_clock(harness.now, 1_000_000);
-        relays.set_cluster_secret("a secret of the cluster");
+        relays.set_cluster_secret(harness.now, "a secret of the cluster");
         let key = StreamKey::new(crate::url::DEFAULT_VHOST, "live", "cam").expect("a name");
-        let pull = SignedPull { key, fencing: 7, hop: 1 };
+        let (asked, by, avoid) = Default::default();
+        let pull = SignedPull { key, fencing: 7, hop: 1, asked, by, avoid };
         let signed = PullSigner::new("a secret of the cluster").sign(&pull, 1_000_000);
-        self.asks(&harness, at(HERE).with("anabranchPull", signed), &peer::play(0, "cam"), None);
+        self.asks(&harness, at(HERE).with("anabranchPull", signed.clone()), &peer::play(0, "cam"), None);
+        self.asks(&harness, at(HERE).with("anabranchPull", signed.replace(" 7 ", " 8 ")), &[], None);
+        let pulls = |host: &str| {
+            let connect = at("rtmp://10.0.0.1/live").with("anabranchPull", signed.clone());
+            harness.client_from(Some(format!("{host}:1").parse().expect("an address")), connect)
+        };
+        let _both = ["192.0.2.1", "192.0.2.2"].map(pulls);
+        let mut third = pulls("192.0.2.3");
+        third.receive(&harness);
+        self.note(&third);
+        self.referral();
+    }
+
+    /// A server that pulls a stream which another one can give it.
+    fn referral(&mut self) {
+        let cluster = ClusterConfig { children: 1, ..ClusterConfig::default() };
+        let harness = Harness::with(Config { cluster: Some(cluster), ..Config::default() });
+        harness.server.set_clock(harness.now, 1_000_000);
+        let relays = harness.server.relays();
+        relays.set_cluster_secret(harness.now, "a secret of the cluster");
+        let mut publisher = harness.client();
+        publisher.send(&harness, &peer::publish(0, "cam"));
+        let DirectoryOrder::Claim { claim, .. } = relays.poll_directory() else { panic!("the name is claimed") };
+        relays.claimed(claim, Ok(Some(7)));
+        let Order::Answer { ask, verdict, .. } = relays.poll(harness.now) else { panic!("the client is answered") };
+        publisher.conn.answer(harness.now, ask, verdict);
+        publisher.receive(&harness);
+        let mut all = Vec::new();
+        for node in ["b", "c"] {
+            let key = StreamKey::new(crate::url::DEFAULT_VHOST, "live", "cam").expect("a name");
+            let by = Member { node: node.into(), address: format!("rtmp://{node}").into() };
+            let (asked, avoid) = Default::default();
+            let pull = SignedPull { key, fencing: 7, hop: 1, asked, by, avoid };
+            let signed = PullSigner::new("a secret of the cluster").sign(&pull, 1_000_000);
+            let peer = Some("192.0.2.1:1".parse().expect("an address"));
+            let mut client = harness.client_from(peer, at("rtmp://10.0.0.1/live").with("anabranchPull", signed));
+            client.send(&harness, &peer::play(0, "cam"));
+            client.receive(&harness);
+            self.note(&client);
+            all.push(client);
+        }
     }
 
     /// One client publishes the name, another one plays it.

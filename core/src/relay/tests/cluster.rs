@@ -9,11 +9,11 @@ use crate::location::{ClaimId, Event, FindId, Location, LocationConfig, OnLoss, 
 use crate::policy::{Vhost, Vhosts};
 use crate::url::DEFAULT_VHOST;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 /// As in the settings of a program.
 const TTL: Duration = Duration::from_secs(10);
 const SECRET: &str = "a secret of the cluster";
-const CAM: &str = "live/cam";
+pub(super) const CAM: &str = "live/cam";
 
 /// The directory, and the part of each server in it.
 pub(super) struct Members {
@@ -52,23 +52,33 @@ impl Net {
     }
 
     fn member_of(&mut self, config: Config, on_loss: OnLoss) -> usize {
-        let cluster = Some(ClusterConfig::default());
+        self.member_in(config, on_loss, ClusterConfig::default())
+    }
+
+    /// One with these settings of the cluster.
+    pub(super) fn member_in(&mut self, config: Config, on_loss: OnLoss, cluster: ClusterConfig) -> usize {
+        let node: Arc<str> = self.address_of(self.servers.len()).to_string().into();
+        let member = crate::cluster::Member { node: node.clone(), address: format!("rtmp://{node}").into() };
+        let cluster = Some(ClusterConfig { member, ..cluster });
         let at = self.server_of(Config { cluster, ..config });
         let core = &self.servers[at].core;
         core.set_clock(self.now, 1_000_000);
-        core.relays().set_cluster_secret(SECRET);
-        let node: Arc<str> = self.address_of(at).to_string().into();
+        core.relays().set_cluster_secret(self.now, SECRET);
+        self.enter_directory(at, node, on_loss);
+        at
+    }
+
+    fn enter_directory(&mut self, server: usize, node: Arc<str>, on_loss: OnLoss) {
         let config = LocationConfig { on_loss, ttl: TTL, ..LocationConfig::new(node.clone()) };
         let member = Member {
-            location: Location::new(config, at as u64, self.now),
+            location: Location::new(config, server as u64, self.now),
             node,
             is_cut: false,
             claims: HashMap::new(),
             claimed: HashMap::new(),
             finds: HashMap::new(),
         };
-        self.directory.members.insert(at, member);
-        at
+        self.directory.members.insert(server, member);
     }
 
     fn members<const N: usize>(&mut self) -> [usize; N] {
@@ -79,9 +89,41 @@ impl Net {
     }
 
     /// The server dies, and its part in the directory with it.
-    fn crash(&mut self, server: usize) {
+    /// It is back, with no memory, and these settings of the cluster.
+    pub(super) fn join_again(&mut self, server: usize, cluster: ClusterConfig) {
+        let node: Arc<str> = self.address_of(server).to_string().into();
+        let member = crate::cluster::Member { node: node.clone(), address: format!("rtmp://{node}").into() };
+        let config = Config { cluster: Some(ClusterConfig { member, ..cluster }), ..Config::default() };
+        self.last_end += 1;
+        let core = Core::new(config, [server as u8 + 100 + self.last_end as u8 % 100; 32]);
+        core.set_clock(self.now, 1_000_000);
+        core.relays().set_cluster_secret(self.now, SECRET);
+        self.servers[server].core = core;
+        self.hosts.insert(self.address_of(server), Host::Server(server));
+        self.enter_directory(server, node, OnLoss::Serve);
+    }
+
+    pub(super) fn is_member(&self, server: usize) -> bool {
+        self.directory.members.contains_key(&server)
+    }
+
+    /// The machine of the server is gone: nothing answers, and no connection breaks.
+    pub(super) fn vanish(&mut self, server: usize) {
+        self.ends.retain(|_, end| !matches!(&end.what, What::Conn { server: at, .. } if *at == server));
+        self.end_process(server);
+        self.hosts.insert(self.address_of(server), Host::BlackHole);
+    }
+
+    /// The server dies, and its part in the directory with it.
+    pub(super) fn crash(&mut self, server: usize) {
         self.kill(server);
+        self.end_process(server);
+    }
+
+    fn end_process(&mut self, server: usize) {
         self.directory.members.remove(&server);
+        self.opening.retain(|(_, at, ..)| *at != server);
+        self.servers[server].core = Core::new(Config::default(), [server as u8; 32]);
     }
 
     /// Does what the servers want of the directory.
@@ -147,18 +189,18 @@ impl Net {
     }
 
     /// A client that publishes; `None` if it may not.
-    fn encoder(&mut self, server: usize, name: &str) -> Option<u64> {
+    pub(super) fn encoder(&mut self, server: usize, name: &str) -> Option<u64> {
         let end = self.publisher(server, name);
         self.run(Duration::from_millis(50));
         self.heard(end).has("publishing").then_some(end)
     }
 
-    fn cluster(&self, server: usize) -> crate::cluster::ClusterSnapshot {
+    pub(super) fn cluster(&self, server: usize) -> crate::cluster::ClusterSnapshot {
         self.servers[server].core.relays().cluster()
     }
 
     /// What must hold at the end: nothing is left of claims and pulls.
-    fn is_idle(&self, servers: &[usize]) {
+    pub(super) fn is_idle(&self, servers: &[usize]) {
         for server in servers {
             assert!(self.list(*server).is_empty() && self.uplinks(*server).is_empty(), "{:?}", self.list(*server));
             let left = self.cluster(*server);
@@ -429,12 +471,15 @@ fn forged(net: &mut Net, server: usize, text: &str) -> Heard {
     config.properties.insert("anabranchPull", text.to_owned());
     let end = net.client_with(server, config, destination.stream(), false);
     net.run(SECOND);
-    net.heard(end)
+    let heard = net.heard(end);
+    net.leave(end);
+    net.run(Duration::from_millis(10));
+    heard
 }
 
 #[test]
-fn only_a_valid_signature_skips_the_rules_of_the_owner() {
-    use crate::cluster::{PullSigner, SignedPull};
+fn a_valid_signature_skips_the_rules_of_the_owner_and_any_other_is_refused() {
+    use crate::cluster::{Member, PullSigner, SignedPull};
     let mut net = Net::new();
     let asks = crate::conn::Asks { play: true, ..Default::default() };
     let owner = net.member(VhostConfig { asks, ..VhostConfig::default() }, OnLoss::Serve);
@@ -442,7 +487,9 @@ fn only_a_valid_signature_skips_the_rules_of_the_owner() {
     let publisher = net.encoder(owner, CAM).expect("the name is free");
     net.servers[owner].verdict = Verdict::Deny("no".to_owned());
     let fencing = net.cluster(owner).names[0].1.expect("it is confirmed");
-    let pull = SignedPull { key: key(CAM), fencing, hop: 1 };
+    let at = |server: usize| -> Arc<str> { format!("10.0.0.{}:1935", server + 1).into() };
+    let by = Member { node: at(7), address: "rtmp://10.0.0.8:1935".into() };
+    let pull = SignedPull { key: key(CAM), fencing, hop: 1, asked: at(owner), by, avoid: Vec::new() };
     let unix = 1_000_000 + 3;
     let good = PullSigner::new(SECRET).sign(&pull, unix);
     net.stream(publisher, 0, 1);
@@ -451,20 +498,22 @@ fn only_a_valid_signature_skips_the_rules_of_the_owner() {
     let wrong = [
         PullSigner::new("another secret").sign(&pull, unix),
         PullSigner::new(SECRET).sign(&pull, unix - 3600),
-        PullSigner::new(SECRET).sign(&SignedPull { hop: 2, ..pull.clone() }, unix),
-        good.replace("-1-", "-2-"),
+        PullSigner::new(SECRET).sign(&SignedPull { asked: at(7), ..pull.clone() }, unix),
+        good.replace(" 1 ", " 2 "),
         String::new(),
         "1-2-3".to_owned(),
     ];
-    for (at, text) in wrong.iter().enumerate() {
+    for text in &wrong {
         let heard = forged(&mut net, owner, text);
-        assert!(heard.media.is_empty() && heard.has("NetStream.Play.Failed"), "{text}: {:?}", heard.events);
-        assert_eq!(net.servers[owner].asked, expected + at + 1, "the back end is asked as about all players");
+        assert!(heard.media.is_empty() && heard.has("NetConnection.Connect.Rejected"), "{text}: {:?}", heard.events);
+        assert!(heard.has("cluster.secret"), "{text}: {:?}", heard.events);
     }
-    // Signed for what is not here, or under another lease.
-    let other = SignedPull { fencing: fencing + 1, ..pull.clone() };
-    let heard = forged(&mut net, owner, &PullSigner::new(SECRET).sign(&other, unix));
-    assert!(heard.has("NetStream.Play.StreamNotFound"), "{:?}", heard.events);
+    assert_eq!(net.servers[owner].asked, expected, "the back end is not asked");
+    // Signed for what is not here, or under another lease, or for another place of the tree.
+    for other in [SignedPull { fencing: fencing + 1, ..pull.clone() }, SignedPull { hop: 2, ..pull.clone() }] {
+        let heard = forged(&mut net, owner, &PullSigner::new(SECRET).sign(&other, unix));
+        assert!(heard.has("NetStream.Play.StreamNotFound"), "{:?}", heard.events);
+    }
     let other = SignedPull { key: key("live/other"), ..pull };
     let heard = forged(&mut net, owner, &PullSigner::new(SECRET).sign(&other, unix));
     assert!(heard.media.is_empty() && heard.has("NetStream.Play.Failed"), "{:?}", heard.events);
@@ -496,7 +545,10 @@ fn an_edge_of_srs_is_sent_to_the_owner_if_that_is_wanted() {
         let mut net = Net::new();
         let [owner, other] = net.members();
         let core = net.servers[other].core.clone();
-        core.reconfigure(Config { cluster: Some(ClusterConfig { redirect }), ..Config::default() });
+        core.reconfigure(Config {
+            cluster: Some(ClusterConfig { redirect, ..ClusterConfig::default() }),
+            ..Config::default()
+        });
         let publisher = net.encoder(owner, CAM).expect("the name is free");
         let destination = Destination::parse(&format!("rtmp://{}/{CAM}", net.address_of(other))).expect("a URL");
         let arguments = vec![Value::Object(Object::default().with("srs_server", "SRS/6.0.157(Hang)"))];

@@ -5,6 +5,7 @@ mod origins;
 mod pulling;
 mod pushing;
 mod targets;
+mod tree;
 mod upward;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -271,6 +272,14 @@ impl Net {
                 self.flying.push((self.now + LATENCY, other, Flight::Broken));
             }
         }
+    }
+
+    /// The connections that the server has opened are reset.
+    fn break_uplinks(&mut self, server: usize) {
+        let is_uplink = |end: &&End| matches!(&end.what, What::Conn { server: at, conn } if *at == server && matches!(**conn, AnyConn::Uplink(_)));
+        let of = |(id, end): (&u64, &End)| is_uplink(&end).then_some([Some(*id), end.other]);
+        let both: Vec<u64> = self.ends.iter().filter_map(of).flatten().flatten().collect();
+        self.flying.extend(both.into_iter().map(|end| (self.now + LATENCY, end, Flight::Broken)));
     }
 
     /// It is back, with these settings and without any memory.

@@ -1,5 +1,6 @@
 //! This server in its cluster, and what the directory knows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_core::cluster::ClusterSnapshot;
@@ -55,6 +56,8 @@ pub(super) struct ClusterState {
     pub(super) names: Vec<ClusterName>,
     /// Streams of other servers that players here want; at most 1000. `/api/v1/edge` has the state of these pulls.
     pub(super) pulls: Vec<ClusterPull>,
+    /// The streams that other servers get from this one; at most 1000.
+    pub(super) children: Vec<ClusterChildren>,
     /// Claims that wait for an answer of the directory.
     pub(super) waiting: usize,
     /// When it listed them, in milliseconds since 1970; 0 if it has not. Each request for this page has them listed
@@ -82,6 +85,16 @@ pub(super) struct ClusterPull {
     pub(super) node: String,
     /// Where that is reached.
     pub(super) address: String,
+}
+
+/// The servers that get a stream from this one.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ClusterChildren {
+    pub(super) vhost: String,
+    pub(super) app: String,
+    pub(super) stream: String,
+    /// Their ids.
+    pub(super) nodes: Vec<String>,
 }
 
 /// What SRS says where a stream is, in its own shape.
@@ -223,6 +236,7 @@ fn show(view: View, streams: ClusterSnapshot) -> ClusterState {
             .take(LISTED)
             .map(|(key, node, address)| of_pull(&key, &node, &address))
             .collect(),
+        children: streams.children.into_iter().take(LISTED).map(|(key, nodes)| of_children(&key, &nodes)).collect(),
         waiting: streams.waiting,
         nodes: nodes.into_iter().map(|record| of_record(record, &node)).collect(),
         nodes_ms: listed.map_or(0, milliseconds),
@@ -241,6 +255,11 @@ fn of_name(key: &StreamKey, lease: Option<u64>) -> ClusterName {
 fn of_pull(key: &StreamKey, node: &str, address: &str) -> ClusterPull {
     let [vhost, app, stream] = [key.vhost(), key.app(), key.stream()].map(str::to_owned);
     ClusterPull { vhost, app, stream, node: node.to_owned(), address: address.to_owned() }
+}
+
+fn of_children(key: &StreamKey, nodes: &[Arc<str>]) -> ClusterChildren {
+    let [vhost, app, stream] = [key.vhost(), key.app(), key.stream()].map(str::to_owned);
+    ClusterChildren { vhost, app, stream, nodes: nodes.iter().map(|node| node.to_string()).collect() }
 }
 
 fn of_record(record: NodeRecord, this: &str) -> ClusterNode {

@@ -86,6 +86,10 @@ pub(super) struct Relay {
     pub(super) dropped_ms: u64,
     /// How many frames a push is behind the newest one.
     pub(super) lag_frames: u64,
+    /// Of a pull within a cluster: over how many connections between servers the stream comes; otherwise 0.
+    pub(super) hop: u8,
+    /// Of a pull within a cluster: the id of the server that sends the stream; otherwise empty.
+    pub(super) parent: String,
 }
 
 /// Why an attempt failed.
@@ -136,6 +140,8 @@ fn show(context: &Context, relay: &RelaySnapshot, now: Instant) -> Relay {
         dropped_frames: relay.dropped.frames,
         dropped_ms: relay.dropped.milliseconds,
         lag_frames: relay.lag,
+        hop: relay.hop.unwrap_or(0),
+        parent: relay.parent.as_deref().unwrap_or_default().to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, fs};
 
-use anabranch_core::cluster::ClusterConfig;
+use anabranch_core::cluster::{ClusterConfig, Member};
 use anabranch_core::location;
 use anabranch_program::Fault;
 use rustls::pki_types::pem::PemObject as _;
@@ -60,6 +60,14 @@ pub(crate) struct ClusterSettings {
     /// another server are sent there; other players get it through this server, as they do not follow redirects. When the
     /// server drains, clients that understand reconnect requests are sent to the server with the fewest clients.
     pub(crate) redirect: bool,
+    /// To how many servers of the cluster this one sends a stream before it sends others that want it to one of these, which
+    /// then give it to them. 0 for any number: then each server gets a stream from the one where it is published.
+    #[schemars(range(max = 1000))]
+    pub(crate) children: usize,
+    /// Over how many connections between servers a stream comes at most; 1 if each server gets it from the one where it is
+    /// published. Where this ends, servers send a stream to more than `children` others. All servers have the same.
+    #[schemars(range(min = 1, max = 8))]
+    pub(crate) depth: u8,
     /// Whether `/api/v1/clusters`, which edges and origins of SRS ask where a stream is, needs no credentials.
     pub(crate) srs_lookup: bool,
     /// The file of CA certificates in PEM for the certificate of the Redis; "" for the system's.
@@ -116,6 +124,8 @@ impl Default for ClusterSettings {
             secret: Secret::default(),
             hold: true,
             redirect: false,
+            children: ClusterConfig::default().children,
+            depth: ClusterConfig::default().depth,
             srs_lookup: false,
             ca_file: PathBuf::new(),
             certificate: PathBuf::new(),
@@ -134,7 +144,13 @@ impl ClusterSettings {
 
     /// What core knows of it.
     pub(crate) fn core(&self) -> Option<ClusterConfig> {
-        self.is_on().then_some(ClusterConfig { redirect: self.redirect })
+        let (redirect, children, depth) = (self.redirect, self.children, self.depth);
+        // A server whose address cannot be used does not start.
+        let member = self
+            .advertised()
+            .ok()
+            .map(|address| Member { node: self.node(&address).into(), address: address.to_string().into() });
+        self.is_on().then(|| ClusterConfig { redirect, member: member.unwrap_or_default(), children, depth })
     }
 
     /// True if only programs on this machine reach the server, and the Redis is on another.
@@ -274,6 +290,15 @@ mod tests {
 
     fn faults(settings: &ClusterSettings) -> Vec<&'static str> {
         settings.faults().into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn core_knows_how_the_server_calls_itself() {
+        let settings = ClusterSettings { children: 3, ..settings("rtmp://10.0.0.7") };
+        let config = settings.core().unwrap();
+        assert_eq!((&*config.member.node, &*config.member.address), ("10.0.0.7:1935", "rtmp://10.0.0.7:1935"));
+        assert_eq!((config.children, config.depth), (3, 3));
+        assert_eq!(ClusterSettings::default().core(), None);
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Streams {
         let secret = directory.secret();
         if secret != self.secret {
             if let Some(secret) = &secret {
-                self.relays.set_cluster_secret(secret);
+                self.relays.set_cluster_secret(Instant::now(), secret);
             }
             self.secret = secret;
         }

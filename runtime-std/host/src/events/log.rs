@@ -123,6 +123,11 @@ pub(super) const ALL: &[Explanation] = &[
     event("relay_keeps_up", "The target of a push that was slow gets everything again.", "Nothing."),
     event("relay_redirected", "An origin has sent the server to another one, which it tries now.", "Nothing."),
     event(
+        "relay_not_trusted",
+        "A server of the cluster has refused the signature of a pull. The players of the stream here wait. Said once for a pull.",
+        "Compare `cluster.secret` and the clocks of the two servers: they may be 30 s apart.",
+    ),
+    event(
         "relay_silent",
         "The origin of a pull has no publisher of the stream. The pull waits for one.",
         "Nothing, if the publisher is to come.",
@@ -341,10 +346,10 @@ pub(super) const ALL: &[Explanation] = &[
         "Look at the words, and at the lines about the directory before.",
     ),
     event(
-        "pull_not_signed",
-        "A client says that it is another server of the cluster, and its signature is not valid. It is treated like all clients. \
-         Only at debug level.",
-        "If it is one of your servers, compare `cluster.secret` and the clocks: they may be 30 s apart.",
+        "beyond_children",
+        "A server of the cluster gets a stream although this one sends it to `cluster.children` others already: none of them can \
+         send it on, as `cluster.depth` is used up, or they had nothing for that server.",
+        "With many of these lines, raise `cluster.depth` or `cluster.children` on all servers.",
     ),
     event(
         "name_registered",

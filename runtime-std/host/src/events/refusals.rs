@@ -147,6 +147,24 @@ pub(super) const ALL: &[Explanation] = &[
         "Nothing, if it is single: that server asks the directory again.",
     ),
     refusal(
+        "pull_not_signed",
+        "Another server of the cluster pulls, and its signature is not valid here: it has another secret, or its clock differs. That \
+         server warns, too (`relay_not_trusted`).",
+        "Compare `cluster.secret` and the clocks of the two servers. If it is none of your servers, nothing: it gets nothing.",
+    ),
+    refusal(
+        "pull_repeated",
+        "Another server of the cluster has two connections for a stream already, and wants a third one.",
+        "Nothing, if that server has just come back; the ones before end in 30 s. Otherwise a signature was read on the network: \
+         advertise `rtmps://`.",
+    ),
+    refusal(
+        "pull_referred",
+        "Another server of the cluster pulls a stream that this one sends to `cluster.children` others already. It was sent to one \
+         of these.",
+        "Nothing.",
+    ),
+    refusal(
         "loop",
         "The client is a server, and the stream that it relays has been on this server already.",
         "Look at the targets and origins of both servers: a stream would go from one to the other for ever.",

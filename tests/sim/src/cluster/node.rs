@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
-use anabranch_core::cluster::ClusterConfig;
+use anabranch_core::cluster::{ClusterConfig, Member};
 use anabranch_core::conn::{Config, Conn, Core, VhostConfig};
 use anabranch_core::hub::StreamId;
 use anabranch_core::relay::{AttemptId, Failure, Order};
@@ -12,7 +12,7 @@ use anabranch_core::url::StreamKey;
 
 use super::ClusterSim;
 use super::line::{End, What};
-use super::session::Session;
+use super::session::{Session, id_of};
 
 /// Orders at one time after which the relays are said to spin.
 const ORDERS_AT_ONCE: u32 = 100_000;
@@ -159,12 +159,13 @@ impl ClusterSim {
         let server = &mut self.nodes[node];
         server.run += 1;
         let mut rng = self.rng.fork(0x6e6f_6465 << 32 | (node as u64) << 16 | server.run);
-        let cluster = self.location.as_ref().map(|_| ClusterConfig::default());
+        let member = Member { node: id_of(node), address: format!("rtmp://{}", address_of(node)).into() };
+        let cluster = self.location.as_ref().map(|_| ClusterConfig { member, ..ClusterConfig::default() });
         let core = Core::new(Config { cluster, ..server.config.clone().into() }, rng.seed());
         let signal = Arc::new(Signal { node, list: signals });
         core.relays().set_waker(signal.clone().into());
         core.relays().set_directory_waker(signal.into());
-        core.relays().set_cluster_secret("the secret of all these servers");
+        core.relays().set_cluster_secret(now, "the secret of all these servers");
         let seed = rng.draw();
         server.session = self.location.as_ref().map(|config| Session::new(node, config, server.sessions, seed, now));
         server.core = Some(core);

@@ -24,7 +24,7 @@ pub(super) struct Session {
 }
 
 /// The id of a server in the directory.
-fn id_of(node: usize) -> Arc<str> {
+pub(super) fn id_of(node: usize) -> Arc<str> {
     format!("node-{node}").into()
 }
 

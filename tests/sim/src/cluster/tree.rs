@@ -140,6 +140,10 @@ pub struct DirectoryFigures {
     pub servers: usize,
     /// How often the owner sends the stream.
     pub copies_of_owner: usize,
+    /// How often another server sends it, at the most.
+    pub copies_of_inner: usize,
+    /// Over how many connections between servers it comes, at the most.
+    pub hops: u8,
     /// Requests to the directory in the second in which the players come.
     pub at_start: u64,
     /// Requests a second while the stream goes on.
@@ -149,8 +153,8 @@ pub struct DirectoryFigures {
 impl DirectoryFigures {
     /// The head of the table of `Display`'s rows.
     pub const HEAD: &str = "\
-| servers | copies that the owner sends | requests to the directory in the first second | a second later on |
-|---|---|---|---|";
+| servers | copies: owner, another server | hops | requests to the directory in the first second | a second later on |
+|---|---|---|---|---|";
 
     /// Simulates so many servers with a directory that has the default times.
     ///
@@ -175,15 +179,22 @@ impl DirectoryFigures {
         assert!(players.iter().all(|player| net.frames(*player) > least), "each player gets the stream");
         let key: StreamKey = "live/cam".parse().expect("a name");
         let copies_of_owner = net.server(0).map_or(0, |server| server.hub().player_count(&key));
-        DirectoryFigures { servers, copies_of_owner, at_start, per_second }
+        let copies = |node: usize| {
+            let children = net.server(node).map(|server| server.relays().cluster().children).unwrap_or_default();
+            children.into_iter().map(|(_, nodes)| nodes.len()).sum()
+        };
+        let copies_of_inner = (1..servers).map(copies).max().unwrap_or(0);
+        let hop = |node: usize| net.server(node)?.relays().list(net.now).into_iter().filter_map(|pull| pull.hop).max();
+        let hops = (1..servers).filter_map(hop).max().unwrap_or(0);
+        DirectoryFigures { servers, copies_of_owner, copies_of_inner, hops, at_start, per_second }
     }
 }
 
 /// A row of a table in Markdown.
 impl fmt::Display for DirectoryFigures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DirectoryFigures { servers, copies_of_owner, at_start, per_second } = self;
-        write!(f, "| {servers} | {copies_of_owner} | {at_start} | {per_second:.1} |")
+        let DirectoryFigures { servers, copies_of_owner, copies_of_inner, hops, at_start, per_second } = self;
+        write!(f, "| {servers} | {copies_of_owner}, {copies_of_inner} | {hops} | {at_start} | {per_second:.1} |")
     }
 }
 

@@ -139,5 +139,12 @@ fn of_directory(directory: &Directory, writer: &mut Writer<'_>) -> fmt::Result {
     let words = "Questions where a stream is";
     writer.counter("anabranch_cluster_finds", words, totals.finds)?;
     let words = "Servers that did not have a stream that the directory said they have";
-    writer.counter("anabranch_cluster_denied", words, totals.denied)
+    writer.counter("anabranch_cluster_denied", words, totals.denied)?;
+    let children: u64 = streams.children.iter().map(|(_, nodes)| nodes.len() as u64).sum();
+    let words = "Copies of streams that this server sends to others of the cluster";
+    writer.gauge("anabranch_cluster_children", words, children)?;
+    let words = "Servers that wanted a stream and were sent to another one that gets it from here";
+    writer.counter("anabranch_cluster_referred", words, streams.tree.referred)?;
+    let words = "Servers that got a stream beyond cluster.children, because none of the others could give it to them";
+    writer.counter("anabranch_cluster_beyond_children", words, streams.tree.over)
 }

@@ -3,6 +3,7 @@
 
 mod leaving;
 mod streams;
+mod tree;
 
 use anabranch_core::client::ClientEvent;
 use anabranch_core::message::Message;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::{ClientConfig, ClientEvent, Destination};
-use anabranch_core::cluster::{PullSigner, SignedPull};
+use anabranch_core::cluster::{Member, PullSigner, SignedPull};
 use anabranch_core::message::MessageType;
 use anabranch_core::policy::{Action, Secret, sign};
 use anabranch_core::url::StreamKey;
@@ -184,7 +184,7 @@ fn no_publisher_is_closed_and_no_name_stolen_when_all_data_is_lost() {
 }
 
 #[test]
-fn a_forged_signature_gets_no_more_than_any_player() {
+fn a_pull_with_a_forged_signature_is_refused() {
     let redis = Redis::new();
     let owner = node_at(free_address(), &redis, "[defaults.limits]\nplayers = 0\n");
     let other = node(&redis);
@@ -197,7 +197,9 @@ fn a_forged_signature_gets_no_more_than_any_player() {
     let destination = Destination::parse(&format!("rtmp://{}/live/cam", owner.address())).expect("a URL");
     let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
     let key = "live/cam".parse().expect("a name");
-    let pull = SignedPull { key, fencing, hop: 1 };
+    let by = Member { node: "10.0.0.9:1935".into(), address: "rtmp://10.0.0.9:1935".into() };
+    let asked = owner.address().to_string().into();
+    let pull = SignedPull { key, fencing, hop: 1, asked, by, avoid: Vec::new() };
     let plays = |text: String| {
         let mut config = ClientConfig::to(&destination);
         config.properties.insert("anabranchPull", text);
@@ -209,7 +211,8 @@ fn a_forged_signature_gets_no_more_than_any_player() {
         (PullSigner::new(SECRET).sign(&pull, unix - 3600), "time"),
         (PullSigner::new(SECRET).sign(&SignedPull { fencing: fencing - 1, ..pull.clone() }, unix), "lease"),
         (PullSigner::new(SECRET).sign(&SignedPull { hop: 2, ..pull.clone() }, unix), "hop"),
-        ("1-1-1-1-1-1".to_owned(), "form"),
+        (PullSigner::new(SECRET).sign(&SignedPull { asked: "another".into(), ..pull.clone() }, unix), "server"),
+        ("2 1 1 1 1 1".to_owned(), "form"),
     ] {
         assert!(!plays(text), "{what}");
     }

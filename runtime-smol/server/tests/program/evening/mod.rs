@@ -64,6 +64,7 @@ const NOT_THAT_EVENING: &[&str] = &[
 const OF_OTHER_PARTS: &[&str] = &[
     "advertise_",
     "backup_",
+    "beyond_",
     "cluster",
     "directory_",
     "fallback_",
@@ -71,7 +72,6 @@ const OF_OTHER_PARTS: &[&str] = &[
     "name_",
     "node_",
     "notices_lost_connection",
-    "pull_",
     "relay_",
     "run_",
     "secret_changed",
@@ -79,8 +79,17 @@ const OF_OTHER_PARTS: &[&str] = &[
 ];
 
 /// Refusals that need another server, or a program that this one has started.
-const OF_OTHER_SERVERS: [&str; 6] =
-    ["pass_invalid", "origin_denied", "name_elsewhere", "no_directory", "not_owner", "loop"];
+const OF_OTHER_SERVERS: [&str; 9] = [
+    "pass_invalid",
+    "origin_denied",
+    "name_elsewhere",
+    "no_directory",
+    "not_owner",
+    "pull_not_signed",
+    "pull_repeated",
+    "pull_referred",
+    "loop",
+];
 
 fn path(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/program/evening", name].iter().collect()
