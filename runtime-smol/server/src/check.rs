@@ -112,6 +112,14 @@ impl fmt::Display for Beside<'_> {
             let mib = cluster::MOST_MEMORY >> 20;
             writeln!(f, "# The directory of the cluster: at most {mib} MiB, with 100,000 streams of this server")?;
             writeln!(f, "#   (1 KiB for each of them, 300 bytes for each of 10,000 other names, one reply)")?;
+            if let Some(servers) = settings.cluster.reach() {
+                let (children, depth) = (settings.cluster.children, settings.cluster.depth);
+                write!(
+                    f,
+                    "# The servers of the cluster: {children} get a stream from one server (cluster.children), and "
+                )?;
+                writeln!(f, "{servers} over {depth} connections (cluster.depth); with more, some send it to more")?;
+            }
         }
         Ok(())
     }

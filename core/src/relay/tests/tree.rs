@@ -257,6 +257,28 @@ fn a_redirect_to_a_server_that_the_cluster_does_not_name_is_not_followed() {
 }
 
 #[test]
+fn signatures_with_the_secret_before_are_valid_for_a_minute_and_then_the_puller_says_so_once() {
+    let mut tree = Tree::new(2, 8, 3);
+    let (owner, other) = (tree.servers[0], tree.servers[1]);
+    let core = tree.net.servers[owner].core.clone();
+    core.relays().set_cluster_secret(tree.net.now, "another secret of the cluster");
+    // Its connection breaks, and it has not heard of the new secret.
+    tree.net.break_uplinks(other);
+    tree.stream(3);
+    tree.all_play(&tree.players);
+    assert!(!tree.net.remarks(other).contains(&"not_trusted".to_owned()));
+    tree.stream(60);
+    tree.net.break_uplinks(other);
+    tree.stream(4);
+    let said = tree.net.remarks(other);
+    assert_eq!(said.iter().filter(|name| *name == "not_trusted").count(), 1, "{said:?}");
+    tree.net.servers[other].core.relays().set_cluster_secret(tree.net.now, "another secret of the cluster");
+    tree.stream(10);
+    tree.all_play(&tree.players);
+    tree.ends();
+}
+
+#[test]
 fn a_puller_and_its_replacement_are_two_connections_and_a_third_is_refused() {
     let mut tree = Tree::new(3, 8, 3);
     let (owner, other) = (tree.servers[0], tree.servers[1]);

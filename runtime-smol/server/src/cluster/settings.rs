@@ -153,6 +153,17 @@ impl ClusterSettings {
         self.is_on().then(|| ClusterConfig { redirect, member: member.unwrap_or_default(), children, depth })
     }
 
+    /// How many servers get a stream from the one where it is published, before one sends it to more than `children`; `None`
+    /// if that has no limit.
+    pub(crate) fn reach(&self) -> Option<u64> {
+        let (mut tier, mut all) = (1_u64, 0_u64);
+        for _ in 0..self.depth {
+            tier = tier.saturating_mul(self.children as u64);
+            all = all.saturating_add(tier);
+        }
+        (self.children > 0).then_some(all)
+    }
+
     /// True if only programs on this machine reach the server, and the Redis is on another.
     pub(crate) fn is_loopback_only(&self) -> bool {
         let is_here = |host: &str| Advertise { tls: false, host: host.to_owned(), port: 1 }.is_loopback();
@@ -299,6 +310,8 @@ mod tests {
         assert_eq!((&*config.member.node, &*config.member.address), ("10.0.0.7:1935", "rtmp://10.0.0.7:1935"));
         assert_eq!((config.children, config.depth), (3, 3));
         assert_eq!(ClusterSettings::default().core(), None);
+        assert_eq!((ClusterSettings::default().reach(), settings.reach()), (Some(584), Some(39)));
+        assert_eq!(ClusterSettings { children: 0, ..settings }.reach(), None);
     }
 
     #[test]

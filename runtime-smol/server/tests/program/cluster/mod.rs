@@ -137,6 +137,7 @@ fn check_and_doctor_look_at_the_redis() {
     assert!(valid && !said.contains("s3cret"), "{said}");
     assert_eq!(said.lines().find(is_new), None);
     assert!(said.contains("The directory of the cluster: at most"), "{said}");
+    assert!(said.contains("8 get a stream from one server (cluster.children), and 584 over 3 connections"), "{said}");
     let (valid, said) = run(&["check"], &settings("wr0ng", redis.address()));
     assert!(valid && said.contains("WRONGPASS") && said.contains("correct user and password"), "{said}");
     let (valid, said) = run(&["check"], &settings("s3cret", free_address()));
