@@ -3,8 +3,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anabranch_tests::media::Publication;
-use anabranch_tests::program::{Process, Program, Runtime};
+use anabranch_tests::media::{Clip, Publication};
+use anabranch_tests::program::{Launch, Process, Program, Runtime};
 use anabranch_tests::{Folder, TIMEOUT, wait_for};
 use serde_json::{Value, json};
 
@@ -76,6 +76,39 @@ fn mpv_goes_on_after_it_was_asked_to_seek_in_a_live_stream() {
     assert!(mpv.is_running());
     drop(publisher);
     server.stop();
+}
+
+#[test]
+fn mpv_goes_on_when_the_origin_of_an_edge_is_killed_and_another_one_has_other_headers() {
+    let folder = Folder::new();
+    let origins = [0; 2].map(|_| Program::start(Runtime::Smol, &[]));
+    let urls = origins.each_ref().map(|origin| format!("rtmp://{}", origin.address()));
+    let mut edge = Launch::of(Runtime::Smol).settings(&format!("[defaults.edge]\norigins = {urls:?}\n")).start();
+    let _first = Publication::of_clip(&origins[0], "live/cam", &super::LONG, &folder);
+    let larger = Clip { picture: "testsrc=size=640x360:rate=30", ..super::LONG }.file();
+    let input = ["-re", "-i", larger.to_str().expect("paths of tests are UTF-8"), "-map", "0", "-c:v", "copy"];
+    let stereo = ["-c:a", "aac", "-ar", "48000", "-ac", "2"];
+    let _second = Publication::start(&origins[1], "live/cam", &[&input[..], &stereo].concat(), &folder);
+    for origin in &origins {
+        origin.wait_publishers("live/cam", 1);
+    }
+    let (mpv, mut control) = start(&mut edge, &folder, &[]);
+    control.wait_picture(60);
+    assert_eq!(
+        (control.property("video-params/w"), control.property("audio-params/samplerate")),
+        (320.into(), 44_100.into())
+    );
+    origins[0].kill();
+    for (property, value) in [("video-params/w", 640), ("audio-params/samplerate", 48_000)] {
+        wait_for(property, TIMEOUT, || (control.property(property) == value).then_some(()));
+    }
+    let time = |control: &mut Control| control.property("time-pos").as_f64();
+    let before = time(&mut control).expect("it plays");
+    wait_for("two seconds more in mpv", TIMEOUT, || (time(&mut control)? >= before + 2.0).then_some(()));
+    assert_eq!(edge.lines(" is player of ").len(), 1, "it had to come again");
+    mpv.terminate();
+    mpv.wait_exit(TIMEOUT);
+    edge.stop();
 }
 
 fn start(server: &mut Program, folder: &Folder, options: &[&str]) -> (Process, Control) {

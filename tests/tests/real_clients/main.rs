@@ -10,6 +10,7 @@ mod hostile;
 mod leaks;
 mod log;
 mod newcomer;
+mod origins;
 mod playing;
 mod rtmps;
 mod shutdown;
