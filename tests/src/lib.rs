@@ -10,6 +10,7 @@
 //! | [`embedded`] | a server as a library, in a thread of the test |
 //! | [`peer`] | RTMP over TCP: a scripted client, exact to the byte, and core's own client |
 //! | [`media`] | files to publish, ffmpeg and rtmpdump, what arrived and whether it is the same |
+//! | [`browser`] | Chromium and Firefox: pages opened, looked into and photographed |
 //! | [`backend`] | an HTTP server that hooks call |
 //! | [`redis`] | Redis and its Sentinels, and a link that can be cut |
 //! | [`Folder`], [`Authority`] | a folder for one test, certificates |
@@ -24,6 +25,7 @@ struct Readme;
 
 mod authority;
 pub mod backend;
+pub mod browser;
 pub mod conformance;
 pub mod embedded;
 mod folder;

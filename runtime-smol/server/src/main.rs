@@ -21,6 +21,7 @@ mod sign;
 mod terminal_text;
 mod tls;
 mod top;
+mod web;
 
 use std::process::ExitCode;
 

@@ -16,7 +16,7 @@ use anabranch_smol::{Carrier, Server};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::{info, warn};
 
-use crate::api::{self, Capturing, Reload, Workers};
+use crate::api::{self, Capturing, InForce, Reload, Workers};
 use crate::check::Report;
 use crate::cluster::{Directory, Load};
 use crate::doctor::{self, DOCTOR};
@@ -313,7 +313,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         directory: directory.clone(),
         srs_lookup,
     };
-    let api = api::start(&api_settings, identity, server.handle(), Some(reload), workers)?;
+    let shown = reloader.clone();
+    let in_force: InForce = Arc::new(move || shown.current().values());
+    let api = api::start(&api_settings, identity, server.handle(), Some(reload), Some(in_force), workers)?;
     signals.follow(server.handle(), reloader, directory.clone())?;
     let banner = Banner { program: PROGRAM, version: VERSION, addresses: &server.addresses(), api };
     banner.show(log_format);

@@ -15,10 +15,11 @@ use super::machine::{Process, System};
 use super::reply::Reply;
 use super::routes::{Call, ROUTES};
 use super::shapes::{
-    Clients, Closes, Done, Envelope, Index, OneClient, OneStream, OneVhost, ProcessSummary, Reloaded, Streams,
-    Summaries, Summary, SystemSummary, Version, Versions, Vhosts,
+    Clients, Closes, Done, Envelope, Index, OneClient, OneStream, OneVhost, ProcessSummary, Reloaded, SettingInForce,
+    SettingsInForce, Streams, Summaries, Summary, SystemSummary, Version, Versions, Vhosts,
 };
 use super::{metrics as exposition, openapi as interface};
+use crate::settings::ShownValue;
 
 /// SRS's codes for an unknown virtual host, stream and client.
 pub(super) const NO_VHOST: u32 = 2014;
@@ -245,6 +246,17 @@ pub(super) fn reload(context: &Context, _: &Call<'_>) -> Reply {
         Ok(data) => json(context, Reloaded { data }),
         Err(words) => Reply::error(StatusCode::UNPROCESSABLE_ENTITY, 422, words),
     }
+}
+
+pub(super) fn settings(context: &Context, _: &Call<'_>) -> Reply {
+    let Some(in_force) = &context.in_force else {
+        return Reply::error(StatusCode::NOT_IMPLEMENTED, 501, "this server has no configuration to show");
+    };
+    let shown = |value: ShownValue| {
+        let ShownValue { key, value, origin, is_default } = value;
+        SettingInForce { key, value, origin, is_default }
+    };
+    json(context, SettingsInForce { values: in_force().into_iter().map(shown).collect() })
 }
 
 pub(super) fn healthz(_: &Context, _: &Call<'_>) -> Reply {

@@ -16,9 +16,14 @@ use crate::hooks::HttpHooks;
 use crate::identity::Identity;
 use crate::record::Recorder;
 use crate::run::Runner;
+use crate::settings::ShownValue;
+use crate::web::Pages;
 
 /// Reads the configuration again. Returns what has changed, or why the old configuration stays in force.
 pub(crate) type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
+
+/// Shows the configuration in force, each value with its origin.
+pub(crate) type InForce = Arc<dyn Fn() -> Vec<ShownValue> + Send + Sync>;
 
 /// The program's other parts, for their metrics.
 #[derive(Debug, Clone)]
@@ -37,8 +42,10 @@ pub(crate) struct Workers {
 pub(super) struct Context {
     pub(super) handle: Handle,
     pub(super) reload: Option<Reload>,
+    pub(super) in_force: Option<InForce>,
     pub(super) workers: Workers,
     pub(super) guard: Guard,
+    pub(super) pages: Pages,
     pub(super) srs_lookup: bool,
     pub(super) identity: Identity,
     pub(super) pid: String,
@@ -54,14 +61,17 @@ impl Context {
         identity: Identity,
         handle: Handle,
         reload: Option<Reload>,
+        in_force: Option<InForce>,
         workers: Workers,
     ) -> Self {
         Context {
             handle,
             reload,
+            in_force,
             srs_lookup: workers.srs_lookup,
             workers,
             guard: Guard::new(settings),
+            pages: Pages::new(None),
             identity,
             pid: std::process::id().to_string(),
             start: unix_time().as_secs_f64(),

@@ -33,7 +33,7 @@ use tracing::warn;
 
 pub(crate) use captures::Capturing;
 use context::Context;
-pub(crate) use context::{Reload, Workers};
+pub(crate) use context::{InForce, Reload, Workers};
 use serve::Bounds;
 pub(crate) use settings::ApiSettings;
 
@@ -48,6 +48,7 @@ pub(crate) fn start(
     identity: Identity,
     handle: Handle,
     reload: Option<Reload>,
+    in_force: Option<InForce>,
     workers: Workers,
 ) -> Result<Option<SocketAddr>, String> {
     let Some(place) = settings.place() else {
@@ -66,7 +67,10 @@ pub(crate) fn start(
     let address = listener.local_addr().map_err(failed)?;
     let listener: Async<TcpListener> = Async::new(listener).map_err(failed)?;
     let (bounds, site_settings) = (Bounds::new(settings), settings.clone());
-    let serve = move || serve::run(&listener, Context::new(&site_settings, identity, handle, reload, workers), bounds);
+    let serve = move || {
+        let context = Context::new(&site_settings, identity, handle, reload, in_force, workers);
+        serve::run(&listener, context, bounds);
+    };
     let thread = thread::Builder::new().name("api".to_owned()).spawn(serve);
     thread.map_err(|error| format!("cannot start a thread for the API: {error}"))?;
     Ok(Some(address))

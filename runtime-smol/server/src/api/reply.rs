@@ -1,10 +1,13 @@
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::shapes::Failure;
+use crate::web::Page;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -18,11 +21,13 @@ pub(super) struct Reply {
     allow: Option<HeaderValue>,
     /// The credentials that are required.
     challenge: Option<HeaderValue>,
+    /// More headers, which take the place of those that every answer has.
+    more: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Reply {
     fn new(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Self {
-        Reply { status, kind, body: body.into(), allow: None, challenge: None }
+        Reply { status, kind, body: body.into(), allow: None, challenge: None, more: Vec::new() }
     }
 
     pub(super) fn json(value: &impl Serialize) -> Self {
@@ -56,6 +61,18 @@ impl Reply {
         Reply { allow: HeaderValue::from_str(allow).ok(), ..reply }
     }
 
+    /// A page for browsers, or that it has not changed.
+    pub(super) fn page(page: &Page, if_none_match: Option<&str>) -> Self {
+        let is_known = if_none_match.is_some_and(|tags| page.is_known(tags));
+        let (status, body) =
+            if is_known { (StatusCode::NOT_MODIFIED, Bytes::new()) } else { (StatusCode::OK, page.body.clone()) };
+        let header = |(name, value): (&'static str, &str)| {
+            HeaderValue::from_str(value).ok().map(|value| (HeaderName::from_static(name), value))
+        };
+        let more = page.headers().filter_map(header).collect();
+        Reply { more, ..Reply::new(status, HeaderValue::from_static(page.kind), body) }
+    }
+
     pub(super) fn with_challenge(self, basic: bool) -> Self {
         let scheme = if basic { "Basic realm=\"anabranch\"" } else { "Bearer realm=\"anabranch\"" };
         Reply { challenge: Some(HeaderValue::from_static(scheme)), ..self }
@@ -72,6 +89,9 @@ impl Reply {
             if let Some(value) = value {
                 headers.insert(name, value);
             }
+        }
+        for (name, value) in self.more {
+            headers.insert(name, value);
         }
         response
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anabranch_core::location::Located;
+use hyper::header::IF_NONE_MATCH;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -17,10 +18,11 @@ use super::recordings::Recordings;
 use super::reply::Reply;
 use super::runs::Runs;
 use super::shapes::{
-    Clients, Closes, Done, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, Streams, Summaries, Versions,
-    Vhosts,
+    Clients, Closes, Done, Envelope, Index, OneClient, OneStream, OneVhost, Reloaded, SettingsInForce, Streams,
+    Summaries, Versions, Vhosts,
 };
 use super::{answers, captures, cluster, forwards, health, hooks, recordings, runs};
+use crate::web::Page;
 
 /// One method of one path.
 pub(super) struct Route {
@@ -405,6 +407,15 @@ pub(super) const ROUTES: &[Route] = &[
             answers::reload,
         )
     },
+    Route {
+        failures: &[(StatusCode::NOT_IMPLEMENTED, "This server has no configuration to show")],
+        ..get(
+            "/api/v1/settings",
+            "The configuration in force, each value with its origin",
+            Content::Json(json::<SettingsInForce>),
+            answers::settings,
+        )
+    },
     Route { open: true, ..get("/healthz", "Whether the process lives", Content::Text, answers::healthz) },
     Route {
         open: true,
@@ -420,6 +431,9 @@ pub(super) fn answer(context: &Context, request: &Parts, located: Option<Located
     let path = request.uri.path();
     let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
     let asked = if request.method == Method::HEAD { "GET" } else { request.method.as_str() };
+    if let Some(page) = context.pages.find(request.uri.path()) {
+        return answer_page(context, request, page);
+    }
     let mut allowed = BTreeSet::new();
     let mut found = None;
     for route in ROUTES {
@@ -455,6 +469,17 @@ pub(super) fn answer(context: &Context, request: &Parts, located: Option<Located
             Reply::not_allowed(&allowed.into_iter().collect::<Vec<_>>().join(", "))
         }
     }
+}
+
+/// Answers a request for a page of the console. Like the open routes it needs no credentials: there is nothing in it.
+fn answer_page(context: &Context, request: &Parts, page: &Page) -> Reply {
+    if let Some(refusal) = context.guard.refuse(request, true) {
+        return refusal;
+    }
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        return Reply::not_allowed("GET, HEAD");
+    }
+    Reply::page(page, request.headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()))
 }
 
 /// The segment in the place of `{id}`, if the path matches.
@@ -516,7 +541,7 @@ mod tests {
         let runner = Runner::new(&Sources::default().load().unwrap()).unwrap();
         let workers =
             Workers { hooks, recorder: Recorder::default(), runner, captures, directory: None, srs_lookup: false };
-        Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, workers)
+        Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, None, workers)
     }
 
     fn asked(context: &Context, method: &str, path: &str) -> Option<Reply> {

@@ -433,3 +433,22 @@ pub(super) struct Reloaded {
     /// The result of the reload.
     pub(super) data: serde_json::Value,
 }
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct SettingsInForce {
+    /// Every value, in the order of the configuration file.
+    pub(super) values: Vec<SettingInForce>,
+}
+
+/// A value of the configuration.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct SettingInForce {
+    /// The key with its table, such as `defaults.publish.timeout` or `vhost[0].name`.
+    pub(super) key: String,
+    /// The value as it is written in the file. `***` stands for what may be secret.
+    pub(super) value: String,
+    /// Where it comes from: `default`, a file with line and column, a variable of the environment, or an option.
+    pub(super) origin: String,
+    /// True if nothing sets it.
+    pub(super) is_default: bool,
+}

@@ -47,7 +47,7 @@ pub(crate) use of_streams::OfStreams;
 #[cfg(test)]
 pub(crate) use of_streams::OfVhost;
 pub(crate) use schema::Schema;
-pub(crate) use show::of_capture;
+pub(crate) use show::{ShownValue, of_capture};
 
 /// All settings.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]

@@ -8,6 +8,17 @@ use super::load::{Loaded, Sources};
 use super::schema::Schema;
 use super::tree::{Node, Origin, Path, Table};
 
+/// A value of the configuration in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShownValue {
+    /// The path of its key.
+    pub(crate) key: String,
+    /// The value as TOML. Secrets are masked.
+    pub(crate) value: String,
+    pub(crate) origin: String,
+    pub(crate) is_default: bool,
+}
+
 /// Shown instead of a secret.
 pub(super) const MASK: &str = "***";
 /// The column where comments begin, unless the line is longer.
@@ -21,6 +32,14 @@ impl Loaded {
             shown.table(table, &Path::default(), "");
         }
         shown.out
+    }
+
+    /// The same as a list.
+    pub(crate) fn values(&self) -> Vec<ShownValue> {
+        let shown = Show { schema: Schema::inlined(), out: String::new() };
+        let mut values = Vec::new();
+        shown.values(&self.tree, &Path::default(), &mut values);
+        values
     }
 
     /// What a replay of a capture needs, after the line `program`. It leaves out what only decides about grants,
@@ -191,6 +210,27 @@ impl Show {
                 }
                 Node::Leaf(..) => {}
             }
+        }
+    }
+
+    fn values(&self, node: &Node, path: &Path, values: &mut Vec<ShownValue>) {
+        match node {
+            Node::Table(table, _) => {
+                for (key, node) in table.iter() {
+                    self.values(node, &path.key(key), values);
+                }
+            }
+            Node::List(items, _) if self.schema.at(path).is_some_and(|entry| entry.is_list_of_tables()) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.values(item, &path.index(index), values);
+                }
+            }
+            _ => values.push(ShownValue {
+                key: path.to_string(),
+                value: self.masked(node, path).to_string(),
+                origin: node.origin().to_string(),
+                is_default: *node.origin() == Origin::Default,
+            }),
         }
     }
 

@@ -1,0 +1,219 @@
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+/// A file for browsers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// The media type.
+    pub(crate) kind: &'static str,
+    pub(crate) body: Bytes,
+    /// The entity tag: a hash of the body, in quotes.
+    pub(crate) tag: String,
+    /// The `Content-Security-Policy`, for documents.
+    pub(crate) policy: Option<String>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Pages {
+    assets: BTreeMap<&'static str, Page>,
+    console: Page,
+    watch: Page,
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Where the documents say on which port streams are played.
+const MEDIA: &str = "data-media=\"\"";
+
+macro_rules! assets {
+    ($($name:literal: $kind:expr),* $(,)?) => {
+        &[$(($name, $kind, include_bytes!(concat!("static/", $name)).as_slice())),*]
+    };
+}
+
+/// The files below `/assets/`.
+const ASSETS: &[(&str, &str, &[u8])] = assets! {
+    "api.js": SCRIPT,
+    "chart.js": SCRIPT,
+    "clients.js": SCRIPT,
+    "closes.js": SCRIPT,
+    "console.js": SCRIPT,
+    "elements.js": SCRIPT,
+    "icon.svg": "image/svg+xml",
+    "looks.js": SCRIPT,
+    "mp4.js": SCRIPT,
+    "numbers.js": SCRIPT,
+    "parts.js": SCRIPT,
+    "player.js": SCRIPT,
+    "relays.js": SCRIPT,
+    "screen.js": SCRIPT,
+    "server.js": SCRIPT,
+    "settings.js": SCRIPT,
+    "stream.js": SCRIPT,
+    "streams.js": SCRIPT,
+    "style.css": "text/css; charset=utf-8",
+    "watch.js": SCRIPT,
+    "words.js": SCRIPT,
+};
+
+impl Pages {
+    /// The pages. `media` is the port on which this server plays streams to browsers, if that is not the port of the pages.
+    pub(crate) fn new(media: Option<u16>) -> Self {
+        let assets = ASSETS.iter().map(|(name, kind, body)| (*name, Page::new(kind, Bytes::from_static(body), None)));
+        let document = |text: &str, frames: &str| {
+            let port = media.map(|port| port.to_string()).unwrap_or_default();
+            let body = text.replacen(MEDIA, &format!("data-media=\"{port}\""), 1);
+            Page::new(HTML, body.into(), Some(policy(media, frames)))
+        };
+        Pages {
+            assets: assets.collect(),
+            // A console in a frame of another page could be clicked without being seen. A player may be in any page.
+            console: document(include_str!("static/index.html"), "'none'"),
+            watch: document(include_str!("static/watch.html"), "*"),
+        }
+    }
+
+    /// The page at a path.
+    pub(crate) fn find(&self, path: &str) -> Option<&Page> {
+        match path {
+            "/" => Some(&self.console),
+            "/watch" => Some(&self.watch),
+            _ if path.starts_with("/watch/") => Some(&self.watch),
+            _ => self.assets.get(path.strip_prefix("/assets/")?),
+        }
+    }
+}
+
+impl Page {
+    fn new(kind: &'static str, body: Bytes, policy: Option<String>) -> Self {
+        let mut tag = String::from("\"");
+        for byte in &Sha256::digest(&body)[..12] {
+            let _ = write!(tag, "{byte:02x}");
+        }
+        tag.push('"');
+        Page { kind, body, tag, policy }
+    }
+
+    /// Whether the browser has this page already, by its header `If-None-Match`.
+    pub(crate) fn is_known(&self, if_none_match: &str) -> bool {
+        if_none_match.split(',').any(|tag| {
+            let tag = tag.trim();
+            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.tag
+        })
+    }
+
+    /// The headers besides those of the body: for the page, and for an answer that it has not changed.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let fixed = [
+            ("cache-control", "no-cache"),
+            ("etag", self.tag.as_str()),
+            ("x-content-type-options", "nosniff"),
+            // A server that grants by page gets its own pages, and no other server learns of them.
+            ("referrer-policy", "same-origin"),
+            ("cross-origin-opener-policy", "same-origin"),
+        ];
+        let policy = self.policy.iter().map(|policy| ("content-security-policy", policy.as_str()));
+        fixed.into_iter().chain(policy)
+    }
+}
+
+/// What a document may load: files of this server, and streams of its other port.
+fn policy(media: Option<u16>, frames: &str) -> String {
+    let streams = media.map(|port| format!(" http://*:{port} ws://*:{port}")).unwrap_or_default();
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:{streams}; \
+         connect-src 'self'{streams}; base-uri 'none'; form-action 'none'; frame-ancestors {frames}; \
+         require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn each_file_is_served_and_each_import_is_there() {
+        let pages = Pages::new(None);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/static");
+        let mut imports = 0;
+        for entry in fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".html") {
+                continue;
+            }
+            let page = pages.find(&format!("/assets/{name}")).unwrap_or_else(|| panic!("{name} is not served"));
+            let text = std::str::from_utf8(&page.body).unwrap();
+            for line in text.lines().filter(|line| line.starts_with("import ") || line.starts_with("} from ")) {
+                let file = line.split("'./").nth(1).and_then(|rest| rest.split('\'').next()).unwrap();
+                assert!(pages.find(&format!("/assets/{file}")).is_some(), "{name} imports {file}");
+                imports += 1;
+            }
+        }
+        assert!(imports > 10, "{imports}");
+    }
+
+    #[test]
+    fn no_text_becomes_html_and_nothing_comes_from_elsewhere() {
+        for (name, kind, body) in ASSETS {
+            let text = std::str::from_utf8(body).unwrap();
+            for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"] {
+                assert!(!text.contains(word), "{name} has {word}");
+            }
+            if *kind == SCRIPT {
+                assert!(!text.contains("https://") && !text.contains("import("), "{name} loads from elsewhere");
+            }
+        }
+        for document in [include_str!("static/index.html"), include_str!("static/watch.html")] {
+            assert!(document.contains(MEDIA));
+            for line in document.lines() {
+                assert!(!line.contains("<style") && !line.contains(" style=") && !line.contains(" onclick="), "{line}");
+                assert!(!line.contains("<script") || line.contains("src=\"/assets/"), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn paths_have_their_pages() {
+        let pages = Pages::new(Some(8080));
+        let body = |path: &str| pages.find(path).map(|page| String::from_utf8(page.body.to_vec()).unwrap());
+        assert!(body("/").unwrap().contains("data-media=\"8080\""));
+        for path in ["/watch/live/cam", "/watch/", "/watch", "/watch/live/%3Cscript%3E"] {
+            assert_eq!(pages.find(path), Some(&pages.watch), "{path}");
+        }
+        for path in ["/watcher", "/assets/", "/assets/../mod.rs", "/assets/index.html", "/index.html", "", "//"] {
+            assert_eq!(pages.find(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_browser_that_has_a_page_is_told_so() {
+        let pages = Pages::new(None);
+        let page = pages.find("/assets/player.js").unwrap();
+        let tag = &page.tag;
+        for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}"), "*".to_owned()] {
+            assert!(page.is_known(&known), "{known}");
+        }
+        for other in ["", "\"\"", &tag[1..], pages.find("/").unwrap().tag.as_str()] {
+            assert!(!page.is_known(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn documents_load_only_from_this_server() {
+        let policy = |pages: &Pages, path: &str| pages.find(path).unwrap().policy.clone().unwrap();
+        let (here, other) = (Pages::new(None), Pages::new(Some(8080)));
+        assert!(policy(&here, "/").starts_with("default-src 'none'; script-src 'self';"));
+        assert!(!policy(&here, "/").contains('*') && policy(&here, "/").contains("frame-ancestors 'none'"));
+        assert!(policy(&here, "/watch/live/cam").contains("frame-ancestors *"));
+        assert!(policy(&other, "/").contains("connect-src 'self' http://*:8080 ws://*:8080;"));
+        assert!(here.find("/assets/player.js").unwrap().policy.is_none());
+    }
+}

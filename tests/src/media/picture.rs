@@ -1,0 +1,85 @@
+use crate::program::Process;
+
+/// Pixels of the test picture.
+const WIDTH: usize = 320;
+/// Blocks of the bar at its top, and the side of one.
+const BITS: usize = 16;
+const BLOCK: usize = 20;
+
+/// What the blocks of the test picture say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// The number of the frame.
+    Frame,
+    /// When the frame was made, in milliseconds since 1970, modulo 2^16.
+    Clock,
+}
+
+/// ffmpeg as publisher of a picture of 320 by 180 pixels, with a bar of 16 blocks at its top that are a number in binary,
+/// the lowest bit first, and a tone: 30 frames a second, H.264 without B-frames, a key frame each two seconds, AAC.
+///
+/// # Panics
+/// If it does not start.
+pub fn test_picture(url: &str, mark: Mark, more: &[&str]) -> Process {
+    test_picture_with(url, mark, &["-c:a", "aac", "-ac", "2", "-b:a", "64k"], more)
+}
+
+/// The same with other options for the sound.
+///
+/// # Panics
+/// If it does not start.
+pub fn test_picture_with(url: &str, mark: Mark, sound: &[&str], more: &[&str]) -> Process {
+    let number = match mark {
+        Mark::Frame => "n",
+        Mark::Clock => "floor(t*1000)",
+    };
+    let mut filter = match mark {
+        Mark::Frame => String::new(),
+        // The clock of the machine, for the blocks only.
+        Mark::Clock => "settb=1/1000000,setpts=RTCTIME-floor(RTCTIME/65536000)*65536000,".to_owned(),
+    };
+    filter += &format!("drawbox=x=0:y=0:w={WIDTH}:h={BLOCK}:color=black:t=fill");
+    for bit in 0..BITS {
+        let (x, above, value) = (bit * BLOCK, 1_u32 << (bit + 1), 1_u32 << bit);
+        filter += &format!(
+            ",drawbox=x={x}:y=0:w={BLOCK}:h={BLOCK}:color=white:t=fill:enable='gte(mod({number},{above}),{value})'"
+        );
+    }
+    if mark == Mark::Clock {
+        filter += ",setpts=N/30/TB";
+    }
+    let source = format!("testsrc2=size={WIDTH}x180:rate=30");
+    let input = ["-nostdin", "-loglevel", "warning", "-re", "-f", "lavfi", "-i", &source];
+    let tone = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"];
+    let video = [
+        "-vf",
+        &filter,
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-tune",
+        "zerolatency",
+        "-g",
+        "60",
+        "-pix_fmt",
+        "yuv420p",
+    ];
+    let output = ["-flush_packets", "1", "-f", "flv", url];
+    let all = input.iter().chain(&tone).chain(&video).chain(sound).chain(more).chain(&output);
+    Process::start("ffmpeg", all)
+}
+
+/// JavaScript that reads the number back: from the first video element of the page, or null without a picture.
+pub const READ_MARK: &str = "(() => { \
+    const video = document.querySelector('video'); \
+    if (!video || video.readyState < 2 || !video.videoWidth) return null; \
+    const canvas = document.createElement('canvas'); \
+    [canvas.width, canvas.height] = [320, 180]; \
+    const context = canvas.getContext('2d'); \
+    context.drawImage(video, 0, 0, 320, 180); \
+    let number = 0; \
+    for (let bit = 0; bit < 16; bit += 1) { \
+        if (context.getImageData(bit * 20 + 10, 10, 1, 1).data[1] > 127) number += 2 ** bit; \
+    } \
+    return number; })()";
