@@ -285,6 +285,7 @@ mod endpoint;
 pub mod flv;
 pub mod fmp4;
 pub mod handshake;
+pub mod hls;
 pub mod hub;
 pub mod location;
 pub mod message;

@@ -10,6 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["shown", "split_mix"],
     &["amf", "flv", "handshake", "chunk", "message", "command", "url", "preface", "bandwidth"],
     &["fmp4", "mpegts"],
+    &["hls"],
     &["time_limit", "pool"],
     &["policy"],
     &["location"],

@@ -5,6 +5,7 @@ mod bit_exactness;
 mod capture;
 mod core_client;
 mod examples;
+mod formats;
 mod gstreamer;
 mod hostile;
 mod leaks;

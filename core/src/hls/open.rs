@@ -1,0 +1,172 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::lane::{Waiting, micros};
+use super::segment::{Init, Part, Segment};
+use crate::flv::Slices;
+use crate::fmp4::{self, FragmentOptions, Sample, Track};
+use crate::mpegts::{self, Muxer, Unit};
+
+/// The segment that is being made. Its last part is still open.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) number: u64,
+    pub(super) publication: u64,
+    pub(super) discontinuity: bool,
+    /// Milliseconds since 1970 at its start.
+    pub(super) wall: u64,
+    /// Microseconds of the stream's time: where it begins, where the part that is open begins, and where both end so far.
+    pub(super) start: u64,
+    pub(super) part_start: u64,
+    pub(super) end: u64,
+    /// True if the pictures decide where it is cut; false without pictures.
+    pub(super) clock_is_video: bool,
+    /// Known once the first part is complete.
+    pub(super) init: Option<Arc<Init>>,
+    pub(super) parts: Vec<Part>,
+    /// The samples of the part that is open, of the video and the audio track.
+    samples: [Vec<(Sample, Slices)>; 2],
+    /// True if decoding can start at the first sample of the part that is open; `None` while it has none.
+    independent: Option<bool>,
+    /// False once the configuration of the audio has changed: what comes then belongs into the next segment.
+    pub(super) takes_audio: bool,
+    pub(super) bytes: usize,
+}
+
+impl Open {
+    pub(super) fn new(number: u64, publication: u64, start: u64, wall: u64, clock_is_video: bool) -> Self {
+        Open {
+            number,
+            publication,
+            discontinuity: false,
+            wall,
+            start,
+            part_start: start,
+            end: start,
+            clock_is_video,
+            init: None,
+            parts: Vec::new(),
+            samples: [Vec::new(), Vec::new()],
+            independent: None,
+            takes_audio: true,
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn has_samples(&self) -> bool {
+        !self.parts.is_empty() || self.part_has_samples()
+    }
+
+    pub(super) fn part_has_samples(&self) -> bool {
+        self.independent.is_some()
+    }
+
+    /// True if the part that is open has samples of the track.
+    pub(super) fn has_track(&self, track: u32) -> bool {
+        self.samples[index(track)].iter().any(|(sample, _)| sample.track == track)
+    }
+
+    /// Adds a sample of the track that decides about cuts. It ends at `end`, in microseconds.
+    pub(super) fn add_clock(&mut self, track: u32, waiting: Waiting, duration: u32, end: u64) {
+        self.independent.get_or_insert(waiting.key);
+        self.end = self.end.max(end);
+        self.add(track, waiting, duration);
+    }
+
+    pub(super) fn add(&mut self, track: u32, waiting: Waiting, duration: u32) {
+        let Waiting { decode_time, composition, key, payload } = waiting;
+        let size = payload.len();
+        // With what is kept of a sample, so that many without payload are bounded, too.
+        self.bytes += size + payload.iter().count() * size_of::<Bytes>() + size_of::<(Sample, Slices)>();
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let sample = Sample { track, decode_time, composition, duration, size, key };
+        self.samples[index(track)].push((sample, payload));
+    }
+
+    /// Ends the part that is open. `tracks` are those of the init segment.
+    pub(super) fn close_part(&mut self, tracks: &[&Track], writer: &mut Writer) {
+        let samples = std::mem::take(&mut self.samples);
+        let Some(independent) = self.independent.take() else {
+            return;
+        };
+        let known = |sample: &Sample| tracks.iter().any(|track| track.id == sample.track);
+        let samples: Vec<_> = samples.into_iter().flatten().filter(|(sample, _)| known(sample)).collect();
+        let pieces = writer.write(tracks, samples);
+        let bytes = pieces.iter().map(Bytes::len).sum();
+        self.parts.push(Part { pieces, bytes, duration: self.end - self.part_start, independent });
+        self.part_start = self.end;
+        self.bytes = self.parts.iter().map(Part::held).sum();
+    }
+
+    /// The segment, once its last part is closed.
+    pub(super) fn into_segment(self, lists_parts: bool) -> Option<Segment> {
+        Some(Segment {
+            number: self.number,
+            publication: self.publication,
+            init: self.init?,
+            parts: self.parts,
+            lists_parts,
+            discontinuity: self.discontinuity,
+            start: self.start,
+            duration: self.end - self.start,
+            wall: self.wall,
+        })
+    }
+}
+
+/// The place of a track's samples.
+fn index(track: u32) -> usize {
+    usize::from(track != super::segmenter::VIDEO_TRACK)
+}
+
+/// Writes parts in the form of the container.
+#[derive(Debug)]
+pub(super) enum Writer {
+    /// With the number of the next fragment.
+    Fmp4(u32),
+    /// `None` before the first init segment.
+    MpegTs(Option<Muxer>),
+}
+
+impl Writer {
+    fn write(&mut self, tracks: &[&Track], mut samples: Vec<(Sample, Slices)>) -> Vec<Bytes> {
+        match self {
+            Writer::Fmp4(sequence) => {
+                *sequence = sequence.wrapping_add(1);
+                let list: Vec<Sample> = samples.iter().map(|(sample, _)| *sample).collect();
+                let options = FragmentOptions { segment: true, reference_time: None };
+                let mut head = Vec::new();
+                if fmp4::write_fragment_head(*sequence, &list, &options, &mut head).is_err() {
+                    return Vec::new();
+                }
+                let payloads = samples.iter().flat_map(|(_, payload)| payload.iter()).filter(|piece| !piece.is_empty());
+                std::iter::once(Bytes::from(head)).chain(payloads.cloned()).collect()
+            }
+            Writer::MpegTs(muxer) => {
+                let Some(muxer) = muxer else {
+                    return Vec::new();
+                };
+                let scale =
+                    |id: u32| tracks.iter().find(|track| track.id == id).map_or(1000, |track| track.timescale());
+                samples.sort_by_key(|(sample, _)| micros(sample.decode_time, scale(sample.track)));
+                let mut out = Vec::new();
+                muxer.write_tables(&mut out);
+                for (sample, payload) in &samples {
+                    let Some(track) = tracks.iter().position(|track| track.id == sample.track) else { continue };
+                    let scale = i128::from(scale(sample.track).max(1));
+                    let units = |time: i128| time * i128::from(fmp4::VIDEO_TIMESCALE) / scale;
+                    let unit = Unit {
+                        track,
+                        decode_time: units(sample.decode_time.into()) as u64,
+                        composition: units(sample.composition.into()) as i32,
+                        key: sample.key,
+                    };
+                    // A damaged picture is left out: players go on after it.
+                    let _: Result<(), mpegts::TsError> = muxer.write(unit, payload, &mut out);
+                }
+                vec![out.into()]
+            }
+        }
+    }
+}

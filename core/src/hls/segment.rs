@@ -1,0 +1,95 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// Bytes to send for a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// The bytes, in pieces. They are shared with the stream and with other viewers.
+    pub pieces: Vec<Bytes>,
+    /// Their number.
+    pub length: usize,
+    /// Their type, for `Content-Type`.
+    pub content_type: &'static str,
+}
+
+/// What a name of a playlist stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// These bytes.
+    Media(Media),
+    /// A part that the playlist hints at: it is not there yet. To be asked again when the playlist changes.
+    Later,
+    /// Nothing, or nothing any more: 404.
+    Missing,
+}
+
+/// An init segment and what it is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Init {
+    /// Its number, for its name.
+    pub(super) number: u64,
+    pub(super) publication: u64,
+    /// Empty for transport streams.
+    pub(super) bytes: Bytes,
+    /// Codecs for playlists.
+    pub(super) codecs: String,
+    pub(super) size: Option<(u16, u16)>,
+    pub(super) has_video: bool,
+}
+
+/// A part of a segment.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) pieces: Vec<Bytes>,
+    pub(super) bytes: usize,
+    /// In microseconds.
+    pub(super) duration: u64,
+    /// True if decoding can start at its first picture.
+    pub(super) independent: bool,
+}
+
+impl Part {
+    /// Bytes of memory that it takes, with what is kept of each piece.
+    pub(super) fn held(&self) -> usize {
+        self.bytes + self.pieces.len() * size_of::<Bytes>()
+    }
+}
+
+/// A segment that is complete.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) publication: u64,
+    pub(super) init: Arc<Init>,
+    pub(super) parts: Vec<Part>,
+    /// False for the first segment: its parts were made before their target duration was settled.
+    pub(super) lists_parts: bool,
+    /// True if it does not go on from the segment before.
+    pub(super) discontinuity: bool,
+    /// Where it begins, in microseconds of the stream's time.
+    pub(super) start: u64,
+    /// In microseconds.
+    pub(super) duration: u64,
+    /// Milliseconds since 1970 at its start.
+    pub(super) wall: u64,
+}
+
+impl Segment {
+    pub(super) fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes).sum()
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn held(&self) -> usize {
+        self.parts.iter().map(Part::held).sum()
+    }
+
+    pub(super) fn is_independent(&self) -> bool {
+        self.parts.first().is_some_and(|part| part.independent)
+    }
+
+    pub(super) fn pieces(&self) -> Vec<Bytes> {
+        self.parts.iter().flat_map(|part| &part.pieces).cloned().collect()
+    }
+}
