@@ -138,7 +138,7 @@ impl Children {
     /// The connections that must not get the stream any longer, now that this server is at this place of the tree: their
     /// servers are not below it, and it might get the stream from them.
     pub(crate) fn misplaced(&self, key: &StreamKey, fencing: u64, hop: u8) -> Vec<u64> {
-        let is_misplaced = |seat: &&Seat| seat.pull.fencing == fencing && seat.pull.hop != hop.saturating_add(1);
+        let is_misplaced = |seat: &&Seat| seat.pull.fencing == fencing && seat.pull.hop <= hop;
         self.served(key).filter(is_misplaced).map(|seat| seat.connection).collect()
     }
 
@@ -249,6 +249,7 @@ mod tests {
         children.ask(seat, Shape { children: 0, depth: 3 });
         let key = pull("a", 2).key;
         assert_eq!(children.misplaced(&key, 7, 1), [0; 0]);
+        assert_eq!(children.misplaced(&key, 7, 0), [0; 0], "one that is further away than it needs to be stays");
         assert_eq!(children.misplaced(&key, 7, 2), [31]);
         assert_eq!(children.misplaced(&key, 8, 2), [0; 0], "under another lease they find another server themselves");
         children.leave(seat);

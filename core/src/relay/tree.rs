@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A server at hop `n` gives the stream to servers that ask for hop `n + 1`, under the same lease. When it gets the stream
-//! from elsewhere, it ends the connections of those that are not below it: so a stream never goes in a circle.
+//! from elsewhere, it ends the connections of those that are not further away from the owner than itself: hops rise along
+//! each connection, so a stream never goes in a circle.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,7 +72,7 @@ impl Relays {
         let pull = self.shared.signing().verify(now, text, &member.node).ok_or(Refusal::PullNotSigned)?;
         let seat = self.shared.change(|state| state.cluster.children.enter(connection, pull.clone()));
         let number = seat.ok_or(Refusal::PullRepeated)?;
-        Ok((pull, Seat { number, ticket: Ticket::new(&self.shared, Held::Seat(number)) }))
+        Ok((pull, Seat { number, _ticket: Ticket::new(&self.shared, Held::Seat(number)) }))
     }
 
     /// A server of the cluster asks for its stream.
@@ -93,8 +94,7 @@ impl Relays {
 #[derive(Debug)]
 pub(crate) struct Seat {
     number: SeatNumber,
-    #[allow(unused)] // held for its drop
-    ticket: Ticket,
+    _ticket: Ticket,
 }
 
 impl super::relays::Shared {

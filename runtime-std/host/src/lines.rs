@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anabranch_core::conn::{Action, Attachment, Refused, Remark, Report, Role};
 use anabranch_core::hub::{HeldBy, StreamId, Switched};
+use anabranch_core::policy::Refusal;
 use anabranch_core::session::{CloseReason, DueKind, Outcome, Phase};
 use anabranch_core::source::Gap;
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey, quoted, shortened};
@@ -375,22 +376,28 @@ impl Lines {
         }
         *self.last_refused() = Some(Box::new(refused.clone()));
         let some = |text: &'static str| Some(text).filter(|text| !text.is_empty());
-        warn!(
-            event = "refused",
-            conn = id,
-            code,
-            request = request.name(),
-            vhost = filled(vhost),
-            app = filled(app),
-            stream = filled(stream),
-            unknown_host = unknown_host.as_deref(),
-            status = some(status),
-            told = filled(&told),
-            address = address.as_deref(),
-            holder = holder_conn,
-            holder_address = holder_address.as_deref(),
-            "{line}"
-        );
+        macro_rules! line {
+            ($level:ident) => {
+                $level!(
+                    event = "refused",
+                    conn = id,
+                    code,
+                    request = request.name(),
+                    vhost = filled(vhost),
+                    app = filled(app),
+                    stream = filled(stream),
+                    unknown_host = unknown_host.as_deref(),
+                    status = some(status),
+                    told = filled(&told),
+                    address = address.as_deref(),
+                    holder = holder_conn,
+                    holder_address = holder_address.as_deref(),
+                    "{line}"
+                )
+            };
+        }
+        // A cluster grows its trees so.
+        if *code == Refusal::PullReferred.code() { line!(info) } else { line!(warn) }
     }
 
     /// A deadline of the connection came.

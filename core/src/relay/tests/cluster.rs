@@ -32,6 +32,8 @@ struct Member {
     claims: HashMap<ClaimNumber, ClaimId>,
     claimed: HashMap<ClaimId, ClaimNumber>,
     finds: HashMap<FindId, FindNumber>,
+    /// The leases whose servers have denied a stream.
+    denied: Vec<u64>,
 }
 
 impl Members {
@@ -77,11 +79,12 @@ impl Net {
             claims: HashMap::new(),
             claimed: HashMap::new(),
             finds: HashMap::new(),
+            denied: Vec::new(),
         };
         self.directory.members.insert(server, member);
     }
 
-    fn members<const N: usize>(&mut self) -> [usize; N] {
+    pub(super) fn members<const N: usize>(&mut self) -> [usize; N] {
         let members = [(); N].map(|()| self.member(VhostConfig::default(), OnLoss::Serve));
         self.run(SECOND);
         // The directory counts as one that has had its data for long.
@@ -101,6 +104,11 @@ impl Net {
         self.servers[server].core = core;
         self.hosts.insert(self.address_of(server), Host::Server(server));
         self.enter_directory(server, node, OnLoss::Serve);
+    }
+
+    /// The leases that were denied to a server since the last call.
+    pub(super) fn denied(&mut self, server: usize) -> Vec<u64> {
+        std::mem::take(&mut self.directory.members.get_mut(&server).expect("it is one").denied)
     }
 
     pub(super) fn is_member(&self, server: usize) -> bool {
@@ -232,7 +240,10 @@ impl Member {
             }
             DirectoryOrder::Watch(name) => self.location.watch(&name),
             DirectoryOrder::Unwatch(name) => self.location.unwatch(&name),
-            DirectoryOrder::Deny { name, fencing } => self.location.deny(&name, fencing),
+            DirectoryOrder::Deny { name, fencing } => {
+                self.denied.push(fencing);
+                self.location.deny(&name, fencing);
+            }
             DirectoryOrder::Wait => return false,
         }
         true

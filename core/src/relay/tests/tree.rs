@@ -279,6 +279,34 @@ fn signatures_with_the_secret_before_are_valid_for_a_minute_and_then_the_puller_
 }
 
 #[test]
+fn a_denial_belongs_to_the_lease_that_was_asked_for() {
+    let mut net = Net::new();
+    let [a, b, c] = net.members();
+    let mut denied = 0;
+    for (wait, lead) in (10..34_u64).flat_map(|wait| (7..12_u64).map(move |lead| (wait, lead))) {
+        let name = format!("live/{wait}-{lead}");
+        let first = net.encoder(a, &name).expect("the name is free");
+        let player = net.player(b, &name);
+        // The name goes to the other server while the first one is asked.
+        net.run(Duration::from_millis(wait.saturating_sub(lead)));
+        let second = net.client(c, &name, true);
+        net.run(Duration::from_millis(lead));
+        net.leave(first);
+        net.run(Duration::from_millis(100));
+        let names = net.cluster(c).names;
+        let lease = names.iter().find(|(known, _)| *known == key(&name)).and_then(|(_, lease)| *lease);
+        let leases = net.denied(b);
+        denied += leases.len();
+        assert!(lease.is_none_or(|lease| !leases.contains(&lease)), "{name}");
+        for end in [player, second] {
+            net.leave(end);
+        }
+        net.run(SECOND);
+    }
+    assert!(denied > 0, "the first server was asked for what it had no longer");
+}
+
+#[test]
 fn a_puller_and_its_replacement_are_two_connections_and_a_third_is_refused() {
     let mut tree = Tree::new(3, 8, 3);
     let (owner, other) = (tree.servers[0], tree.servers[1]);
