@@ -21,6 +21,12 @@ pub enum Act {
     Publish { node: usize, name: String, among: Vec<usize> },
     /// A client comes that plays.
     Play { node: usize, name: String, among: Vec<usize> },
+    /// A client comes that plays, and goes where it is sent.
+    PlayAsEdge { node: usize, name: String, among: Vec<usize> },
+    /// An encoder makes nothing for this time; if it is dark, nothing comes from it or to it either.
+    Freeze { client: usize, time: Duration, is_dark: bool },
+    /// An operator has the publishers of a name disconnected.
+    Kick { name: String },
     /// A client leaves for good.
     Leave { client: usize, politely: bool },
     /// The connection of a client breaks, and it connects again.
@@ -73,7 +79,7 @@ pub fn encoder() -> Encoder {
 impl Act {
     /// True if one more client comes.
     pub fn opens(&self) -> bool {
-        matches!(self, Act::Publish { .. } | Act::Play { .. })
+        matches!(self, Act::Publish { .. } | Act::Play { .. } | Act::PlayAsEdge { .. })
     }
 
     /// Runs the operation. `clients` are the clients so far, `None` for those left out: nothing happens to these.
@@ -82,6 +88,13 @@ impl Act {
         match self {
             Act::Publish { node, name, among } => clients.push(Some(net.publish(*node, name, encoder(), among))),
             Act::Play { node, name, among } => clients.push(Some(net.play(*node, name, among))),
+            Act::PlayAsEdge { node, name, among } => clients.push(Some(net.play_as_edge(*node, name, among))),
+            Act::Freeze { client, time, is_dark } => {
+                if let Some(id) = known(client) {
+                    net.freeze(id, *time, *is_dark);
+                }
+            }
+            Act::Kick { name } => net.kick(name),
             Act::Leave { client, politely } => {
                 if let Some(id) = known(client) {
                     net.leave(id, *politely);
@@ -118,6 +131,12 @@ impl fmt::Display for Act {
             Act::Publish { node, name, among } => write!(f, "publishes {name} at server {node}, or one of {among:?}"),
             Act::Play { node, name, among } if among.is_empty() => write!(f, "plays {name} at server {node}"),
             Act::Play { node, name, among } => write!(f, "plays {name} at server {node}, or one of {among:?}"),
+            Act::PlayAsEdge { node, name, .. } => write!(f, "plays {name} at server {node}, and goes where it is sent"),
+            Act::Freeze { client, time, is_dark } => {
+                let network = if *is_dark { ", and its network" } else { "" };
+                write!(f, "the encoder of client {client} is frozen for {time:?}{network}")
+            }
+            Act::Kick { name } => write!(f, "the publishers of {name} are disconnected"),
             Act::Leave { client, politely: true } => write!(f, "client {client} leaves"),
             Act::Leave { client, politely: false } => write!(f, "client {client} leaves without a word"),
             Act::Break { client } => write!(f, "the connection of client {client} breaks"),

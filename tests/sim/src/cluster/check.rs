@@ -1,15 +1,19 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anabranch_core::relay::RelayKind;
 use anabranch_core::url::StreamKey;
 
-use super::ClusterSim;
 use super::client::{Client, Part, Stage};
+use super::directory::DirectoryState;
+use super::node::RECOVERY;
 use super::session::Session;
 use super::viewing::Skipped;
+use super::{ClusterSim, HOLD};
 
 /// How long a player may be without a frame of a publication that it gets.
 const STILL: Duration = Duration::from_secs(3);
+/// How long a player that is sent to another server may take to be there.
+const ARRIVAL: Duration = Duration::from_secs(6);
 
 impl ClusterSim {
     /// Checks what must hold at each moment. It runs twice a second, so tests need not call it.
@@ -37,11 +41,15 @@ impl ClusterSim {
             };
             let publication = self.publications[origin];
             let goes_on = self.clients[publication.client].origin() == Some(origin);
-            if goes_on && self.now > last + STILL && !self.excuses(client.node, origin) {
+            let publisher = &self.clients[publication.client];
+            let is_well = publisher.healthy_since(self.now).is_some_and(|since| self.now > since + STILL);
+            if goes_on && is_well && self.now > last + STILL && !self.excuses(client.node, origin) {
                 self.fail(&format!("client {index} gets no frames any more, for {:?}", self.now - last));
             }
         }
         self.check_pulls();
+        self.check_gaps();
+        self.check_redirects();
         if self.rules.one_owner {
             let third = self.third();
             if let Some((name, since)) = self.double.iter().find(|(_, since)| self.now > **since + third) {
@@ -96,19 +104,45 @@ impl ClusterSim {
     /// A player missed frames.
     pub(super) fn check_skip(&self, index: usize, skipped: Skipped) {
         let node = self.clients[index].node;
-        if !self.excuses(node, skipped.origin) {
-            let Skipped { origin, frames } = skipped;
+        let has_changed = {
+            let name = &self.clients[index].name;
+            let key: StreamKey = name.parse().expect("a name");
+            let is_remote = self.publications[skipped.origin].node != node;
+            is_remote && self.nodes[node].changed.get(&key).is_some_and(|at| self.now < *at + RECOVERY)
+        };
+        // A client that publishes here for a moment what is pulled ends the pull, and the next one begins at a key frame.
+        let is_late = skipped.is_late_sound && self.rules.backup.is_some();
+        if !has_changed && !is_late && !self.excuses(node, skipped.origin) {
+            let Skipped { origin, frames, .. } = skipped;
             self.fail(&format!("client {index} at server {node} missed {frames} frames of publication {origin}"));
         }
     }
 
+    /// True if the directory works, and has done so for long enough that servers know what it knows.
+    pub(super) fn directory_is_well(&self) -> bool {
+        let is_up = self.directory.state == DirectoryState::Up && self.directory_cuts.is_empty();
+        let settled = |at: Instant| self.now > at + self.directory.ttl + RECOVERY;
+        is_up && self.directory.delay <= Duration::from_millis(4) && self.hurt.is_none_or(settled)
+    }
+
     /// True if frames of this publication may not get to players at this server.
-    fn excuses(&self, node: usize, origin: usize) -> bool {
+    pub(super) fn excuses(&self, node: usize, origin: usize) -> bool {
         let at = self.publications[origin].node;
         if self.rules.is_direct {
             [node, at].iter().any(|node| self.nodes[*node].trouble.excuses(self.now))
         } else {
             self.nodes.iter().any(|node| node.trouble.excuses(self.now))
+        }
+    }
+
+    /// A player that a server sent elsewhere gets there what it wants.
+    fn check_redirects(&self) {
+        let fails = self.nodes.iter().any(|node| node.trouble.excuses(self.now)) || !self.directory_is_well();
+        for (index, client) in self.clients.iter().enumerate().filter(|_| !fails) {
+            if let Some(since) = client.sent_on.filter(|since| self.now > *since + ARRIVAL) {
+                let late = self.now - since;
+                self.fail(&format!("client {index} was sent to another server {late:?} ago, and has not arrived"));
+            }
         }
     }
 
@@ -134,6 +168,7 @@ impl ClusterSim {
             self.double.remove(name);
         } else {
             self.double.entry(name.clone()).or_insert(self.now);
+            self.doubled.insert(name.clone());
         }
     }
 
@@ -154,11 +189,17 @@ impl ClusterSim {
                 }
                 Part::Publisher { .. } => {}
                 Part::Player(viewing) => {
-                    let same = present().filter(|(_, other)| other.name == client.name);
-                    let mut origins = same.filter_map(|(_, other)| other.origin()).peekable();
+                    let origins_of = |name: &str| -> Vec<_> {
+                        let same = present().filter(|(_, other)| other.name == name);
+                        same.filter_map(|(_, other)| other.origin()).collect()
+                    };
+                    let mut origins = origins_of(&client.name);
+                    if origins.is_empty() && self.nodes[client.node].config.fallback.is_some() {
+                        origins = origins_of(HOLD);
+                    }
                     let place = viewing.place.filter(|_| viewing.last.is_some_and(|last| self.now <= last + STILL));
-                    let is_served = place.is_some_and(|(origin, _)| origins.any(|known| known == origin));
-                    if origins.peek().is_some() && !is_served {
+                    let is_served = place.is_some_and(|(origin, _)| origins.contains(&origin));
+                    if !origins.is_empty() && !is_served {
                         let Client { name, node, .. } = client;
                         self.fail(&format!("client {index} does not get {name} at server {node}"));
                     }

@@ -1,9 +1,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anabranch_core::client::{self, ClientConfig, ClientEvent, Destination, PlayOptions, StreamHandle};
+use anabranch_core::amf::{Object, Value};
+use anabranch_core::client::{self, ClientConfig, ClientEvent, Destination, PlayOptions, Redirect, StreamHandle};
 use anabranch_core::command::PublishType;
 use anabranch_core::message::Message;
+use anabranch_core::session::CloseReason;
+use anabranch_core::url::StreamKey;
 
 use super::ClusterSim;
 use super::line::{End, What};
@@ -37,6 +40,13 @@ pub(super) struct Client {
     pub(super) refused: Option<String>,
     /// It connects again at once, perhaps to a server that it was told: its server asked it to.
     hurries: Option<Option<usize>>,
+    /// It is a player that goes where a refused `play` sends it.
+    follows: bool,
+    /// Since when it has been sent elsewhere and not been granted what it wants.
+    pub(super) sent_on: Option<Instant>,
+    /// Until when its encoder makes nothing, and since when it makes something again.
+    frozen_until: Option<Instant>,
+    pub(super) thawed: Option<Instant>,
     pub(super) scheduled: Option<Instant>,
 }
 
@@ -62,10 +72,18 @@ pub(super) enum Stage {
 pub(super) struct Publication {
     pub(super) client: usize,
     pub(super) node: usize,
+    pub(super) line: usize,
     start: Instant,
 }
 
 impl Client {
+    /// Since when it has published, and sent what it should.
+    pub(super) fn healthy_since(&self, now: Instant) -> Option<Instant> {
+        self.origin()?;
+        let thawed = self.frozen_until.is_none_or(|until| until <= now);
+        self.granted.filter(|_| thawed).map(|granted| self.thawed.map_or(granted, |at| at.max(granted)))
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         match (self.stage, &self.part) {
             (Stage::Waiting(at), _) => Some(at),
@@ -99,6 +117,13 @@ impl ClusterSim {
         self.come(node, name, Part::Player(Box::default()), among)
     }
 
+    /// An edge of SRS comes that plays `name`: it goes where a refused `play` sends it.
+    pub fn play_as_edge(&mut self, node: usize, name: &str, among: &[usize]) -> ClientId {
+        let id = self.play(node, name, among);
+        self.clients[id.index()].follows = true;
+        id
+    }
+
     /// A client that does not come. It takes only its place in the numbering, so that later clients keep their numbers.
     pub fn leave_out(&mut self) {
         let id = self.come(0, "live/none", Part::Player(Box::default()), &[]);
@@ -119,6 +144,10 @@ impl ClusterSim {
             connections: 0,
             refused: None,
             hurries: None,
+            follows: false,
+            sent_on: None,
+            frozen_until: None,
+            thawed: None,
             scheduled: None,
         });
         self.touch_client(index);
@@ -141,6 +170,38 @@ impl ClusterSim {
         if let Stage::On(line) = self.clients[id.index()].stage {
             self.hang_up(line, false);
             self.retry(id.index(), line);
+        }
+        self.settle();
+    }
+
+    /// An encoder makes nothing for this time. If its network is gone, too, nothing passes its connection until then: what
+    /// was under way comes late.
+    pub fn freeze(&mut self, id: ClientId, time: Duration, is_dark: bool) {
+        let until = self.now + time;
+        let client = &mut self.clients[id.index()];
+        if !client.is_publisher() {
+            return;
+        }
+        (client.frozen_until, client.thawed) = (Some(until), Some(until));
+        if let Stage::On(line) = client.stage
+            && is_dark
+            && !self.lines[line].is_dark
+        {
+            self.lines[line].link.up.stall_until(until);
+            self.lines[line].link.down.stall_until(until);
+            self.touch_line(line);
+        }
+    }
+
+    /// An operator has the publishers of a name disconnected.
+    pub fn kick(&mut self, name: &str) {
+        let key: StreamKey = name.parse().expect("a name");
+        for node in 0..self.nodes.len() {
+            let attached = self.nodes[node].attached.iter();
+            let lines: Vec<_> = attached.filter(|(_, of)| **of == key).map(|((line, _), _)| *line).collect();
+            for line in lines {
+                self.with_conn((line, 1), |conn| conn.close(CloseReason::Closed("kicked")));
+            }
         }
         self.settle();
     }
@@ -183,7 +244,10 @@ impl ClusterSim {
         (client.granted, client.refused) = (None, None);
         let url = format!("rtmp://{}/{}", address_of(node), client.name);
         let destination = Destination::parse(&url).expect("a URL");
-        let config = ClientConfig { chunk_size: client.rng.pick(&[128, 4096]), ..ClientConfig::to(&destination) };
+        let edge = Value::Object(Object::default().with("srs_server", "SRS/6"));
+        let arguments = if client.follows { vec![edge] } else { Vec::new() };
+        let chunk_size = client.rng.pick(&[128, 4096]);
+        let config = ClientConfig { chunk_size, arguments, ..ClientConfig::to(&destination) };
         let mut connection = client::Client::new(Arc::new(config), client.rng.seed(), self.now);
         let stream = match &mut client.part {
             Part::Publisher { state, .. } => {
@@ -205,10 +269,19 @@ impl ClusterSim {
     fn try_later(&mut self, index: usize, after: Duration) {
         let client = &mut self.clients[index];
         let hurries = client.hurries.take();
-        if !client.among.is_empty() && (hurries.is_some() || client.rng.once_in(2)) {
+        if client.sent_on.is_some()
+            && let Some(Some(node)) = hurries
+        {
+            client.node = node;
+        } else if !client.among.is_empty() && (hurries.is_some() || client.rng.once_in(2)) {
             client.node = hurries.flatten().unwrap_or_else(|| client.rng.pick(&client.among));
         }
-        let pause = if hurries.is_some() { 1 } else { client.rng.within(500..=1_500) };
+        // Servers that do not agree may send a client to and fro.
+        let pause = match hurries {
+            Some(_) if client.sent_on.is_some() => 100,
+            Some(_) => 1,
+            None => client.rng.within(500..=1_500),
+        };
         client.stage = Stage::Waiting(self.now + after + Duration::from_millis(pause as u64));
         client.granted = None;
         if let Part::Publisher { state, .. } = &mut client.part {
@@ -234,20 +307,27 @@ impl ClusterSim {
         match event {
             ClientEvent::Publishing { .. } => {
                 client.granted = Some(now);
-                let node = client.node;
+                let (node, Stage::On(line)) = (client.node, client.stage) else {
+                    return;
+                };
                 if let Part::Publisher { encoder, state } = &mut client.part {
                     let mut made = EncoderState::new((**encoder).clone(), origin, client.rng.fork(origin as u64));
                     made.begin(now, &mut self.archive);
                     *state = Some(Box::new(made));
-                    self.publications.push(Publication { client: index, node, start: now });
+                    self.publications.push(Publication { client: index, node, line, start: now });
                     self.send(index, connection);
                 }
                 self.touch_client(index);
             }
-            ClientEvent::Playing { .. } => client.granted = Some(now),
+            ClientEvent::Playing { .. } => (client.granted, client.sent_on) = (Some(now), None),
             ClientEvent::Rejected { rejection, .. } => {
                 client.refused = Some(rejection.code.clone());
                 *self.refusals.entry(rejection.code.clone()).or_default() += 1;
+                if let Some(node) = rejection.redirect.as_ref().and_then(|redirect| node_of(redirect, &client.name)) {
+                    client.hurries = Some(Some(node));
+                    client.sent_on.get_or_insert(now);
+                    self.redirects += 1;
+                }
                 connection.close();
             }
             ClientEvent::Ended { .. } if client.is_publisher() => connection.close(),
@@ -263,6 +343,7 @@ impl ClusterSim {
 
     fn produce(&mut self, index: usize, line: usize) {
         let now = self.now;
+        let is_frozen = self.clients[index].frozen_until.is_some_and(|until| until > now);
         let Some(mut end) = self.lines[line].ends[0].take() else {
             return;
         };
@@ -271,7 +352,7 @@ impl ClusterSim {
             && state.due().is_some_and(|due| due <= now)
         {
             // What the link does not take is dropped whole, as encoders do.
-            let drop = connection.outbound().len() > BACKLOG;
+            let drop = is_frozen || connection.outbound().len() > BACKLOG;
             connection.handle_timeout(now);
             state.produce(now, drop, &mut self.archive);
             self.send(index, connection);
@@ -324,4 +405,11 @@ impl ClusterSim {
             viewing.latencies.push(self.now.saturating_duration_since(taken));
         }
     }
+}
+
+/// The server that a redirect of this stream leads to.
+fn node_of(redirect: &Redirect, name: &str) -> Option<usize> {
+    let stream = name.rsplit('/').next().unwrap_or(name);
+    let destination = redirect.destination(stream).ok()?;
+    node_at(format!("{}:{}", destination.host(), destination.port()).parse().ok()?)
 }

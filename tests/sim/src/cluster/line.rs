@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use anabranch_core::client::{self, ClientCloseReason, ClientEvent, ClientOutput};
-use anabranch_core::conn::{Action, AnyConn, AnyOutput, Batches, Ended, Role, Verdict};
+use anabranch_core::conn::{Action, AnyConn, AnyOutput, Batches, Ended, Remark, Role, Verdict};
 use anabranch_core::session::{CloseReason, Outbound, Wait};
 use bytes::Buf;
 
@@ -145,6 +145,7 @@ impl ClusterSim {
             for node in signals {
                 self.drive(node);
                 self.consult(node);
+                self.play_fallbacks(node);
             }
             let Some(node) = self.woken.pop_first() else {
                 if idle {
@@ -229,9 +230,10 @@ impl ClusterSim {
                     server.attached.insert((end.0, attachment.stream), attachment.key.clone());
                     *server.published.entry(attachment.key.clone()).or_default() += 1;
                     self.check_owners(&attachment.key);
+                    self.told_attached(node, end.0, conn.id(), &attachment.key, attachment.backup);
                 }
             }
-            Action::Detach { role: Role::Publisher, stream, .. } => {
+            Action::Detach { role: Role::Publisher, stream, goes_on } => {
                 if let Some(key) = server.attached.remove(&(end.0, stream))
                     && let Some(count) = server.published.get_mut(&key)
                 {
@@ -240,6 +242,7 @@ impl ClusterSim {
                         server.published.remove(&key);
                     }
                     self.note_owners(&key);
+                    self.told_detached(node, conn.id(), &key, goes_on);
                 }
             }
             Action::Subscribe(stream) => {
@@ -263,12 +266,19 @@ impl ClusterSim {
                     client.answer(self.now, ask.id, Verdict::Allow);
                 }
             }
+            Action::Remark(Remark::Switched { key, before, .. }) => {
+                self.told_switched(node, end.0, conn.id(), &key, before);
+            }
             Action::Detach { .. } | Action::Notify(_) | Action::Remark(_) => {}
         }
     }
 
     pub(super) fn wake(&mut self, node: usize, stream: anabranch_core::hub::StreamId) {
         let server = &mut self.nodes[node];
+        if !server.fallbacks.is_empty() {
+            // One of them may play this stream.
+            self.signals.lock().expect("no thread panics").insert(node);
+        }
         for end in server.subscribed.get(&stream).into_iter().flatten() {
             if !std::mem::replace(&mut self.lines[end.0].woken[end.1], true) {
                 server.woken.push(*end);

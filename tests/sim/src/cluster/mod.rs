@@ -11,8 +11,10 @@ mod act;
 mod check;
 mod client;
 mod directory;
+mod fallback;
 mod line;
 mod node;
+mod on_air;
 mod scene;
 mod session;
 mod tree;
@@ -24,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::{Core, VhostConfig};
+use anabranch_core::hub::BackupRules;
 use anabranch_core::location::LocationConfig;
 use anabranch_core::url::StreamKey;
 
@@ -44,6 +47,8 @@ use super::{ClientId, Digest, Link, Rng};
 const STEPS_AT_ONCE: u32 = 50_000;
 /// How often everything is looked at that is not checked when it changes.
 const LOOK: Duration = Duration::from_millis(500);
+/// The stream that plays as fallback of others.
+const HOLD: &str = "live/hold";
 
 /// Servers, their clients and the time. See the [module](self).
 #[derive(Debug)]
@@ -70,6 +75,8 @@ pub struct ClusterSim {
     directory: Directory,
     /// Servers that do not reach the directory.
     directory_cuts: BTreeSet<usize>,
+    /// When something about the directory last changed.
+    hurt: Option<Instant>,
     /// Pairs of servers that do not reach each other.
     cuts: BTreeSet<(usize, usize)>,
     /// Lost segments of a million between pairs of servers.
@@ -79,6 +86,14 @@ pub struct ClusterSim {
     rules: Rules,
     /// Names that several servers publish, and since when.
     double: BTreeMap<StreamKey, Instant>,
+    /// Names that ever had several.
+    doubled: BTreeSet<StreamKey>,
+    /// The publishers that were on air of each name, as servers said: where, and on which connection.
+    told: BTreeMap<StreamKey, Vec<(usize, usize)>>,
+    /// Names with a publisher that was on air and had nothing to send, so that its server could not say so.
+    untold: BTreeSet<StreamKey>,
+    switches: u64,
+    redirects: u64,
     next_look: Instant,
     steps: u64,
     steps_at_once: u32,
@@ -99,6 +114,12 @@ pub struct Rules {
     pub one_owner: bool,
     /// Each stream comes directly from the server that publishes it, so that trouble elsewhere is no excuse.
     pub is_direct: bool,
+    /// A name may have a publisher that stands by, which is on air when the other one is lost or stalls.
+    pub backup: Option<BackupRules>,
+    /// In a cluster, players that follow redirects are sent to the server that has their stream.
+    pub redirect: bool,
+    /// In a cluster: to how many servers one sends a stream, and over how many connections it comes, if not as usual.
+    pub tree: Option<(usize, u8)>,
 }
 
 /// What has a next turn.
@@ -131,6 +152,7 @@ impl ClusterSim {
             directory: Directory::new(ttl, Rng::new(seed).fork(0x6469_7265), start),
             location,
             directory_cuts: BTreeSet::new(),
+            hurt: None,
             rng: Rng::new(seed),
             start,
             now: start,
@@ -149,6 +171,11 @@ impl ClusterSim {
             hop: None,
             rules,
             double: BTreeMap::new(),
+            doubled: BTreeSet::new(),
+            told: BTreeMap::new(),
+            untold: BTreeSet::new(),
+            switches: 0,
+            redirects: 0,
             next_look: start + LOOK,
             steps: 0,
             steps_at_once: 0,
@@ -179,6 +206,7 @@ impl ClusterSim {
     /// Messages to and from the directory take this long at the most, and its notices are lost.
     pub fn slow_directory(&mut self, delay: Duration, is_deaf: bool) {
         (self.directory.delay, self.directory.is_deaf) = (delay, is_deaf);
+        self.hurt = Some(self.now);
     }
 
     /// The clock of a server's machine is so many seconds ahead, or behind.
@@ -347,6 +375,9 @@ impl ClusterSim {
         }
         if self.next_look <= next {
             self.next_look = next + LOOK;
+            for node in 0..self.nodes.len() {
+                self.play_fallbacks(node);
+            }
             self.check();
         }
         while let Some((_, turn)) = self.schedule.first().copied().filter(|(time, _)| *time <= next) {
@@ -476,6 +507,12 @@ impl ClusterSim {
         self.viewing(id)?.last.map(|at| at - self.start)
     }
 
+    /// The publishers whose frames a player got, in this order.
+    pub fn order(&self, id: ClientId) -> Vec<ClientId> {
+        let order = self.viewing(id).map(|viewing| &viewing.order).into_iter().flatten();
+        order.map(|origin| ClientId(self.publications[*origin].client)).collect()
+    }
+
     fn viewing(&self, id: ClientId) -> Option<&Viewing> {
         match &self.clients[id.index()].part {
             Part::Player(viewing) => Some(viewing),
@@ -502,6 +539,16 @@ impl ClusterSim {
     /// Connections that servers opened to others.
     pub fn opened_uplinks(&self) -> u64 {
         self.uplinks
+    }
+
+    /// Publishers that stood by and went on air, as servers said.
+    pub fn switches(&self) -> u64 {
+        self.switches
+    }
+
+    /// Players that servers sent to another one.
+    pub fn redirects(&self) -> u64 {
+        self.redirects
     }
 
     /// The fingerprint of all that happened.

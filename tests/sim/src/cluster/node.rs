@@ -10,16 +10,18 @@ use anabranch_core::hub::StreamId;
 use anabranch_core::relay::{AttemptId, Failure, Order};
 use anabranch_core::url::StreamKey;
 
-use super::ClusterSim;
+use super::fallback::Fallback;
 use super::line::{End, What};
+use super::on_air::OnAir;
 use super::session::{Session, id_of};
+use super::{ClusterSim, Rules};
 
 /// Orders at one time after which the relays are said to spin.
 const ORDERS_AT_ONCE: u32 = 100_000;
 /// How long a server that drains waits before it asks its clients to leave, so that other servers know.
 const TO_BE_KNOWN: Duration = Duration::from_millis(100);
 /// After a failure, how long connections that were hurt by it may miss frames.
-const RECOVERY: Duration = Duration::from_secs(15);
+pub(super) const RECOVERY: Duration = Duration::from_secs(15);
 
 /// A server, with what an adapter keeps for it.
 #[derive(Debug)]
@@ -47,6 +49,12 @@ pub(super) struct Node {
     pub(super) attached: BTreeMap<(usize, StreamId), StreamKey>,
     /// How many clients publish a name.
     pub(super) published: BTreeMap<StreamKey, usize>,
+    /// Who is on air, as far as it says so, and since when names have no publisher.
+    pub(super) on_air: BTreeMap<StreamKey, OnAir>,
+    pub(super) free: BTreeMap<StreamKey, Instant>,
+    /// When a client last began to publish a name.
+    pub(super) changed: BTreeMap<StreamKey, Instant>,
+    pub(super) fallbacks: BTreeMap<StreamKey, Fallback>,
     pub(super) trouble: Trouble,
     /// Its part in the directory, if it belongs to a cluster, and how many connections to it there were before.
     pub(super) session: Option<Session>,
@@ -117,6 +125,10 @@ impl Node {
             woken: Vec::new(),
             attached: BTreeMap::new(),
             published: BTreeMap::new(),
+            on_air: BTreeMap::new(),
+            free: BTreeMap::new(),
+            changed: BTreeMap::new(),
+            fallbacks: BTreeMap::new(),
             trouble: Trouble::default(),
             dials: BTreeMap::new(),
             session: None,
@@ -128,7 +140,8 @@ impl Node {
     pub(super) fn due(&self) -> Option<Instant> {
         let dials = self.dials.values().map(|(at, _)| *at).min();
         let session = self.session.as_ref().and_then(|session| session.next);
-        [self.next, self.drains, self.tells_at, dials, session].into_iter().flatten().min()
+        let fallback = self.fallbacks.values().filter_map(Fallback::due).min();
+        [self.next, self.drains, self.tells_at, dials, session, fallback].into_iter().flatten().min()
     }
 }
 
@@ -160,11 +173,16 @@ impl ClusterSim {
         server.run += 1;
         let mut rng = self.rng.fork(0x6e6f_6465 << 32 | (node as u64) << 16 | server.run);
         let member = Member { node: id_of(node), address: format!("rtmp://{}", address_of(node)).into() };
-        let cluster = self.location.as_ref().map(|_| ClusterConfig { member, ..ClusterConfig::default() });
+        let Rules { redirect, tree, .. } = self.rules;
+        let (children, depth) = tree.unwrap_or((8, 3));
+        let cluster = self.location.as_ref().map(|_| ClusterConfig { redirect, member, children, depth });
         let core = Core::new(Config { cluster, ..server.config.clone().into() }, rng.seed());
         let signal = Arc::new(Signal { node, list: signals });
         core.relays().set_waker(signal.clone().into());
-        core.relays().set_directory_waker(signal.into());
+        core.relays().set_directory_waker(signal.clone().into());
+        if server.config.fallback.is_some() {
+            core.hub().collect_wants(signal.into());
+        }
         core.relays().set_cluster_secret(now, "the secret of all these servers");
         let seed = rng.draw();
         server.session = self.location.as_ref().map(|config| Session::new(node, config, server.sessions, seed, now));
@@ -225,6 +243,9 @@ impl ClusterSim {
         server.subscribed.clear();
         server.woken.clear();
         server.attached.clear();
+        server.on_air.clear();
+        server.free.clear();
+        server.fallbacks.clear();
         server.dials.clear();
         let names: Vec<_> = std::mem::take(&mut server.published).into_keys().collect();
         for name in names {
@@ -305,7 +326,7 @@ impl ClusterSim {
         self.end_node(node, NodeState::Down);
     }
 
-    fn with_conn(&mut self, end: (usize, usize), act: impl FnOnce(&mut Conn)) {
+    pub(super) fn with_conn(&mut self, end: (usize, usize), act: impl FnOnce(&mut Conn)) {
         let (line, side) = end;
         if let Some(End { what: What::Conn(conn), .. }) = &mut self.lines[line].ends[side]
             && let Some(conn) = conn.as_client()
@@ -337,6 +358,9 @@ impl ClusterSim {
         }
         if self.nodes[node].drains.is_some_and(|at| at <= now) {
             self.stop(node);
+        }
+        if self.nodes[node].fallbacks.values().any(|fallback| fallback.due().is_some_and(|at| at <= now)) {
+            self.play_fallbacks(node);
         }
     }
 

@@ -2,13 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use anabranch_core::conn::VhostConfig;
+use anabranch_core::conn::{Fallback, VhostConfig};
+use anabranch_core::hub::{BackupRules, Conflict};
 use anabranch_core::location::{LocationConfig, OnLoss};
 use anabranch_core::relay::{Backoff, Edge, Forward};
 
 use super::act::{Act, Operation};
 use super::directory::DirectoryState;
-use super::{ClusterSim, Rules};
+use super::{ClusterSim, HOLD, Rules};
 use crate::scene::{History, Plan};
 use crate::{Digest, Rng};
 
@@ -34,6 +35,8 @@ struct Layout {
     configs: Vec<VhostConfig>,
     rules: Rules,
     location: Option<LocationConfig>,
+    /// How many clients may want to publish one name.
+    publishers: usize,
     /// The servers at which clients publish, and those at which they play.
     publish_at: Vec<usize>,
     play_at: Vec<usize>,
@@ -50,6 +53,10 @@ pub struct ClusterOutcome {
     pub received: u64,
     /// Connections that servers opened to others.
     pub uplinks: u64,
+    /// Publishers that stood by and went on air.
+    pub switches: u64,
+    /// Players that were sent to another server.
+    pub redirects: u64,
     /// What relays reported, and how often.
     pub remarks: BTreeMap<&'static str, usize>,
     /// How often connections ended how.
@@ -139,6 +146,7 @@ impl History for ClusterScene {
         net.check_one_owner();
         net.run_for(HEALING - convergence);
         net.check_served();
+        net.check_on_air();
         for client in net.present() {
             net.leave(client, client.index() % 2 == 0);
         }
@@ -152,6 +160,8 @@ impl History for ClusterScene {
             clients: net.clients.len(),
             received: net.received,
             uplinks: net.uplinks,
+            switches: net.switches(),
+            redirects: net.redirects(),
             remarks: net.remarks.clone(),
             ends: net.ends.clone(),
             refusals: net.refusals.clone(),
@@ -212,12 +222,13 @@ fn forward(to: usize) -> VhostConfig {
 impl Layout {
     fn of(rng: &mut Rng) -> Self {
         let rules = Rules::default();
-        match rng.within(0..=8) {
+        match rng.within(0..=13) {
             0 => Layout {
                 what: "0 is the origin of the others",
                 configs: vec![settings(), edge(&[0]), edge(&[0])],
                 rules,
                 location: None,
+                publishers: 1,
                 publish_at: vec![0, 1, 2],
                 play_at: vec![0, 1, 2],
             },
@@ -226,6 +237,7 @@ impl Layout {
                 configs: vec![settings(), settings(), edge(&[0, 1]), edge(&[1, 0])],
                 rules,
                 location: None,
+                publishers: 1,
                 publish_at: vec![0, 1],
                 play_at: vec![2, 3],
             },
@@ -234,15 +246,18 @@ impl Layout {
                 configs: vec![settings(), edge(&[0]), edge(&[0]), edge(&[1, 2]), edge(&[2, 1])],
                 rules,
                 location: None,
+                publishers: 1,
                 publish_at: vec![0],
                 play_at: vec![0, 1, 2, 3, 4],
             },
-            4.. => Layout::cluster(rng),
+            4..=8 => Layout::cluster(rng),
+            9.. => Layout::with_backups(rng),
             _ => Layout {
                 what: "0 pushes to 1, and 1 to 2",
                 configs: vec![forward(1), forward(2), settings()],
                 rules,
                 location: None,
+                publishers: 1,
                 publish_at: vec![0],
                 play_at: vec![0, 1, 2],
             },
@@ -259,14 +274,56 @@ impl Layout {
             (OnLoss::Strict, "a cluster with strict exclusion"),
         ]);
         let ttl = Duration::from_secs(rng.pick(&[3, 6]));
+        let (redirect, is_tree) = (rng.once_in(3), rng.once_in(3));
+        let tree = is_tree.then(|| (rng.within(1..=2), rng.within(2..=3) as u8));
+        let rules =
+            Rules { one_owner: on_loss == OnLoss::Strict, is_direct: !is_tree, redirect, tree, ..Rules::default() };
         Layout {
             what,
             configs: vec![edge(&[]); count],
-            rules: Rules { one_owner: on_loss == OnLoss::Strict, is_direct: true },
+            rules,
             location: Some(LocationConfig { ttl, on_loss, ..LocationConfig::new("".into()) }),
+            // In a cluster several may want one name.
+            publishers: 2,
             publish_at: (0..count).collect(),
             play_at: (0..count).collect(),
         }
+    }
+
+    /// Names may have a second publisher that stands by; without any, another stream may play.
+    fn with_backups(rng: &mut Rng) -> Self {
+        let rules = BackupRules { after: Duration::from_millis(rng.pick(&[1_000, 2_000])), returns: rng.once_in(2) };
+        let (mut layout, what) = match rng.within(0..=4) {
+            0 => (Layout::cluster(rng), "a cluster, with backups"),
+            1 => (Layout::edges(), "0 is the origin of the others, with backups"),
+            2 => (Layout::alone(), "one server, with backups and a fallback"),
+            _ => (Layout::alone(), "one server, with backups"),
+        };
+        let has_fallback = what.ends_with("fallback");
+        for config in &mut layout.configs {
+            config.conflict = Conflict::Backup;
+            config.backup = rules;
+            config.fallback = has_fallback.then(|| Fallback::Stream(HOLD.into()));
+        }
+        layout.rules.backup = Some(rules);
+        Layout { what, publishers: 3, ..layout }
+    }
+
+    fn alone() -> Self {
+        Layout {
+            what: "one server",
+            configs: vec![settings()],
+            rules: Rules::default(),
+            location: None,
+            publishers: 1,
+            publish_at: vec![0],
+            play_at: vec![0],
+        }
+    }
+
+    fn edges() -> Self {
+        let configs = vec![settings(), edge(&[0]), edge(&[0])];
+        Layout { what: "0 is the origin of the others", configs, play_at: vec![0, 1, 2], ..Layout::alone() }
     }
 }
 
@@ -305,9 +362,15 @@ impl<'a> Author<'a> {
         // In a calm scene clients come and go, and no server fails. In a cluster the directory fails, too, or alone.
         let is_calm = self.rng.once_in(4);
         let directory = self.layout.location.as_ref().map_or(2, |_| self.rng.within(2..=5));
-        for name in &NAMES[..2] {
-            self.publish(name);
-            self.pass(1_000);
+        if self.layout.configs[0].fallback.is_some() {
+            self.clients.push(true);
+            self.add(Act::Publish { node: 0, name: HOLD.into(), among: Vec::new() });
+        }
+        for _ in 0..self.layout.publishers.saturating_sub(1).max(1) {
+            for name in &NAMES[..2] {
+                self.publish(name);
+                self.pass(1_000);
+            }
         }
         for _ in 0..self.rng.within(2..=5) {
             self.play();
@@ -345,6 +408,9 @@ impl<'a> Author<'a> {
         let (node, among) = self.place(&self.layout.play_at);
         let name = self.rng.pick(&NAMES[..2]).into();
         self.clients.push(false);
+        if self.layout.rules.redirect && self.rng.once_in(2) {
+            return self.add(Act::PlayAsEdge { node, name, among });
+        }
         self.add(Act::Play { node, name, among });
     }
 
@@ -354,11 +420,15 @@ impl<'a> Author<'a> {
 
     /// A client comes or goes.
     fn client(&mut self) {
-        // In a cluster several may want one name.
-        let most = if self.layout.location.is_some() { 2 } else { 1 };
+        let most = self.layout.publishers;
         let count = |name: &str| self.published.iter().filter(|known| **known == name).count();
         let free: Vec<_> = NAMES.into_iter().filter(|name| count(name) < most).collect();
-        let client = self.rng.within(0..=self.clients.len() - 1);
+        // What plays as fallback stays.
+        let first = usize::from(self.layout.configs[0].fallback.is_some());
+        let client = self.rng.within(first..=self.clients.len() - 1);
+        if self.layout.rules.backup.is_some() && self.rng.once_in(2) {
+            return self.trouble_of_encoder();
+        }
         match self.rng.within(0..=9) {
             0..=1 if !free.is_empty() => {
                 let name = self.rng.pick(&free);
@@ -374,11 +444,24 @@ impl<'a> Author<'a> {
         }
     }
 
+    /// Something about an encoder fails.
+    fn trouble_of_encoder(&mut self) {
+        let publishers: Vec<_> = (0..self.clients.len()).filter(|client| self.clients[*client]).collect();
+        let client = self.rng.pick(&publishers);
+        if self.rng.once_in(8) {
+            let name = self.rng.pick(&NAMES[..2]).into();
+            return self.add(Act::Kick { name });
+        }
+        let time = Duration::from_millis(self.rng.pick(&[300, 1_500, 3_000, 6_000, 15_000]));
+        let is_dark = self.rng.once_in(2);
+        self.add(Act::Freeze { client, time, is_dark });
+    }
+
     /// Something about a server fails, or works again.
     fn failure(&mut self) {
         let count = self.layout.configs.len();
         let rng = &mut self.rng;
-        let (node, other) = (rng.within(0..=count - 1), rng.within(0..=count - 2));
+        let (node, other) = (rng.within(0..=count - 1), rng.within(0..=count.saturating_sub(2)));
         let other = (node + 1 + other) % count;
         let act = match rng.within(0..=11) {
             0 => Act::Kill { node },

@@ -219,6 +219,7 @@ impl ClusterSim {
 
     /// A server does not reach the directory any more, or again.
     pub fn cut_directory(&mut self, node: usize, is_cut: bool) {
+        self.hurt = Some(self.now);
         if is_cut {
             self.directory_cuts.insert(node);
         } else if self.directory_cuts.remove(&node) {
@@ -228,6 +229,7 @@ impl ClusterSim {
 
     /// The process of the directory is stopped, or goes on.
     pub fn stop_directory(&mut self, is_stopped: bool) {
+        self.hurt = Some(self.now);
         match (self.directory.state, is_stopped) {
             (DirectoryState::Up, true) => self.directory.state = DirectoryState::Stopped,
             (DirectoryState::Stopped, false) => {
@@ -251,6 +253,7 @@ impl ClusterSim {
     /// The process of the directory is killed: its connections are reset.
     pub fn kill_directory(&mut self) {
         let now = self.now;
+        self.hurt = Some(now);
         self.directory.state = DirectoryState::Down;
         self.directory.drop_held();
         for node in 0..self.nodes.len() {
@@ -273,6 +276,7 @@ impl ClusterSim {
 
     /// The directory is started again, with the data that it had or without.
     pub fn start_directory(&mut self, is_empty: bool) {
+        self.hurt = Some(self.now);
         if self.directory.state == DirectoryState::Down {
             self.directory.state = DirectoryState::Up;
             if is_empty {
@@ -283,12 +287,14 @@ impl ClusterSim {
 
     /// All data of the directory is removed.
     pub fn flush_directory(&mut self) {
+        self.hurt = Some(self.now);
         self.directory.flush();
     }
 
     /// A standby takes over, which lacks what the directory confirmed in this last time. Connections are reset.
     pub fn fail_over(&mut self, lacks: Duration) {
         let now = self.now;
+        self.hurt = Some(now);
         if self.directory.state != DirectoryState::Up {
             return;
         }

@@ -5,6 +5,9 @@ use anabranch_core::message::{Message, MessageType};
 use crate::Digest;
 use crate::media::{Archive, Media, origin};
 
+/// How long after a switch a player may see that there was sound before it.
+const LATE: Duration = Duration::from_millis(500);
+
 /// What a player got on its present connection, and the checks that it is what an encoder sent: bit-exact, from a key
 /// frame on, each frame after the headers that belong to it, in rising time.
 ///
@@ -25,6 +28,10 @@ pub(super) struct Viewing {
     times: [Option<u32>; 2],
     /// Coded frames on all connections.
     pub(super) frames: u64,
+    /// The publications in the order in which they came, on all connections.
+    pub(super) order: Vec<usize>,
+    /// When the newest publication came.
+    switched: Option<Instant>,
     /// The latencies of frames, if they are measured, and the longest time without a frame meanwhile.
     pub(super) latencies: Vec<Duration>,
     pub(super) longest: Duration,
@@ -35,13 +42,16 @@ pub(super) struct Viewing {
 pub(super) struct Skipped {
     pub(super) origin: usize,
     pub(super) frames: usize,
+    /// True if they are sounds that were sent before the publication came to players: a publisher that stood by sends its
+    /// pictures since the newest key frame, and no sound of that time.
+    pub(super) is_late_sound: bool,
 }
 
 impl Viewing {
     /// A new connection.
     pub(super) fn begin(&mut self) {
-        let Viewing { frames, first_ever, latencies, longest, .. } = std::mem::take(self);
-        *self = Viewing { frames, first_ever, latencies, longest, ..Viewing::default() };
+        let Viewing { frames, first_ever, order, latencies, longest, .. } = std::mem::take(self);
+        *self = Viewing { frames, first_ever, order, latencies, longest, ..Viewing::default() };
     }
 
     /// Takes a message; the error says what is wrong with it.
@@ -91,10 +101,20 @@ impl Viewing {
         self.first.get_or_insert(now);
         self.first_ever.get_or_insert(now);
         self.frames += 1;
-        self.advance(from, media, archive)
+        if self.order.last() != Some(&from.0) {
+            self.order.push(from.0);
+            self.switched = Some(now);
+        }
+        self.advance(now, from, media, archive)
     }
 
-    fn advance(&mut self, from: (usize, usize), media: Media, archive: &Archive) -> Result<Option<Skipped>, String> {
+    fn advance(
+        &mut self,
+        now: Instant,
+        from: (usize, usize),
+        media: Media,
+        archive: &Archive,
+    ) -> Result<Option<Skipped>, String> {
         let Some((origin, last)) = self.place.replace(from).filter(|(origin, _)| *origin == from.0) else {
             return Ok(None);
         };
@@ -102,7 +122,10 @@ impl Viewing {
             let begins = media == Media::Key;
             return if begins { Ok(None) } else { Err(format!("{media:?} {from:?} came after {last}")) };
         }
-        let coded = archive.between(origin, last + 1..from.1).filter(|(_, sent)| sent.media.is_coded()).count();
-        Ok((coded > 0).then_some(Skipped { origin, frames: coded }))
+        let missed = archive.between(origin, last + 1..from.1).filter(|(_, sent)| sent.media.is_coded());
+        let (sounds, pictures): (Vec<_>, Vec<_>) = missed.partition(|(_, sent)| sent.media == Media::Sound);
+        let is_new = self.switched.is_some_and(|at| now < at + LATE);
+        let (frames, is_late_sound) = (sounds.len() + pictures.len(), pictures.is_empty() && is_new);
+        Ok((frames > 0).then_some(Skipped { origin, frames, is_late_sound }))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anabranch_core::conn::VhostConfig;
+use anabranch_core::conn::{Fallback, VhostConfig};
+use anabranch_core::hub::{BackupRules, Conflict};
 use anabranch_core::location::{LocationConfig, OnLoss};
 use anabranch_core::relay::Edge;
 use anabranch_sim::cluster::{ClusterScene, ClusterSim, DirectoryFigures, Rules, Tree, encoder};
@@ -46,8 +47,15 @@ fn equal_seeds_give_equal_runs_of_several_servers() {
 /// Scenes in which no player gets anything prove nothing.
 fn scenes(seeds: std::ops::Range<u64>) {
     let count = seeds.clone().count() as u64;
-    let received: u64 = seeds.map(|seed| ClusterScene::new(seed).play().received).sum();
+    let (mut received, mut switches, mut redirects) = (0, 0, 0);
+    for seed in seeds {
+        let outcome = ClusterScene::new(seed).play();
+        received += outcome.received;
+        switches += outcome.switches;
+        redirects += outcome.redirects;
+    }
     assert!(received > count * 500, "{received} frames were received");
+    assert!(switches > count && redirects > count / 5, "{switches} switches, {redirects} redirects");
 }
 
 #[test]
@@ -78,9 +86,13 @@ fn an_inner_server_of_a_tree_sends_its_share_and_is_replaced_when_it_dies() {
 }
 
 fn cluster(servers: usize, on_loss: OnLoss) -> ClusterSim {
+    cluster_of(1, servers, on_loss)
+}
+
+fn cluster_of(seed: u64, servers: usize, on_loss: OnLoss) -> ClusterSim {
     let location = LocationConfig { on_loss, ..LocationConfig::new("".into()) };
-    let rules = Rules { one_owner: on_loss == OnLoss::Strict, is_direct: true };
-    ClusterSim::with_directory(1, vec![VhostConfig::default(); servers], rules, Some(location))
+    let rules = Rules { one_owner: on_loss == OnLoss::Strict, is_direct: true, ..Rules::default() };
+    ClusterSim::with_directory(seed, vec![VhostConfig::default(); servers], rules, Some(location))
 }
 
 #[test]
@@ -158,7 +170,12 @@ fn no_stream_is_taken_from_its_server_when_the_directory_loses_its_data() {
 
 #[test]
 fn servers_that_restart_one_after_another_lose_no_stream_for_two_seconds() {
-    let mut net = cluster(3, OnLoss::Serve);
+    (1..4).for_each(rolling_restart);
+}
+
+/// Three servers of a cluster with six streams, whose encoders go where they are told to.
+fn rolling_restart(seed: u64) {
+    let mut net = cluster_of(seed, 3, OnLoss::Serve);
     net.run_for(SECOND);
     let servers = [0, 1, 2];
     let names: Vec<_> = (0..6).map(|number| format!("live/{number}")).collect();
@@ -180,5 +197,87 @@ fn servers_that_restart_one_after_another_lose_no_stream_for_two_seconds() {
             assert!(gap < 2 * SECOND && net.connections(*player) == 1, "server {restarting}: {gap:?}");
             net.leave(*player, true);
         }
+    }
+}
+
+/// A server, and an edge of it, with settings for backups.
+fn with_backups(seed: u64, returns: bool, fallback: Option<&str>) -> ClusterSim {
+    let backup = BackupRules { returns, ..BackupRules::default() };
+    let fallback = fallback.map(|name| Fallback::Stream(name.into()));
+    let server = VhostConfig { conflict: Conflict::Backup, backup, fallback, ..VhostConfig::default() };
+    ClusterSim::new(seed, vec![server, edge_of(&[0])], Rules { backup: Some(backup), ..Rules::default() })
+}
+
+#[test]
+fn players_here_and_at_an_edge_see_the_backup_while_the_first_encoder_fails() {
+    for (seed, is_dark) in (0..8).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let returns = seed % 2 == 0;
+        let mut net = with_backups(seed, returns, None);
+        let first = net.publish(0, "live/cam", encoder(), &[]);
+        net.run_for(SECOND);
+        let second = net.publish(0, "live/cam", encoder(), &[]);
+        let players = [0, 1].map(|server| net.play(server, "live/cam", &[]));
+        net.run_for(5 * SECOND);
+        net.measure();
+        net.freeze(first, 4 * SECOND, is_dark);
+        net.run_for(15 * SECOND);
+        net.break_connection(if returns { first } else { second });
+        net.run_for(5 * SECOND);
+        net.check_on_air();
+        let seen = if returns { vec![first, second, first, second] } else { vec![first, second, first] };
+        for player in players {
+            let gap = net.longest_gap(player);
+            assert!(gap < Duration::from_millis(3_500), "seed {seed}, dark {is_dark}: {gap:?}");
+            // An encoder that returns at once is the first one again, and goes on air after a while.
+            assert!(net.order(player).starts_with(&seen), "seed {seed}: {:?}, not {seen:?}", net.order(player));
+            assert_eq!(net.connections(player), 1);
+        }
+    }
+}
+
+#[test]
+fn a_stream_whose_publishers_are_disconnected_goes_on_with_its_fallback_until_they_are_back() {
+    let mut net = with_backups(3, false, Some("live/hold"));
+    let hold = net.publish(0, "live/hold", encoder(), &[]);
+    net.run_for(SECOND);
+    let player = net.play(0, "live/cam", &[]);
+    net.run_for(3 * SECOND);
+    assert_eq!(net.order(player), [hold]);
+    let encoder = net.publish(0, "live/cam", encoder(), &[]);
+    net.run_for(5 * SECOND);
+    net.measure();
+    net.kick("live/cam");
+    net.run_for(5 * SECOND);
+    net.leave(encoder, true);
+    net.run_for(3 * SECOND);
+    assert_eq!(net.order(player), [hold, encoder, hold, encoder, hold]);
+    assert!(net.longest_gap(player) < 2 * SECOND && net.connections(player) == 1);
+    for client in net.present() {
+        net.leave(client, true);
+    }
+    net.run_for(15 * SECOND);
+    net.check_empty();
+}
+
+#[test]
+fn a_player_that_follows_redirects_plays_at_the_server_that_has_the_stream() {
+    for seed in 0..5 {
+        let location = LocationConfig::new("".into());
+        let rules = Rules { redirect: true, is_direct: true, ..Rules::default() };
+        let mut net = ClusterSim::with_directory(seed, vec![VhostConfig::default(); 3], rules, Some(location));
+        net.run_for(SECOND);
+        let encoder = net.publish(2, "live/cam", encoder(), &[0, 1, 2]);
+        net.run_for(SECOND);
+        let (edge, other) = (net.play_as_edge(0, "live/cam", &[0, 1, 2]), net.play(1, "live/cam", &[]));
+        net.run_for(2 * SECOND);
+        assert_eq!((net.node_of(edge), net.node_of(other), net.redirects()), (2, 1, 1));
+        assert!(net.frames(edge) > 8 && net.frames(other) > 8 && net.connections(edge) == 2);
+        net.drain_node(2, 5 * SECOND);
+        net.run_for(15 * SECOND);
+        assert_ne!(net.node_of(encoder), 2);
+        assert_eq!(net.node_of(edge), net.node_of(encoder), "it is sent to the server that has the stream now");
+        let frames = net.frames(edge);
+        net.run_for(2 * SECOND);
+        assert!(net.frames(edge) > frames + 10);
     }
 }
