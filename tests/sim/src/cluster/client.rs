@@ -323,7 +323,8 @@ impl ClusterSim {
             ClientEvent::Rejected { rejection, .. } => {
                 client.refused = Some(rejection.code.clone());
                 *self.refusals.entry(rejection.code.clone()).or_default() += 1;
-                if let Some(node) = rejection.redirect.as_ref().and_then(|redirect| node_of(redirect, &client.name)) {
+                let redirect = rejection.redirect.as_ref().filter(|_| client.follows);
+                if let Some(node) = redirect.and_then(|redirect| node_of(redirect, &client.name)) {
                     client.hurries = Some(Some(node));
                     client.sent_on.get_or_insert(now);
                     self.redirects += 1;

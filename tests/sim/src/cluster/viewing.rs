@@ -5,9 +5,6 @@ use anabranch_core::message::{Message, MessageType};
 use crate::Digest;
 use crate::media::{Archive, Media, origin};
 
-/// How long after a switch a player may see that there was sound before it.
-const LATE: Duration = Duration::from_millis(500);
-
 /// What a player got on its present connection, and the checks that it is what an encoder sent: bit-exact, from a key
 /// frame on, each frame after the headers that belong to it, in rising time.
 ///
@@ -30,8 +27,8 @@ pub(super) struct Viewing {
     pub(super) frames: u64,
     /// The publications in the order in which they came, on all connections.
     pub(super) order: Vec<usize>,
-    /// When the newest publication came.
-    switched: Option<Instant>,
+    /// True until there is sound of the newest publication.
+    is_unheard: bool,
     /// The latencies of frames, if they are measured, and the longest time without a frame meanwhile.
     pub(super) latencies: Vec<Duration>,
     pub(super) longest: Duration,
@@ -103,18 +100,12 @@ impl Viewing {
         self.frames += 1;
         if self.order.last() != Some(&from.0) {
             self.order.push(from.0);
-            self.switched = Some(now);
+            self.is_unheard = true;
         }
-        self.advance(now, from, media, archive)
+        self.advance(from, media, archive)
     }
 
-    fn advance(
-        &mut self,
-        now: Instant,
-        from: (usize, usize),
-        media: Media,
-        archive: &Archive,
-    ) -> Result<Option<Skipped>, String> {
+    fn advance(&mut self, from: (usize, usize), media: Media, archive: &Archive) -> Result<Option<Skipped>, String> {
         let Some((origin, last)) = self.place.replace(from).filter(|(origin, _)| *origin == from.0) else {
             return Ok(None);
         };
@@ -124,8 +115,8 @@ impl Viewing {
         }
         let missed = archive.between(origin, last + 1..from.1).filter(|(_, sent)| sent.media.is_coded());
         let (sounds, pictures): (Vec<_>, Vec<_>) = missed.partition(|(_, sent)| sent.media == Media::Sound);
-        let is_new = self.switched.is_some_and(|at| now < at + LATE);
-        let (frames, is_late_sound) = (sounds.len() + pictures.len(), pictures.is_empty() && is_new);
+        let (frames, is_late_sound) = (sounds.len() + pictures.len(), pictures.is_empty() && self.is_unheard);
+        self.is_unheard &= media != Media::Sound;
         Ok((frames > 0).then_some(Skipped { origin, frames, is_late_sound }))
     }
 }
