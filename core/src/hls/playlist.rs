@@ -28,7 +28,8 @@ impl Segmenter {
     /// The media playlist: whole, or with its old part skipped if `request` asks for that and there is one. `None`
     /// before the first segment.
     ///
-    /// Addresses in it are names without a folder. `reports` are those of the other playlists of the stream.
+    /// It is the same until the [version](Self::version) rises, so a server makes it once for all viewers. Addresses in it
+    /// are names without a folder. `reports` are those of the other playlists of the stream.
     pub fn media_playlist(&self, request: &PlaylistRequest, reports: &[RenditionReport]) -> Option<String> {
         let (first, target) = (self.listed.front()?, u64::from(self.target?));
         let is_low_latency = self.part_target.is_some();

@@ -25,6 +25,8 @@ const ROUNDING: u64 = 499_000;
 const AUTO: std::ops::RangeInclusive<u32> = 4..=10;
 /// What a part may be longer than its frames say, in milliseconds: their times are whole milliseconds.
 const JITTER: u64 = 3;
+/// What a segment may begin before or after the end of the one before, in microseconds, without a discontinuity.
+const TOLERANCE: u64 = 1000;
 /// The longest time between two frames before the target duration of parts is settled.
 const LONGEST_FRAME: u64 = 2 * SECOND;
 
@@ -85,6 +87,8 @@ pub struct Segmenter {
     pub(super) discontinuity_sequence: u64,
     /// True if the next segment does not go on from the one before.
     breaks: bool,
+    /// Where the newest segment ends, in microseconds of the stream's time.
+    end: Option<u64>,
     /// True if the tracks changed: to be cut at the next key frame.
     changes: bool,
     /// Start of the newest group of pictures.
@@ -125,6 +129,7 @@ impl Segmenter {
             next_number: now / 1000,
             discontinuity_sequence: now / 1000,
             breaks: false,
+            end: None,
             changes: false,
             newest_key: 0,
             longest_frame: 0,
@@ -149,7 +154,7 @@ impl Segmenter {
             self.listed.clear();
             self.retired.clear();
             self.ended = false;
-            self.breaks = false;
+            (self.breaks, self.end) = (false, None);
             self.version += 1;
         }
         self.hold_until = None;
@@ -408,7 +413,9 @@ impl Segmenter {
         let first = publication.first.unwrap_or(0);
         let wall = publication.wall.saturating_add((start / 1000).saturating_sub(first));
         let mut open = Open::new(self.next_number, publication.id, start, wall, clock_is_video);
-        open.discontinuity = std::mem::take(&mut self.breaks);
+        // A frame whose successor was not known ended at an estimate.
+        let goes_on = self.end.is_none_or(|end| start.abs_diff(end) <= TOLERANCE);
+        open.discontinuity = std::mem::take(&mut self.breaks) || !goes_on;
         self.changes = false;
         self.next_number += 1;
         self.open = Some(open);
@@ -483,6 +490,7 @@ impl Segmenter {
             return;
         };
         self.stats.segments += 1;
+        self.end = Some(segment.start + segment.duration);
         self.settle(segment.duration);
         self.listed.push_back(segment);
         self.trim();
@@ -499,7 +507,8 @@ impl Segmenter {
             let wanted = (wanted.as_micros() as u64).clamp(SECOND / 10, u64::from(target) * SECOND);
             let frame = if self.longest_frame == 0 { wanted } else { self.longest_frame };
             let frames = ((wanted + frame / 2) / frame).max(1);
-            self.part_target = Some((frames * frame).div_ceil(1000) + JITTER);
+            let part = (frames * frame).div_ceil(1000) + JITTER;
+            self.part_target = Some(part.min(u64::from(target) * 1000));
         }
     }
 
