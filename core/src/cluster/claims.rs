@@ -1,4 +1,7 @@
+use std::time::{Duration, Instant};
+
 use super::{ClaimNumber, Cluster, DirectoryOrder, key_of, name_of};
+use crate::hub::{Lack, Waiting};
 use crate::location::{ClaimError, Conflict};
 use crate::policy::{AskId, Verdict};
 use crate::url::StreamKey;
@@ -19,6 +22,27 @@ pub(super) struct Claim {
     connection: u64,
     /// The question that the client waits for; `None` once it is answered.
     pub(super) ask: Option<AskId>,
+    /// True if the client stands by should another server have the name.
+    is_backup: bool,
+    /// True once it is granted.
+    has_name: bool,
+    /// As what the directory has it; `None` while the client stands by and nothing is asked.
+    order: Option<ClaimNumber>,
+    /// When it may be asked again.
+    next: Option<Instant>,
+}
+
+/// How soon the name of a client that stands by may be claimed again.
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
+
+/// What follows of the outcome of a claim.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    Nothing,
+    /// The client that waits gets its verdict.
+    Verdict(u64, AskId, Verdict),
+    /// The client of this connection, which stood by, has the name now.
+    Name(StreamKey, u64),
 }
 
 /// The connections that publish a name which is no longer this server's.
@@ -29,66 +53,138 @@ pub(crate) struct Lost {
 }
 
 impl Cluster {
-    /// A client wants to publish the name, and waits for the verdict about this question.
-    pub(crate) fn claim(&mut self, key: &StreamKey, connection: u64, ask: AskId, conflict: Conflict) -> ClaimNumber {
+    /// A client wants to publish the name, and waits for the verdict about this question. With `is_backup` it stands by if
+    /// another server has the name.
+    pub(crate) fn claim(
+        &mut self,
+        key: &StreamKey,
+        (connection, ask): (u64, AskId),
+        conflict: Conflict,
+        is_backup: bool,
+    ) -> ClaimNumber {
         let claim = ClaimNumber(self.number());
-        self.claims.insert(claim, Claim { key: key.clone(), connection, ask: Some(ask) });
+        let (ask, order) = (Some(ask), Some(claim));
+        let own = Claim { key: key.clone(), connection, ask, is_backup, has_name: false, order, next: None };
+        self.claims.insert(claim, own);
         self.names.entry(key.clone()).or_default().claims.push(claim);
         self.orders.push_back(DirectoryOrder::Claim { claim, name: name_of(key), conflict });
         claim
     }
 
+    /// True if the client of the claim stands by, because another server has the name.
+    pub(crate) fn stands_by(&self, claim: ClaimNumber) -> bool {
+        self.claims.get(&claim).is_some_and(|claim| claim.ask.is_none() && !claim.has_name)
+    }
+
+    /// A client stands by for the name of another server. The name is claimed if it should be this server's. `answers` is
+    /// true if the other server is there.
+    pub(crate) fn back_up(&mut self, now: Instant, key: &StreamKey, waiting: Waiting, answers: bool) {
+        let of_key = self.backups.get(key).into_iter().flatten();
+        let is_it = |claim: &&ClaimNumber| {
+            self.claims.get(claim).is_some_and(|claim| claim.connection == waiting.connection && claim.order.is_none())
+        };
+        let Some(claim) = of_key.copied().find(|claim| is_it(&claim)) else {
+            return;
+        };
+        let is_here = self.names.get(key).is_some_and(|name| name.is_granted);
+        let conflict = match waiting.lack {
+            _ if is_here => Conflict::Refuse,
+            None => return,
+            // A server that this one does not reach may serve its players all the same: it would get the name back.
+            Some(Lack::Stalled { seen }) if seen || answers => {
+                self.find(now, key);
+                self.place(key).map_or(Conflict::Refuse, |place| Conflict::TakeFrom(place.fencing))
+            }
+            Some(Lack::Stalled { .. } | Lack::Gone) => Conflict::Refuse,
+        };
+        let order = ClaimNumber(self.number());
+        let Some(own) = self.claims.get_mut(&claim).filter(|own| is_here || own.next.is_none_or(|next| next <= now))
+        else {
+            return;
+        };
+        (own.order, own.next) = (Some(order), Some(now + PAUSE));
+        self.attempts.insert(order, claim);
+        self.orders.push_back(DirectoryOrder::Claim { claim: order, name: name_of(key), conflict });
+    }
+
     /// The client has left, or publishes no more.
     pub(crate) fn release(&mut self, claim: ClaimNumber) {
-        if self.drop_claim(claim).is_some() {
-            self.orders.push_back(DirectoryOrder::Release(claim));
+        if let Some(order) = self.drop_claim(claim).and_then(|ended| ended.order) {
+            self.attempts.remove(&order);
+            self.orders.push_back(DirectoryOrder::Release(order));
         }
     }
 
     fn drop_claim(&mut self, claim: ClaimNumber) -> Option<Claim> {
         let ended = self.claims.remove(&claim)?;
-        if let Some(name) = self.names.get_mut(&ended.key) {
-            name.claims.retain(|known| *known != claim);
-            if name.claims.is_empty() {
-                self.names.remove(&ended.key);
+        self.drop_name(&ended.key, claim);
+        if let Some(backups) = self.backups.get_mut(&ended.key) {
+            backups.retain(|known| *known != claim);
+            if backups.is_empty() {
+                self.backups.remove(&ended.key);
             }
         }
         Some(ended)
     }
 
-    /// The outcome of a claim. Returns the verdict for the client that waits, if it still does.
-    pub(crate) fn claimed(
-        &mut self,
-        claim: ClaimNumber,
-        outcome: Result<Option<u64>, ClaimError>,
-    ) -> Option<(u64, AskId, Verdict)> {
+    fn drop_name(&mut self, key: &StreamKey, claim: ClaimNumber) {
+        if let Some(name) = self.names.get_mut(key) {
+            name.claims.retain(|known| *known != claim);
+            if name.claims.is_empty() {
+                self.names.remove(key);
+            }
+        }
+    }
+
+    /// The outcome of a claim.
+    pub(crate) fn claimed(&mut self, order: ClaimNumber, outcome: Result<Option<u64>, ClaimError>) -> Claimed {
+        let attempt = self.attempts.remove(&order);
+        let claim = attempt.unwrap_or(order);
         // A claim that was released meanwhile is released in the directory, too: the order is on its way.
-        let waiting = self.claims.get_mut(&claim)?;
-        let (connection, ask) = (waiting.connection, waiting.ask.take()?);
+        let Some(own) = self.claims.get_mut(&claim).filter(|own| own.order == Some(order)) else {
+            return Claimed::Nothing;
+        };
+        let (key, connection, ask) = (own.key.clone(), own.connection, own.ask.take());
+        if attempt.is_none() && ask.is_none() {
+            return Claimed::Nothing;
+        }
         let totals = &mut self.totals;
-        let verdict = match outcome {
+        let error = match outcome {
             Ok(fencing) => {
+                own.has_name = true;
                 totals.granted += 1;
                 totals.unconfirmed += u64::from(fencing.is_none());
-                if let Some(name) = self.names.get_mut(&waiting.key) {
-                    name.is_granted = true;
-                    name.fencing = name.fencing.max(fencing);
+                let name = self.names.entry(key.clone()).or_default();
+                name.is_granted = true;
+                name.fencing = name.fencing.max(fencing);
+                if attempt.is_some() {
+                    name.claims.push(claim);
                 }
-                Verdict::Allow
+                return ask
+                    .map_or(Claimed::Name(key, connection), |ask| Claimed::Verdict(connection, ask, Verdict::Allow));
             }
-            Err(error) => {
-                let is_held = matches!(error, ClaimError::Held(_));
-                *(if is_held { &mut totals.held } else { &mut totals.refused }) += 1;
-                self.drop_claim(claim);
-                self.orders.push_back(DirectoryOrder::Release(claim));
-                match error {
-                    // Which server has it is nothing for clients.
-                    ClaimError::Held(_) => Verdict::Origin { code: TAKEN.to_owned(), words: String::new() },
-                    other => Verdict::Unanswered(other.to_string()),
-                }
-            }
+            Err(error) => error,
         };
-        Some((connection, ask, verdict))
+        let is_held = matches!(error, ClaimError::Held(_));
+        let stands_by = attempt.is_some() || own.is_backup && is_held;
+        own.order = None;
+        self.orders.push_back(DirectoryOrder::Release(order));
+        let Some(ask) = ask else {
+            return Claimed::Nothing;
+        };
+        *(if is_held { &mut totals.held } else { &mut totals.refused }) += 1;
+        if stands_by {
+            self.drop_name(&key, claim);
+            self.backups.entry(key).or_default().push(claim);
+        } else {
+            self.drop_claim(claim);
+        }
+        let verdict = match error {
+            // Which server has it is nothing for clients.
+            ClaimError::Held(_) => Verdict::Origin { code: TAKEN.to_owned(), words: String::new() },
+            other => Verdict::Unanswered(other.to_string()),
+        };
+        Claimed::Verdict(connection, ask, verdict)
     }
 
     /// The directory has confirmed a name, or given it another lease.
@@ -106,15 +202,16 @@ impl Cluster {
         // Claims that wait have an answer of the directory to come.
         let (waiting, granted): (Vec<_>, Vec<_>) = std::mem::take(&mut name.claims)
             .into_iter()
-            .partition(|claim| self.claims.get(claim).is_some_and(|claim| claim.ask.is_some()));
+            .partition(|claim| self.claims.get(claim).is_some_and(|claim| !claim.has_name));
         (name.claims, name.is_granted, name.fencing) = (waiting, false, None);
         if name.claims.is_empty() {
             self.names.remove(&key);
         }
         let mut connections = Vec::new();
         for claim in granted {
-            connections.extend(self.claims.remove(&claim).map(|claim| claim.connection));
-            self.orders.push_back(DirectoryOrder::Release(claim));
+            let Some(ended) = self.drop_claim(claim) else { continue };
+            connections.push(ended.connection);
+            self.orders.extend(ended.order.map(DirectoryOrder::Release));
         }
         Some(Lost { key, connections })
     }

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use children::{Children, SeatNumber, Shape, Told};
+pub(crate) use claims::Claimed;
 use claims::{Claim, Name};
 use places::{Asked, Want};
 pub(crate) use places::{Learned, Place};
@@ -164,6 +165,10 @@ pub(crate) struct Cluster {
     last_number: u64,
     names: HashMap<StreamKey, Name>,
     claims: HashMap<ClaimNumber, Claim>,
+    /// The claims of clients that stand by, or stood by.
+    backups: HashMap<StreamKey, Vec<ClaimNumber>>,
+    /// The claims of which these ones are another attempt.
+    attempts: HashMap<ClaimNumber, ClaimNumber>,
     wants: BTreeMap<StreamKey, Want>,
     finds: HashMap<FindNumber, Asked>,
     totals: ClusterTotals,

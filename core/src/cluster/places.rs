@@ -108,7 +108,7 @@ impl Cluster {
         self.wants.values().fold(None, |first, want| earlier(first, want.next))
     }
 
-    fn find(&mut self, now: Instant, key: &StreamKey) {
+    pub(super) fn find(&mut self, now: Instant, key: &StreamKey) {
         let find = FindNumber(self.number());
         let Some(want) = self.wants.get_mut(key) else { return };
         // An adapter that answers nothing is looked at again all the same.

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
+use super::claims::PAUSE;
 use super::*;
+use crate::hub::{Lack, Waiting};
 use crate::location::{ClaimError, Located, Owner};
 use crate::policy::{AskId, Verdict};
 
@@ -43,7 +45,7 @@ fn at(node: &str, fencing: u64) -> Located {
 }
 
 fn claim(cluster: &mut Cluster, connection: u64) -> ClaimNumber {
-    cluster.claim(&key("live/cam"), connection, AskId(connection), Conflict::Refuse)
+    cluster.claim(&key("live/cam"), (connection, AskId(connection)), Conflict::Refuse, false)
 }
 
 #[test]
@@ -54,8 +56,8 @@ fn a_claim_is_decided_once_and_released_once() {
     let expected = DirectoryOrder::Claim { claim: one, name, conflict: Conflict::Refuse };
     assert_eq!(orders(&mut cluster), [expected]);
     assert_eq!(cluster.snapshot().waiting, 1);
-    assert_eq!(cluster.claimed(one, Ok(Some(5))), Some((7, AskId(7), Verdict::Allow)));
-    assert_eq!(cluster.claimed(one, Ok(Some(5))), None);
+    assert_eq!(cluster.claimed(one, Ok(Some(5))), Claimed::Verdict(7, AskId(7), Verdict::Allow));
+    assert_eq!(cluster.claimed(one, Ok(Some(5))), Claimed::Nothing);
     assert_eq!((cluster.lease(&key("live/cam")), cluster.lease(&key("live/other"))), (Some(5), None));
     cluster.release(one);
     cluster.release(one);
@@ -64,11 +66,78 @@ fn a_claim_is_decided_once_and_released_once() {
 }
 
 #[test]
+fn a_client_that_stands_by_asks_again_as_another_claim_until_it_has_the_name_or_leaves() {
+    for leaves in [false, true] {
+        let (mut cluster, now) = (Cluster::default(), start());
+        let one = cluster.claim(&key("live/cam"), (7, AskId(7)), Conflict::Refuse, true);
+        let held = || Err(ClaimError::Held("b".into()));
+        assert!(matches!(cluster.claimed(one, held()), Claimed::Verdict(7, _, Verdict::Origin { .. })));
+        assert!(cluster.stands_by(one) && cluster.names.is_empty());
+        cluster.want(now, &key("live/cam"));
+        let find = question(&mut cluster);
+        cluster.located(now, find, at("b", 5));
+        let waits = |lack| Waiting { connection: 7, lack };
+        let claims = |cluster: &mut Cluster| {
+            let orders = orders(cluster).into_iter().filter_map(|order| match order {
+                DirectoryOrder::Claim { claim, conflict, .. } => Some((claim, conflict)),
+                _ => None,
+            });
+            orders.collect::<Vec<_>>()
+        };
+        let stalled = |seen| waits(Some(Lack::Stalled { seen }));
+        cluster.back_up(now, &key("live/cam"), waits(None), true);
+        cluster.back_up(now, &key("live/cam"), Waiting { connection: 8, ..stalled(true) }, true);
+        assert_eq!(claims(&mut cluster), []);
+        cluster.back_up(now, &key("live/cam"), stalled(false), false);
+        cluster.back_up(now, &key("live/cam"), stalled(true), true);
+        let [(second, Conflict::Refuse)] = claims(&mut cluster)[..] else { panic!("one is asked at a time") };
+        assert_eq!(cluster.claimed(one, Ok(Some(6))), Claimed::Nothing, "it is over");
+        assert_eq!(cluster.claimed(second, held()), Claimed::Nothing);
+        cluster.back_up(now, &key("live/cam"), stalled(true), false);
+        assert_eq!(claims(&mut cluster), [], "not at once again");
+        cluster.back_up(now + PAUSE, &key("live/cam"), stalled(true), false);
+        let [(third, Conflict::TakeFrom(5))] = claims(&mut cluster)[..] else { panic!("the name is taken") };
+        assert!(third != second && second != one);
+        if leaves {
+            cluster.release(one);
+            assert_eq!(orders(&mut cluster), [DirectoryOrder::Release(third)]);
+            assert_eq!(cluster.claimed(third, Ok(Some(6))), Claimed::Nothing);
+        } else {
+            assert_eq!(cluster.claimed(third, Ok(Some(6))), Claimed::Name(key("live/cam"), 7));
+            assert_eq!(cluster.lease(&key("live/cam")), Some(6));
+            assert!(!cluster.stands_by(one));
+            let lost = cluster.lost("__defaultVhost__/live/cam").expect("it had the name");
+            assert_eq!(lost.connections, [7]);
+            assert_eq!(orders(&mut cluster), [DirectoryOrder::Release(third)]);
+        }
+        assert!(cluster.names.is_empty() && cluster.claims.is_empty());
+        assert!(cluster.backups.is_empty() && cluster.attempts.is_empty());
+    }
+}
+
+#[test]
+fn a_client_that_stands_by_has_the_name_when_another_client_of_its_server_gets_it() {
+    let (mut cluster, now) = (Cluster::default(), start());
+    let one = cluster.claim(&key("live/cam"), (7, AskId(7)), Conflict::Refuse, true);
+    cluster.claimed(one, Err(ClaimError::Held("b".into())));
+    let other = claim(&mut cluster, 8);
+    cluster.claimed(other, Ok(Some(6)));
+    orders(&mut cluster);
+    cluster.back_up(now, &key("live/cam"), Waiting { connection: 7, lack: None }, true);
+    let [DirectoryOrder::Claim { claim, .. }] = orders(&mut cluster)[..] else { panic!("it is claimed for it, too") };
+    cluster.claimed(claim, Ok(Some(6)));
+    cluster.release(other);
+    assert_eq!(cluster.lease(&key("live/cam")), Some(6));
+    cluster.release(one);
+    assert!(cluster.names.is_empty() && cluster.claims.is_empty() && cluster.backups.is_empty());
+}
+
+#[test]
 fn a_claim_of_a_client_that_has_left_is_released_whatever_the_answer() {
     let mut cluster = Cluster::default();
     let one = claim(&mut cluster, 7);
     cluster.release(one);
-    assert_eq!(cluster.claimed(one, Ok(Some(5))), None);
+    assert_eq!(cluster.claimed(one, Ok(Some(5))), Claimed::Nothing);
     assert_eq!(orders(&mut cluster)[1..], [DirectoryOrder::Release(one)]);
     assert_eq!(cluster.lease(&key("live/cam")), None);
 }
@@ -78,7 +147,7 @@ fn a_refused_claim_tells_clients_nothing_of_the_other_server() {
     let mut cluster = Cluster::default();
     for (error, is_taken) in [(ClaimError::Held("secret-node".into()), true), (ClaimError::NoAnswer, false)] {
         let one = claim(&mut cluster, 7);
-        let (.., verdict) = cluster.claimed(one, Err(error)).expect("it waits");
+        let Claimed::Verdict(.., verdict) = cluster.claimed(one, Err(error)) else { panic!("it waits") };
         assert!(!format!("{verdict:?}").contains("secret-node"));
         assert_eq!(matches!(verdict, Verdict::Origin { .. }), is_taken, "{verdict:?}");
     }
@@ -98,7 +167,7 @@ fn who_publishes_a_lost_name_is_known_and_those_that_wait_go_on_waiting() {
     assert_eq!((lost.key, lost.connections), (key("live/cam"), vec![7]));
     assert!(cluster.lost("__defaultVhost__/live/cam").is_none(), "told once");
     assert_eq!(cluster.lease(&key("live/cam")), None);
-    assert!(cluster.claimed(waits, Err(ClaimError::Held("b".into()))).is_some());
+    assert_ne!(cluster.claimed(waits, Err(ClaimError::Held("b".into()))), Claimed::Nothing);
     assert!(cluster.names.is_empty() && cluster.claims.is_empty());
 }
 

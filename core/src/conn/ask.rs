@@ -16,6 +16,8 @@ pub struct Ask {
     pub deadline: Instant,
     /// What is asked.
     pub subject: Subject,
+    /// True if a client that wants to publish would stand by as backup, as far as this server knows now.
+    pub backup: bool,
     /// The client that asks for it.
     pub client: ClientFacts,
 }

@@ -16,6 +16,7 @@ use crate::amf::Value;
 use crate::chunk::{ChunkLimits, MAX_HEADER, STREAM_STATE};
 use crate::client::ClientEvent;
 use crate::handshake;
+use crate::hub::{RelayFacts, WISH};
 use crate::message::Payload;
 use crate::pool::FREE;
 use crate::preface::MAX_PREFACE;
@@ -301,17 +302,27 @@ impl Budget {
         let limits = &vhost.session.limits;
         let eager = limits.chunks_publishing().eager - limits.chunks.eager.min(limits.chunks_publishing().eager);
         self.add(Scope::Publisher, "state", "fixed", size_of::<Publishing>() + NAMED);
+        self.relays_know(Scope::Publisher, vhost, 0);
         self.add(Scope::Publisher, "room for announced messages", "chunks.streams", limits.chunks.streams * eager);
     }
 
     fn player(&mut self, vhost: &VhostConfig) {
         let message = vhost.session.limits.chunks.message as usize;
         self.add(Scope::Player, "state", "fixed", size_of::<Playing>() + NAMED);
+        self.relays_know(Scope::Player, vhost, WISH);
         // Frames are held by reference, but the stream may drop them before they are written.
         let bytes = vhost.high_water + chunked(message, vhost) + vhost.source.header_bytes;
         self.add(Scope::Player, "queued media", "high_water, chunks.message, source.header_bytes", bytes);
         let pieces = vhost.high_water / MAX_HEADER + 1;
         self.add(Scope::Player, "references to queued media", "high_water", 2 * pieces * size_of::<Bytes>());
+    }
+
+    /// What relays know of a client, which is kept if a relay could need it: its parameters, and the servers on its way.
+    fn relays_know(&mut self, scope: Scope, vhost: &VhostConfig, more: usize) {
+        if vhost.edge.is_some() || !vhost.forward.is_empty() {
+            let facts = size_of::<RelayFacts>() + 2 * MAX_TEXT_LEN;
+            self.add(scope, "what relays know of it", "edge, forward", facts + more);
+        }
     }
 
     fn relay(&mut self, vhost: &VhostConfig) {
@@ -403,6 +414,16 @@ mod tests {
         let total = budget.total(Scope::BeforeConnect);
         assert!(total <= 64 << 10, "{total}: {:#?}", budget.terms());
         assert_eq!(config.defaults.session.timeouts.connect.as_secs(), 10);
+    }
+
+    #[test]
+    fn what_relays_know_of_players_counts_where_there_are_relays() {
+        let of = |edge: Option<crate::relay::Edge>| {
+            let config = Config::from(VhostConfig { edge, ..VhostConfig::default() });
+            Budget::new(&config, &config.defaults).total(Scope::Player)
+        };
+        let more = of(Some(crate::relay::Edge::of(Vec::new()))) - of(None);
+        assert!(more >= 2 * MAX_TEXT_LEN as u64, "{more}");
     }
 
     #[test]

@@ -7,13 +7,13 @@ use super::enter::{Entered, Wanted};
 use super::player::Playing;
 use super::publisher::Publishing;
 use super::reserve::{not_asked, refused_by_origin};
-use super::rules::{self, UNCOUNTED};
+use super::rules::{self, UNCOUNTED, Way};
 use super::slow_path::SlowPath;
 use super::vhost::{QuestionPermit, VirtualHost};
 use super::{Action, Attachment, Remark, Role};
 use crate::capture::{Call, Step};
 use crate::command::Capabilities;
-use crate::hub::{Player, Publisher, StreamId};
+use crate::hub::{Conflict, Player, Publisher, StreamId};
 use crate::policy::{self, Refusal, Verdict};
 use crate::relay::{Ticket, TraverseFacts};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
@@ -184,6 +184,16 @@ impl Request {
         }
     }
 
+    /// Whether it is to publish a name that has a publisher, and to stand by.
+    fn would_stand_by(&self) -> bool {
+        match self {
+            Request::Publish { application, key, by_pass: None, .. } => {
+                application.config.conflict == Conflict::Backup && application.hub.holder(key).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// The refusal that fits the kind of request.
     pub(super) fn refusal(&self, refusal: Refusal) -> Rejection {
         match self {
@@ -326,7 +336,8 @@ impl SlowPath {
                 Err(rejection) => return self.reject(request, &rejection),
             }
         } else {
-            self.actions.push_back(Action::Ask(Box::new(Ask { id, deadline: limit.end(), subject, client })));
+            let backup = request.would_stand_by();
+            self.actions.push_back(Action::Ask(Box::new(Ask { id, deadline: limit.end(), subject, backup, client })));
         }
         self.pending = Some(Box::new(Pending { id, limit, stage, ticket, request, _question: Some(question) }));
     }
@@ -471,9 +482,13 @@ impl SlowPath {
             Request::Publish { request, application, key, credentials, facts, by_pass } => {
                 let hub = application.hub_for(&facts.params, self.relayed());
                 let entered = self.use_pass(by_pass).map_err(rules::publish_denied);
-                let admitted = entered.and_then(|()| {
-                    rules::admit_publisher(now, &self.server, &application, &hub, &key, &credentials, by_pass.is_some())
-                });
+                let way = match (by_pass, &ticket) {
+                    (Some(_), _) => Way::ByPass,
+                    (None, Some(ticket)) if ticket.stands_by() => Way::Elsewhere,
+                    (None, _) => Way::Ordinary(&credentials),
+                };
+                let admitted =
+                    entered.and_then(|()| rules::admit_publisher(now, &self.server, &application, &hub, &key, way));
                 drop(hub);
                 match self.ruled(now, admitted) {
                     Ok(publisher) => {

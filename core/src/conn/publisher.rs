@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::application::Application;
 use super::ask::StreamFacts;
-use crate::hub::{Publisher, StandbyEvent, StreamId, Superseded};
+use crate::hub::{GoesOn, Publisher, StandbyEvent, StreamId, Superseded};
 use crate::message::Message;
 use crate::pacing::{ReadTimer, Sockets};
 use crate::policy::{Rate, RateMeter, Refusal};
@@ -215,9 +215,9 @@ impl Publishing {
         self.publisher.malformed()
     }
 
-    /// Ends the publication. Returns what the back end was asked about it, and whether the stream goes on with another
-    /// publisher.
-    pub(super) fn end(mut self, now: Instant) -> (Option<StreamFacts>, bool) {
+    /// Ends the publication. Returns what the back end was asked about it, and what the stream goes on
+    /// with.
+    pub(super) fn end(mut self, now: Instant) -> (Option<StreamFacts>, GoesOn) {
         let asked = self.asked.take();
         let goes_on = self.publisher.end(now);
         (asked, goes_on)

@@ -8,7 +8,7 @@ use super::grant::{LONGEST, Pending, Request, Stage};
 use super::rules;
 use super::slow_path::SlowPath;
 use crate::capture::Step;
-use crate::hub::RelayFacts;
+use crate::hub::{Conflict, RelayFacts};
 use crate::location;
 use crate::policy::{Refusal, TokenScope, Verdict};
 use crate::relay::Ticket;
@@ -79,7 +79,8 @@ impl SlowPath {
             }
         };
         let (id, limit) = (self.server.next_ask(), TimeLimit::new(now, DIRECTORY_LIMIT));
-        let Some(ticket) = self.server.relays().claim((self.id, id), key, conflict) else {
+        let is_backup = by_pass.is_none() && application.config.conflict == Conflict::Backup;
+        let Some(ticket) = self.server.relays().claim((self.id, id), key, conflict, is_backup) else {
             let rejection = request.refusal(Refusal::Draining);
             self.refuse(request, asked, &rejection);
             return None;
@@ -158,6 +159,12 @@ impl SlowPath {
     ) {
         let rejection = match (verdict, &request) {
             (Verdict::Allow, _) => return self.grant_here(now, request, asked, ticket),
+            // It stands by here for the publisher of the other server.
+            (Verdict::Origin { .. }, Request::Publish { application, by_pass: None, .. })
+                if application.config.conflict == Conflict::Backup =>
+            {
+                return self.grant_here(now, request, asked, ticket);
+            }
             // The server that has it is nothing for clients; the log of this server has it.
             (Verdict::Origin { .. }, Request::Publish { key, .. }) => {
                 let name = key.stream();

@@ -415,15 +415,27 @@ pub(super) fn admit_publisher(
     application: &Application,
     hub: &Hub,
     key: &StreamKey,
-    credentials: &str,
-    by_pass: bool,
+    way: Way<'_>,
 ) -> Result<Publisher, Rejection> {
     does_not_drain(server).map_err(publish_denied)?;
-    if by_pass {
-        return hub.publish_passed(key).map_err(|busy| not_admitted(busy.into(), key));
-    }
-    let admitted = hub.admit_publisher(now, key, credentials, application.config.conflict, &application.limits);
+    let limits = &application.limits;
+    let admitted = match way {
+        Way::Ordinary(credentials) => hub.admit_publisher(now, key, credentials, application.config.conflict, limits),
+        Way::Elsewhere => hub.admit_backup_of_elsewhere(now, key, limits),
+        Way::ByPass => hub.publish_passed(key).map_err(NotAdmitted::from),
+    };
     admitted.map_err(|error| not_admitted(error, key))
+}
+
+/// How a publisher is admitted.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way<'a> {
+    /// With what it must show to take the name over.
+    Ordinary(&'a str),
+    /// As a backup, because another server of the cluster has the name.
+    Elsewhere,
+    /// By a pass.
+    ByPass,
 }
 
 /// `play`, row 9.

@@ -17,7 +17,7 @@ use crate::bandwidth::BandwidthCheck;
 use crate::capture::{Call, Capturing};
 use crate::cluster::SignedPull;
 use crate::command::ConnectInfo;
-use crate::hub::StreamId;
+use crate::hub::{HeldBy, StreamId};
 use crate::policy;
 use crate::pool::{FREE, Portion};
 use crate::relay::Seat;
@@ -273,6 +273,10 @@ impl SlowPath {
         for playing in &mut self.playing {
             playing.tell_unpublished(&mut self.session);
         }
+        // The publisher that stands by is shut down, too.
+        for publishing in &self.publishing {
+            publishing.application().hub.hold_back(publishing.key());
+        }
         if self.playing.is_empty() {
             self.session.close(reason);
         } else {
@@ -459,13 +463,20 @@ impl SlowPath {
 
     /// Wakes the players of streams whose frames have waited long enough.
     fn wake_players(&mut self, now: Instant) {
-        for publishing in &mut self.publishing {
+        let mut all = std::mem::take(&mut self.publishing);
+        for publishing in &mut all {
             if publishing.take_wake(now, self.capturing.is_some()) {
                 self.actions.push_back(Action::Wake(publishing.stream()));
             }
-            for event in publishing.take_events() {
-                self.remarks.push(Remark::of_standby(publishing.key(), event));
-            }
+            self.remark_events(publishing);
+        }
+        self.publishing = all;
+    }
+
+    /// Tells what has become of a publisher that stands by or stood by.
+    fn remark_events(&mut self, publishing: &mut Publishing) {
+        for event in publishing.take_events() {
+            self.remarks.push(Remark::of_standby(publishing.key(), event));
         }
     }
 
@@ -508,13 +519,18 @@ impl SlowPath {
         if let Some(index) =
             self.publishing.iter().position(|publishing| publishing.message_stream_id() == message_stream_id)
         {
-            let publishing = self.publishing.swap_remove(index);
+            let mut publishing = self.publishing.swap_remove(index);
+            self.remark_events(&mut publishing);
             let stream = publishing.stream();
             self.past.role = Some(Role::Publisher);
             self.past.malformed += publishing.malformed();
             let (told, goes_on) = publishing.end(now);
             self.allowance.end(now, &self.publishing);
-            self.actions.push_back(Action::Detach { role: Role::Publisher, stream, goes_on });
+            // The next one tells that it is on air, and may be silent.
+            if let Some(HeldBy::Client { connection, .. }) = goes_on.to_tell {
+                self.server.relays().poll_connection(connection);
+            }
+            self.actions.push_back(Action::Detach { role: Role::Publisher, stream, goes_on: goes_on.is_published });
             self.actions.push_back(Action::Wake(stream));
             self.notify(None, told.map(Subject::Publish), None);
         }

@@ -1,4 +1,4 @@
-use super::backup::{Rank, Reserve, Standby};
+use super::backup::{BackupPlace, Rank, Reserve, Standby, Waits};
 use super::group::{Counts, Group};
 use super::publisher::Begins;
 use super::{Busy, Conflict, Entry, Holder, Holds, Hub, Player, Publisher, Registry, Stream, Wish};
@@ -8,6 +8,17 @@ use crate::url::StreamKey;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// How a publisher comes to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joins {
+    /// It has the name alone, or takes it over.
+    Alone,
+    /// It stands by at this time if a client has the name.
+    Backup(Instant),
+    /// It stands by, because another server has the name.
+    Elsewhere,
+}
 
 /// Why a client may not publish or play a stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,8 +51,32 @@ impl Hub {
         conflict: Conflict,
         limits: &Limits,
     ) -> Result<Publisher, NotAdmitted> {
-        self.begin(key, credentials, Holds::Client, conflict, |registry| {
+        let joins = if conflict == Conflict::Backup { Joins::Backup(now) } else { Joins::Alone };
+        self.begin(key, credentials, Holds::Client, joins, |registry| {
             self.check_publisher(now, registry, key, credentials, conflict, limits)
+        })
+    }
+
+    /// A client publishes a name that another server of the cluster has: it stands by here, and has the name when
+    /// [`name_is_here`](Self::name_is_here) says so.
+    ///
+    /// # Errors
+    /// Another client stands by, the program publishes the name here, or the limit of streams or publishers is reached.
+    pub(crate) fn admit_backup_of_elsewhere(
+        &self,
+        now: Instant,
+        key: &StreamKey,
+        limits: &Limits,
+    ) -> Result<Publisher, NotAdmitted> {
+        self.begin(key, "", Holds::Client, Joins::Elsewhere, |registry| {
+            let entry = registry.streams.get(key);
+            let place =
+                entry.map_or(Some(BackupPlace::More), |entry| entry.backup_place(now, self.config().backup, true));
+            match place {
+                Some(BackupPlace::Instead) => Ok(()),
+                Some(BackupPlace::More) => self.check_limits(registry, key, limits),
+                None => Err(Busy.into()),
+            }
         })
     }
 
@@ -81,7 +116,7 @@ impl Hub {
         key: &StreamKey,
         credentials: &str,
         role: Holds,
-        conflict: Conflict,
+        joins: Joins,
         may: impl FnOnce(&Registry) -> Result<(), E>,
     ) -> Result<Publisher, E> {
         // The source is locked under the registry's lock: if two publishers begin at the same time, the one that has
@@ -90,30 +125,54 @@ impl Hub {
         may(&registry)?;
         registry.last_holder += 1;
         let number = registry.last_holder;
+        let rules = self.config().backup;
         let entry = registry.streams.get(key);
-        let over_fallback = entry.is_some_and(Entry::falls_back);
-        let on_air = entry.and_then(|entry| entry.holder.as_ref());
-        let on_air = on_air.filter(|holder| conflict == Conflict::Backup && holder.role == Holds::Client);
-        let on_air = on_air.map(|holder| holder.rank);
-        let rank = on_air.map_or(Rank::First, Rank::other);
+        let falls_back = entry.is_some_and(Entry::falls_back);
+        let place = |now, is_elsewhere| entry.and_then(|entry| entry.backup_place(now, rules, is_elsewhere));
+        let has_client =
+            entry.and_then(|entry| entry.holder.as_ref()).is_some_and(|holder| holder.role == Holds::Client);
+        let waits = match joins {
+            Joins::Elsewhere => Some(Waits::Name),
+            Joins::Backup(now) if has_client || falls_back && place(now, false) == Some(BackupPlace::More) => {
+                Some(Waits::Turn)
+            }
+            // A publisher that waits for the name of another server has the only place.
+            _ if falls_back && !entry.is_some_and(Entry::waits_for_name) => Some(Waits::Start),
+            Joins::Backup(_) | Joins::Alone => None,
+        };
+        if matches!(waits, Some(Waits::Name | Waits::Turn)) {
+            registry.end_fallback(key);
+        }
+        let entry = registry.streams.get(key);
+        let other = entry.and_then(|entry| {
+            let reserve = entry.reserve.as_ref().map(|reserve| &reserve.holder);
+            entry.holder.as_ref().filter(|holder| holder.role == Holds::Client).or(reserve)
+        });
+        let rank = match (joins, waits) {
+            (Joins::Elsewhere, _) => Rank::Second,
+            (Joins::Backup(_), Some(Waits::Turn) | None) => other.map_or(Rank::First, |other| other.rank.other()),
+            _ => Rank::First,
+        };
         let holder = Holder {
             number,
             credentials: credentials.into(),
             role,
             connection: None,
             facts: self.client.clone(),
+            publication: number,
+            published_by: self.client.clone(),
             rank,
             stood_by: None,
         };
-        if on_air.is_some() || over_fallback {
-            let (stream, standby) = registry.stand_by(key, holder, self);
-            stream.awaited.store(over_fallback, std::sync::atomic::Ordering::Relaxed);
+        if let Some(waits) = waits {
+            let (stream, standby) = registry.stand_by(key, holder, waits, self);
+            stream.awaited.store(waits == Waits::Start, std::sync::atomic::Ordering::Relaxed);
             drop(registry);
-            if over_fallback {
+            if waits != Waits::Turn {
                 self.changed(key);
             }
             let timeline = Timeline::new(self.config().timestamps);
-            let begins = Begins::StandsBy { standby, timeline, is_backup: !over_fallback };
+            let begins = Begins::StandsBy { standby, timeline, is_backup: waits != Waits::Start };
             return Ok(Publisher::new(self.clone(), stream, number, rank, begins, None));
         }
         let (stream, before) = registry.hold(key, holder, self);
@@ -140,6 +199,14 @@ impl Hub {
         Ok(Player::join(self.clone(), stream, client, wish))
     }
 
+    /// A player of the program wants the stream from wherever it is, or does so no more.
+    pub(super) fn ask(&self, key: &StreamKey, asks: bool) {
+        if let Some(entry) = self.registry().streams.get_mut(key) {
+            entry.asking = if asks { entry.asking + 1 } else { entry.asking.saturating_sub(1) };
+        }
+        self.changed(key);
+    }
+
     fn check_publisher(
         &self,
         now: Instant,
@@ -150,16 +217,25 @@ impl Hub {
         limits: &Limits,
     ) -> Result<(), NotAdmitted> {
         let entry = registry.streams.get(key);
-        let stands_by = |entry: &Entry| conflict == Conflict::Backup && entry.may_stand_by(now, self.config().backup);
-        match entry.and_then(|entry| Some((entry, entry.publisher()?))) {
-            Some((_, holder)) if conflict == Conflict::TakeOver && holder.accepts(credentials) => return Ok(()),
-            Some((_, holder)) if self.relays_yield && holder.role == Holds::Relay => {}
+        if let Some((entry, holder)) = entry.and_then(|entry| Some((entry, entry.publisher()?))) {
+            let takes = conflict == Conflict::TakeOver && holder.accepts(credentials);
+            let yields = self.relays_yield && holder.role == Holds::Relay;
+            let backs_up = conflict == Conflict::Backup && !yields;
+            let place = backs_up.then(|| entry.backup_place(now, self.config().backup, false)).flatten();
             // One that has stalled gives its place under the limits, too.
-            Some((entry, _)) if stands_by(entry) && entry.reserve.is_some() => return Ok(()),
-            Some((entry, _)) if stands_by(entry) => {}
-            Some(_) => return Err(Busy.into()),
-            None => {}
+            if takes || place == Some(BackupPlace::Instead) {
+                return Ok(());
+            }
+            if !yields && place.is_none() {
+                return Err(Busy.into());
+            }
         }
+        self.check_limits(registry, key, limits)
+    }
+
+    /// Whether there is room for one more publisher.
+    fn check_limits(&self, registry: &Registry, key: &StreamKey, limits: &Limits) -> Result<(), NotAdmitted> {
+        let entry = registry.streams.get(key);
         for (limits, counts) in self.limited(registry, key, limits) {
             if entry.is_none() {
                 limits.check(Counted::Streams, counts.streams)?;
@@ -214,13 +290,19 @@ impl Registry {
 
     /// Gives the name to this holder, also if it had another one, which is returned.
     fn hold(&mut self, key: &StreamKey, holder: Holder, hub: &Hub) -> (Arc<Stream>, Option<Holder>) {
-        self.change(key, hub, |entry| entry.holder.replace(holder))
+        let is_publisher = matches!(holder.role, Holds::Client | Holds::Passed | Holds::Program);
+        self.change(key, hub, |entry| {
+            if let Some(reserve) = entry.reserve.as_ref().filter(|_| is_publisher) {
+                reserve.standby.turns();
+            }
+            entry.holder.replace(holder)
+        })
     }
 
     /// Has this publisher stand by for the name, instead of the one that did.
-    fn stand_by(&mut self, key: &StreamKey, holder: Holder, hub: &Hub) -> (Arc<Stream>, Arc<Standby>) {
+    fn stand_by(&mut self, key: &StreamKey, holder: Holder, waits: Waits, hub: &Hub) -> (Arc<Stream>, Arc<Standby>) {
         let (stream, (standby, before)) = self.change(key, hub, |entry| {
-            let standby = Standby::new(&entry.stream, hub, Arc::default(), None, entry.falls_back());
+            let standby = Standby::new(&entry.stream, hub, waits);
             let before = entry.reserve.replace(Reserve { holder, standby: standby.clone() });
             (standby, before)
         });
@@ -300,7 +382,7 @@ impl Registry {
     fn reduce(&mut self, key: &StreamKey, change: impl FnOnce(&mut Entry)) -> Option<Arc<Stream>> {
         let (entry, counts) = (self.streams.get_mut(key)?, self.counts.get_mut(key.vhost())?);
         counts.change(entry, change);
-        if entry.holder.is_some() || entry.players > 0 {
+        if entry.holder.is_some() || entry.reserve.is_some() || entry.players > 0 {
             return None;
         }
         let entry = self.streams.remove(key)?;

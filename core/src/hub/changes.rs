@@ -18,14 +18,16 @@ pub(crate) struct Changes {
 /// How a name is used at present.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Standing {
-    /// The number of the publisher, if it is no relay.
-    pub(crate) publisher: Option<u64>,
+    /// The number of the publication, if the publisher is no relay. It goes on when a backup takes over.
+    pub(crate) publication: Option<u64>,
     /// The connection of that publisher, once it is known.
     pub(crate) connection: Option<u64>,
     /// How many clients play it or wait for it, without those that were told that they do not get it.
     pub(crate) clients: usize,
-    /// What is known of the publisher.
+    /// What is known of the publisher with which the publication began.
     pub(crate) published_by: Option<Arc<RelayFacts>>,
+    /// What is known of the publisher on air.
+    pub(crate) sent_by: Option<Arc<RelayFacts>>,
     /// What is known of the first client of the present ones.
     pub(crate) wanted_by: Option<Wanted>,
 }
@@ -105,10 +107,11 @@ impl Hub {
         };
         let own = entry.publisher().filter(|holder| holder.role != Holds::Relay);
         Standing {
-            publisher: own.map(|holder| holder.number),
+            publication: own.map(|holder| holder.publication),
             connection: own.and_then(|holder| holder.connection).map(|(connection, _)| connection),
             clients: entry.wanting(),
-            published_by: own.and_then(|holder| holder.facts.clone()),
+            published_by: own.and_then(|holder| holder.published_by.clone()),
+            sent_by: own.and_then(|holder| holder.facts.clone()),
             wanted_by: entry.wishes.next(0),
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::task::Waker;
 
-use super::{Busy, Conflict, Entry, Holds, Hub, Publisher};
+use super::{Busy, Entry, Holds, Hub, Joins, Publisher};
 use crate::url::StreamKey;
 
 impl Hub {
@@ -42,7 +42,7 @@ impl Hub {
     /// # Errors
     /// The stream has a publisher, or its fallback plays already.
     pub fn publish_fallback(&self, key: &StreamKey) -> Result<Publisher, Busy> {
-        self.begin(key, "", Holds::Fallback, Conflict::Reject, |registry| {
+        self.begin(key, "", Holds::Fallback, Joins::Alone, |registry| {
             let holder = registry.streams.get(key).and_then(|entry: &Entry| entry.holder.as_ref());
             holder.map_or(Ok(()), |_| Err(Busy))
         })
@@ -58,7 +58,7 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use super::super::backup::tests::{Rig, key};
-    use super::super::{BackupRules, Counts, NotAdmitted, PullEnd};
+    use super::super::{BackupRules, Conflict, Counts, NotAdmitted, PullEnd};
     use super::*;
     use crate::policy::Limits;
     use crate::source::FrameKind;
@@ -83,14 +83,14 @@ mod tests {
         let stream = rig.hub.streams().remove(0);
         assert!(stream.fallback && !stream.published && stream.publisher.is_none());
         assert_eq!(rig.hub.counts(DEFAULT_VHOST), Counts { streams: 1, publishers: 0, players: 1 });
-        assert!(rig.hub.is_free(&key()).is_ok() && rig.hub.standing(&key()).publisher.is_none());
+        assert!(rig.hub.is_free(&key()).is_ok() && rig.hub.standing(&key()).publication.is_none());
         let pulled = program.pull(|frame| panic!("the program gets {frame:?}"));
         assert_eq!((pulled.end, program.is_live()), (PullEnd::Ended(None), false));
 
         let mut publisher = rig.encoder(1, 700_000);
         publisher.keys = false;
         assert!(!publisher.publisher.began_as_backup() && program.is_live(), "it publishes, and stands by for none");
-        assert!(rig.hub.streams()[0].published && rig.hub.standing(&key()).publisher.is_some());
+        assert!(rig.hub.streams()[0].published && rig.hub.standing(&key()).publication.is_some());
         rig.run(500, &mut [&mut fallback, &mut publisher]);
         assert_eq!(rig.last_from(), FALLBACK);
         let pulled = program.pull(|frame| panic!("the program gets {frame:?}"));
@@ -115,7 +115,7 @@ mod tests {
         });
         assert!(times.iter().all(|from| *from == Some(1)) && times.len() > 100, "{times:?}");
 
-        assert!(!publisher.publisher.end(rig.now()));
+        assert!(!publisher.publisher.end(rig.now()).is_published);
         assert!(rig.hub.wants_fallback(&key()));
         let mut again = rig.encoder_of(rig.hub.publish_fallback(&key()).expect("it is free"), FALLBACK, 0);
         rig.run(2_000, &mut [&mut again]);
@@ -132,7 +132,8 @@ mod tests {
         let mut publisher = rig.encoder(1, 0);
         publisher.keys = false;
         rig.run(500, &mut [&mut fallback, &mut publisher]);
-        assert!(matches!(rig.admit(), Err(NotAdmitted::Busy(_))), "the name has a publisher");
+        let refused = rig.hub.admit_publisher(rig.now(), &key(), "", Conflict::Reject, &Limits::NONE);
+        assert!(matches!(refused, Err(NotAdmitted::Busy(_))), "the name has a publisher");
         publisher.publisher.end(rig.now());
         assert_eq!(rig.hub.counts(DEFAULT_VHOST).publishers, 0);
         assert!(rig.hub.is_free(&key()).is_ok());
@@ -149,7 +150,7 @@ mod tests {
         let mut publisher = rig.encoder(1, 0);
         publisher.keys = false;
         rig.run(200, &mut [&mut fallback, &mut publisher]);
-        assert!(fallback.publisher.end(rig.now()));
+        assert!(fallback.publisher.end(rig.now()).is_published);
         publisher.keys = true;
         rig.run(2_000, &mut [&mut publisher]);
         assert_eq!(rig.last_from(), 1);
@@ -175,6 +176,55 @@ mod tests {
         rig.run(1_000, &mut [&mut second]);
         assert_eq!(rig.last_from(), 3);
         rig.rises();
+    }
+
+    #[test]
+    fn two_publishers_that_come_together_while_the_fallback_plays_are_one_on_air_and_its_backup() {
+        let mut rig = rig();
+        let mut fallback = rig.encoder_of(rig.hub.publish_fallback(&key()).expect("free"), FALLBACK, 0);
+        rig.run(1_000, &mut [&mut fallback]);
+        let (mut first, mut second) = (rig.encoder(1, 0), rig.encoder(2, 0));
+        assert!(!first.publisher.began_as_backup() && second.publisher.began_as_backup());
+        assert_eq!(rig.hub.counts(DEFAULT_VHOST).publishers, 2);
+        rig.run(3_000, &mut [&mut first, &mut second]);
+        assert!(rig.last_from() == 1 && fallback.publisher.is_superseded());
+        assert!(first.publisher.end(rig.now()).is_published);
+        rig.run(1_000, &mut [&mut second]);
+        assert_eq!(rig.last_from(), 2);
+        rig.rises();
+    }
+
+    #[test]
+    fn a_publisher_that_never_sends_a_key_frame_does_not_keep_others_from_replacing_the_fallback() {
+        let mut rig = rig();
+        let mut fallback = rig.encoder_of(rig.hub.publish_fallback(&key()).expect("free"), FALLBACK, 0);
+        let mut first = rig.encoder(1, 0);
+        first.keys = false;
+        rig.run(2_100, &mut [&mut fallback, &mut first]);
+        let mut second = rig.encoder(2, 0);
+        assert!(first.publisher.is_superseded() && !second.publisher.began_as_backup());
+        rig.run(100, &mut [&mut fallback]);
+        for _ in 0..60 {
+            rig.run(20, &mut [&mut second]);
+        }
+        assert_eq!(rig.last_from(), 2);
+        rig.rises();
+    }
+
+    #[test]
+    fn a_stream_that_a_fallback_plays_is_wanted_from_other_servers() {
+        let rig = rig();
+        let other = StreamKey::new(DEFAULT_VHOST, "live", "holding").expect("a name");
+        let mut player = rig.hub.follow(&other);
+        assert_eq!(rig.hub.standing(&other).clients, 0);
+        player.want();
+        player.want();
+        assert_eq!(rig.hub.standing(&other).clients, 1);
+        let clients = rig.hub.admit_player(&other, &Limits::NONE).expect("no limit");
+        drop(player);
+        assert_eq!(rig.hub.standing(&other).clients, 1);
+        drop(clients);
+        assert!(!rig.hub.wants_fallback(&other));
     }
 
     #[test]

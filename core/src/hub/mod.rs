@@ -59,17 +59,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
+use admission::Joins;
 pub use admission::NotAdmitted;
 pub use backup::{BackupRules, StandbyEvent, Switched};
-use backup::{Rank, Reserve, Standby};
+pub(crate) use backup::{Lack, Waiting};
+use backup::{Rank, Reserve, Standby, Waits};
 pub(crate) use changes::{Changes, RelayFacts, Standing, Wanted};
 use group::HostCounts;
 pub use group::{Counts, Group};
 use memory::Memory;
 pub use memory::{Gave, MemorySnapshot, Relief};
 pub use player::{Player, PullEnd, Pulled};
-pub use publisher::Publisher;
+pub use publisher::{GoesOn, Publisher};
 pub(crate) use slowness::Slowness;
+pub(crate) use wishes::WISH;
 use wishes::{Wish, Wishes};
 
 use crate::endpoint::unique_number;
@@ -241,12 +244,17 @@ struct Entry {
     clients: usize,
     /// What relays know of the clients that play it.
     wishes: Wishes,
+    /// How many players of the program want it from wherever it is.
+    asking: usize,
 }
 
 impl Entry {
     /// How many clients play it or wait for it, without those that were told that they do not get it.
+    ///
+    /// A publisher that waits for a name of another server is one of them: it is to see when that has nothing any more. So is
+    /// what a player of the program [wants](Player::want).
     fn wanting(&self) -> usize {
-        self.clients.saturating_sub(self.wishes.refused())
+        self.clients.saturating_sub(self.wishes.refused()) + self.asking + usize::from(self.waits_for_name())
     }
 
     /// What it adds to the counts of its virtual host and of its group.
@@ -262,14 +270,17 @@ impl Entry {
         self.holder.as_ref().is_some_and(|holder| holder.role == Holds::Fallback)
     }
 
-    /// The publisher: the one on air, or the one that waits for its first key frame while the fallback plays.
+    /// The publisher: the one on air, or the one that waits for something that players can begin at while the fallback plays
+    /// or nothing does.
     fn publisher(&self) -> Option<&Holder> {
-        if self.falls_back() { self.reserve.as_ref().map(|reserve| &reserve.holder) } else { self.holder.as_ref() }
+        let on_air = self.holder.as_ref().filter(|holder| holder.role != Holds::Fallback);
+        on_air
+            .or_else(|| self.reserve.as_ref().filter(|one| one.standby.waits() == Waits::Start).map(|one| &one.holder))
     }
 
     /// The publisher that stands by for another one.
     fn backup(&self) -> Option<&Holder> {
-        self.reserve.as_ref().filter(|_| !self.falls_back()).map(|reserve| &reserve.holder)
+        self.reserve.as_ref().filter(|reserve| reserve.standby.waits() != Waits::Start).map(|reserve| &reserve.holder)
     }
 
     /// Bytes of memory that the stream takes, with what a publisher that stands by has sent.
@@ -290,6 +301,10 @@ struct Holder {
     /// The connection and the peer's address, once they are known.
     connection: Option<(u64, Option<SocketAddr>)>,
     facts: Option<Arc<RelayFacts>>,
+    /// The publication: its own number, or that of the publisher whose place it got.
+    publication: u64,
+    /// What is known of the client with which the publication began.
+    published_by: Option<Arc<RelayFacts>>,
     rank: Rank,
     /// How it went on air, if it stood by before: it may not have noticed yet.
     stood_by: Option<Arc<Standby>>,
@@ -490,7 +505,7 @@ impl Hub {
     /// # Errors
     /// The stream has a publisher already.
     pub fn publish(&self, key: &StreamKey) -> Result<Publisher, Busy> {
-        self.begin(key, "", Holds::Program, Conflict::Reject, |registry| registry.is_free(key))
+        self.begin(key, "", Holds::Program, Joins::Alone, |registry| registry.is_free(key))
     }
 
     /// Takes the publish lock of a name for a client that a [pass](crate::policy::Passes) permits to publish: limits do not
@@ -499,7 +514,7 @@ impl Hub {
     /// # Errors
     /// The stream has a publisher already.
     pub fn publish_passed(&self, key: &StreamKey) -> Result<Publisher, Busy> {
-        self.begin(key, "", Holds::Passed, Conflict::Reject, |registry| self.is_free_in(registry, key))
+        self.begin(key, "", Holds::Passed, Joins::Alone, |registry| self.is_free_in(registry, key))
     }
 
     /// Whether a name has no publisher now.
@@ -520,7 +535,7 @@ impl Hub {
             let holder = registry.streams.get(key).and_then(Entry::publisher);
             holder.filter(|holder| holder.role != Holds::Relay).map_or(Ok(()), |_| Err(Busy))
         };
-        let publisher = self.begin(key, "", Holds::Relay, Conflict::Reject, is_free)?;
+        let publisher = self.begin(key, "", Holds::Relay, Joins::Alone, is_free)?;
         publisher.held_by(connection, Some(address));
         Ok(publisher)
     }
@@ -631,6 +646,7 @@ impl Registry {
                 players: 0,
                 clients: 0,
                 wishes: Wishes::default(),
+                asking: 0,
             };
             counts.add(entry.group.as_ref(), entry.counts());
             entry

@@ -25,6 +25,8 @@ pub struct Player {
     begun: u64,
     /// What relays know of it.
     wish: Option<Arc<Wish>>,
+    /// True if the stream is pulled for it from where it is.
+    asks: bool,
 }
 
 /// What [`Player::pull`] returns in addition to frames.
@@ -56,7 +58,7 @@ impl Player {
         let (cursor, begun) = (source.join(), source.epoch());
         let over_before = if source.is_live() { begun.saturating_sub(1) } else { begun };
         drop(source);
-        Player { hub, stream, cursor, client, follows: None, over_before, begun, wish }
+        Player { hub, stream, cursor, client, follows: None, over_before, begun, wish, asks: false }
     }
 
     /// The same player, which gets each publication up to its end.
@@ -65,6 +67,13 @@ impl Player {
         self.stream.source().follow(number, self.cursor.clone());
         self.follows = Some(number);
         self
+    }
+
+    /// Has relays pull the stream for this player of the program, too: otherwise they pull only what clients play.
+    pub fn want(&mut self) {
+        if !std::mem::replace(&mut self.asks, true) {
+            self.hub.ask(&self.stream.key, true);
+        }
     }
 
     /// The stream's id.
@@ -225,6 +234,9 @@ impl Player {
 
 impl Drop for Player {
     fn drop(&mut self) {
+        if self.asks {
+            self.hub.ask(&self.stream.key, false);
+        }
         self.stream.players.fetch_sub(1, Ordering::Relaxed);
         if let Some(number) = self.follows {
             let mut source = self.stream.source();

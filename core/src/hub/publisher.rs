@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::backup::{Lane, OnAir, Rank, Standby, StandbyEvent, StoodBy};
-use super::{HeldBy, Hub, Stream, StreamId, Superseded};
+use super::{HeldBy, Holds, Hub, Stream, StreamId, Superseded};
 use crate::chunk::MAX_CHUNK_SIZE;
 use crate::flv::{FrameClass, Pictures};
 use crate::message::{Message, MessageType};
@@ -188,6 +188,10 @@ impl Publisher {
                 self.look();
                 Ok(())
             }
+            StoodBy::Lacks => {
+                self.hub.changed(&self.stream.key);
+                Ok(())
+            }
             StoodBy::OnAir(on_air) => {
                 let (kind, coded) = (frame.kind(), frame.class().is_coded());
                 let begins = self.go_on_air(on_air);
@@ -331,26 +335,31 @@ impl Publisher {
         self.malformed
     }
 
-    /// Ends the publication. The caller then wakes the players, so that they learn of the end. Returns true if the stream
-    /// goes on: another publisher has it.
-    pub fn end(mut self, now: Instant) -> bool {
+    /// Ends the publication. The caller then wakes the players, so that they learn of the end. Returns what the stream goes on
+    /// with.
+    pub fn end(mut self, now: Instant) -> GoesOn {
         self.now = Some(now);
         self.leave()
     }
 
     /// Gives its place back.
-    fn leave(&mut self) -> bool {
+    fn leave(&mut self) -> GoesOn {
+        let mut goes_on = GoesOn::default();
         if std::mem::replace(&mut self.left, true) {
-            return false;
+            return goes_on;
         }
         self.hub.publishers.remove();
         let key = &self.stream.key;
         let mut registry = self.hub.registry();
         let awaited = registry.stand_down(key, self.number);
-        if registry.succeed(key, self.number) {
+        if let Some(succession) = registry.succeed(key, self.number, self.now, self.hub.config().backup) {
+            let stream = succession.stream.clone();
+            let mut source = stream.source();
             drop(registry);
+            succession.happen(&mut source);
+            drop(source);
             self.hub.changed(key);
-            return true;
+            return GoesOn { is_published: true, to_tell: succession.to_tell };
         }
         // First the source, then the name: the next publisher must find the source ended.
         if registry.holds(key, self.number) {
@@ -362,7 +371,8 @@ impl Publisher {
         }
         let (removed, freed) = registry.give_up(key, self.number);
         let freed = freed || awaited;
-        let goes_on = registry.is_free(key).is_err();
+        let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
+        goes_on.is_published = holder.is_some_and(|holder| holder.role != Holds::Fallback);
         drop(registry);
         if freed {
             self.hub.changed(key);
@@ -372,6 +382,16 @@ impl Publisher {
         }
         goes_on
     }
+}
+
+/// What becomes of a stream when a publisher leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GoesOn {
+    /// True if another publisher is on air.
+    pub is_published: bool,
+    /// That one has just come on air, and does not know it: it learns it at its next call, which may be late if its encoder
+    /// is silent.
+    pub to_tell: Option<HeldBy>,
 }
 
 impl Drop for Publisher {

@@ -20,6 +20,9 @@ pub(super) struct Wish {
     is_refused: AtomicBool,
 }
 
+/// Bytes that one takes, with its place among all: a tree of numbers and references, whose nodes are at least half full.
+pub(crate) const WISH: usize = size_of::<Wish>() + 4 * size_of::<(u64, Arc<Wish>)>() + 2 * size_of::<usize>();
+
 impl Wish {
     pub(super) fn new(number: u64, facts: Arc<RelayFacts>) -> Arc<Self> {
         Arc::new(Wish { number, facts, is_refused: AtomicBool::new(false) })

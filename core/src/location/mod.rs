@@ -80,6 +80,20 @@ pub enum Conflict {
     /// It takes the name; the other server loses it. With [`OnLoss::Strict`] the other server is asked to give it up, and
     /// the claim is granted when it has.
     Take,
+    /// The same, if its lease is still the one of this number: another server that wanted it for the same reason may have
+    /// got the name first. Otherwise it is refused.
+    TakeFrom(u64),
+}
+
+impl Conflict {
+    /// Whether it takes the name from a server that has this lease of it.
+    fn takes(self, fencing: u64) -> bool {
+        match self {
+            Conflict::Refuse => false,
+            Conflict::Take => true,
+            Conflict::TakeFrom(from) => from == fencing,
+        }
+    }
 }
 
 /// Why a claim is refused.
@@ -301,7 +315,7 @@ impl Location {
             if lease.is_granted {
                 let fencing = lease.fencing;
                 self.event(Event::Granted { claim, fencing });
-            } else if conflict == Conflict::Take {
+            } else if conflict == Conflict::Take || lease.conflict == Conflict::Refuse {
                 lease.conflict = conflict;
             }
             self.leases.add_claim(name, claim);
@@ -537,6 +551,8 @@ impl Location {
                 Conflict::Refuse => Taking::NowIfDraining,
                 Conflict::Take if is_strict => Taking::Ask,
                 Conflict::Take => Taking::Now,
+                Conflict::TakeFrom(fencing) if is_strict => Taking::AskFrom(fencing),
+                Conflict::TakeFrom(fencing) => Taking::NowFrom(fencing),
             };
             Request::Claim { name: owned, session, taking }
         };

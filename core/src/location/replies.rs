@@ -151,7 +151,7 @@ impl Location {
         let is_own = owner.node == self.config.node;
         if let Some(lease) = self.leases.get(name)
             && !lease.is_granted
-            && (is_own || lease.conflict == Conflict::Take || owner.is_draining)
+            && (is_own || lease.conflict.takes(owner.fencing) || owner.is_draining)
             && self.config.on_loss == OnLoss::Strict
             && lease.deadline.is_some_and(|deadline| again < deadline)
         {
@@ -222,7 +222,7 @@ impl Location {
 
     fn wants_to_take(&self, name: &str, session: Session) -> bool {
         let is_it = |lease: &&Lease| lease.session == session && !lease.is_granted;
-        self.leases.get(name).filter(is_it).is_some_and(|lease| lease.conflict == Conflict::Take)
+        self.leases.get(name).filter(is_it).is_some_and(|lease| lease.conflict != Conflict::Refuse)
     }
 
     /// Since when the directory has been silent about a request. Many requests may have been sent at once, and while

@@ -59,6 +59,32 @@ pub enum Taking {
     /// Nothing, but all servers get a notice with the server that claims and the fencing number of the lease. The owner
     /// releases it then.
     Ask,
+    /// As [`Now`](Self::Now) if the lease has this number; otherwise as [`NowIfDraining`](Self::NowIfDraining).
+    NowFrom(u64),
+    /// As [`Ask`](Self::Ask) if the lease has this number; otherwise as [`AskIfDraining`](Self::AskIfDraining).
+    AskFrom(u64),
+}
+
+impl Taking {
+    /// Whether it ends the lease of this number, of a server that drains or not.
+    pub fn ends(self, fencing: u64, drains: bool) -> bool {
+        match self {
+            Taking::Now => true,
+            Taking::NowFrom(from) => drains || from == fencing,
+            Taking::NowIfDraining => drains,
+            Taking::AskIfDraining | Taking::Ask | Taking::AskFrom(_) => false,
+        }
+    }
+
+    /// Whether it asks the owner of the lease of this number, a server that drains or not, to release it.
+    pub fn asks(self, fencing: u64, drains: bool) -> bool {
+        match self {
+            Taking::Ask => true,
+            Taking::AskFrom(from) => drains || from == fencing,
+            Taking::AskIfDraining => drains,
+            Taking::NowIfDraining | Taking::Now | Taking::NowFrom(_) => false,
+        }
+    }
 }
 
 /// What the directory answers.

@@ -3,6 +3,7 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::attempt::Try;
 use super::desk::Desk;
 use super::goals::Goals;
 use super::relay::Relay;
@@ -10,7 +11,7 @@ use super::relays::{Held, Relays, Ticket};
 use super::state::{State, targets_of};
 use super::{Edge, Order, Origin, PushTarget, RelayKind, RelayState};
 use crate::cluster::{
-    ClaimNumber, ClusterSnapshot, DirectoryOrder, FindNumber, Learned, Place, PullSigner, SignedPull,
+    ClaimNumber, Claimed, ClusterSnapshot, DirectoryOrder, FindNumber, Learned, Place, PullSigner, SignedPull,
 };
 use crate::hub::RelayFacts;
 use crate::location::{ClaimError, Conflict, Located};
@@ -73,9 +74,16 @@ impl Relays {
     /// The outcome of a claim: the number of the lease; `None` if the directory does not answer and the name may be
     /// published all the same.
     pub fn claimed(&self, claim: ClaimNumber, outcome: Result<Option<u64>, ClaimError>) {
-        self.shared.change(|state| {
-            if let Some((connection, ask, verdict)) = state.cluster.claimed(claim, outcome) {
+        self.shared.change(|state| match state.cluster.claimed(claim, outcome) {
+            Claimed::Nothing => {}
+            Claimed::Verdict(connection, ask, verdict) => {
                 state.desk.orders.push_back(Order::Answer { connection, ask, verdict });
+            }
+            Claimed::Name(key, connection) => {
+                if let Some(stream) = state.hub().name_is_here(&key, connection) {
+                    state.desk.orders.extend([Order::Wake(stream), Order::Poll { connection }]);
+                }
+                state.is_unsure(key);
             }
         });
     }
@@ -89,6 +97,7 @@ impl Relays {
     pub fn lost(&self, name: &str) {
         self.shared.change(|state| {
             let Some(lost) = state.cluster.lost(name) else { return };
+            state.hub().hold_back(&lost.key);
             for connection in lost.connections {
                 state.desk.orders.push_back(Order::Close { connection, reason: CloseReason::LeaseLost });
             }
@@ -100,7 +109,10 @@ impl Relays {
     pub fn located(&self, now: Instant, find: FindNumber, located: Located) {
         self.shared.change(|state| match state.cluster.located(now, find, located) {
             Learned::Nothing => {}
-            Learned::Place(key) => state.is_unsure(key),
+            Learned::Place(key) => {
+                state.hub().name_moved(now, &key);
+                state.is_unsure(key);
+            }
             Learned::Verdict(connection, ask, verdict) => {
                 state.desk.orders.push_back(Order::Answer { connection, ask, verdict });
             }
@@ -144,12 +156,20 @@ impl Relays {
     }
 
     /// A client wants to publish: its name is claimed. The driver gets the verdict as an order. `None` if the server ends.
-    pub(crate) fn claim(&self, (connection, ask): (u64, AskId), key: &StreamKey, conflict: Conflict) -> Option<Ticket> {
+    ///
+    /// With `is_backup` the client stands by if another server has the name; the ticket knows that then.
+    pub(crate) fn claim(
+        &self,
+        client: (u64, AskId),
+        key: &StreamKey,
+        conflict: Conflict,
+        is_backup: bool,
+    ) -> Option<Ticket> {
         self.shared.change(|state| {
             if state.closing {
                 return None;
             }
-            let claim = state.cluster.claim(key, connection, ask, conflict);
+            let claim = state.cluster.claim(key, client, conflict, is_backup);
             Some(Ticket::new(&self.shared, Held::Claim(claim)))
         })
     }
@@ -158,7 +178,7 @@ impl Relays {
     /// order. False if the client is to be served here.
     pub(crate) fn guide(&self, (connection, ask): (u64, AskId), key: &StreamKey, params: &str) -> bool {
         self.shared.change(|state| {
-            let is_elsewhere = state.hub().standing(key).publisher.is_none();
+            let is_elsewhere = state.hub().standing(key).publication.is_none();
             let guides =
                 is_elsewhere && !state.closing && state.rules.cluster().is_some_and(|cluster| cluster.redirect);
             if guides {
@@ -202,11 +222,20 @@ impl State {
         let is_wanted = self
             .of_key(key)
             .any(|one| one.kind() == RelayKind::Pull && one.is_alive() && self.asks_directory(one.rules.edge.as_ref()));
-        if is_wanted {
+        // A client that stands by must learn which server has the name, also while nothing can be pulled.
+        if is_wanted || self.hub().waits_for_name(key) {
             self.cluster.want(now, key);
         } else {
             self.cluster.forget(key);
         }
+    }
+
+    /// A client that stands by for the name of another server gets it if that has lost its publisher.
+    pub(super) fn sync_backup(&mut self, now: Instant, key: &StreamKey) {
+        let Some(waiting) = self.hub().waiting_for_name(now, key) else { return };
+        let answers = |one: &Relay| one.tries.iter().filter_map(Try::up).any(|up| up.granted);
+        let answers = self.of_key(key).any(|one| one.kind() == RelayKind::Pull && answers(one));
+        self.cluster.back_up(now, key, waiting, answers);
     }
 
     /// A relay was looked at: if nothing comes, the directory may know another server.
@@ -263,6 +292,11 @@ impl Relay {
 }
 
 impl super::relays::Shared {
+    /// True if the client of the claim stands by.
+    pub(super) fn stands_by(&self, claim: ClaimNumber) -> bool {
+        self.state().cluster.stands_by(claim)
+    }
+
     /// The claim is not needed any more.
     pub(super) fn release(&self, claim: ClaimNumber) {
         self.change(|state| state.cluster.release(claim));

@@ -53,9 +53,9 @@ pub enum Order {
         /// Why.
         reason: CloseReason,
     },
-    /// Poll the uplink of this number: it has something to do. If there is no such connection any more, do nothing.
+    /// Poll the connection of this number: it has something to do. If there is no such connection any more, do nothing.
     Poll {
-        /// The uplink's number, [`Uplink::id`](super::Uplink::id).
+        /// The number of an uplink, [`Uplink::id`](super::Uplink::id), or of a client.
         connection: u64,
     },
     /// Poll all connections that are subscribed to the stream, as for [`Action::Wake`](crate::conn::Action::Wake).

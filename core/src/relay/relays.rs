@@ -103,6 +103,11 @@ impl Ticket {
     pub(super) fn new(shared: &Arc<Shared>, held: Held) -> Self {
         Ticket { shared: shared.clone(), held }
     }
+
+    /// True if another server of the cluster has the name, and the client stands by.
+    pub(crate) fn stands_by(&self) -> bool {
+        matches!(self.held, Held::Claim(claim) if self.shared.stands_by(claim))
+    }
 }
 
 impl fmt::Debug for Ticket {
@@ -321,7 +326,7 @@ impl Relays {
             Plan::Pull(audience) => audience.client().map(|client| client.facts.path.to_string()).unwrap_or_default(),
             Plan::Upward(claims) => claims.facts.path.to_string(),
             Plan::Push { .. } => {
-                let by = self.shared.hub.standing(&relay.key).published_by;
+                let by = self.shared.hub.standing(&relay.key).sent_by;
                 by.map(|facts| facts.path.to_string()).unwrap_or_default()
             }
             Plan::Traverse { facts, .. } => {
@@ -459,6 +464,11 @@ impl Relays {
             let relay = state.begin(now, key, TargetSource::Configuration, plan, rules.clone(), times, targets);
             Some(Ticket::new(&self.shared, Held::Relay(relay, ask)))
         })
+    }
+
+    /// Has the driver poll a connection of this server: something has become of it.
+    pub(crate) fn poll_connection(&self, connection: u64) {
+        self.shared.change(|state| state.desk.orders.push_back(Order::Poll { connection }));
     }
 
     /// Ends all relays in good order, and begins no more. Uplinks say their goodbye and close; poll them until then.

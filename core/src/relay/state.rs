@@ -38,7 +38,7 @@ pub(super) struct State {
     absences: BTreeSet<(Instant, StreamKey)>,
     /// How many pulls each virtual host or application has.
     pulls: HashMap<Arc<str>, usize>,
-    /// Targets of the configuration that were removed for a publication of a stream, which has this number.
+    /// Targets of the configuration that were removed for the publication of a stream that has this number.
     removed: HashMap<StreamKey, (u64, Vec<Destination>)>,
     /// Relays for which something happened since they were last looked at.
     touched: BTreeSet<RelayId>,
@@ -264,6 +264,7 @@ impl State {
         self.sync_pushes(now, key, &standing, rules.as_ref());
         self.sync_pull(now, key, &standing, rules.as_ref());
         self.sync_wants(now, key);
+        self.sync_backup(now, key);
         if let Some(connection) = standing.connection {
             self.sync_upwards(key, connection);
         }
@@ -305,10 +306,10 @@ impl State {
     fn sync_pushes(&mut self, now: Instant, key: &StreamKey, standing: &Standing, rules: Option<&Arc<StreamRules>>) {
         let ids: Vec<RelayId> =
             self.of_key(key).filter(|one| one.kind() == RelayKind::Push && one.is_alive()).map(|one| one.id).collect();
-        if self.removed.get(key).is_some_and(|(publisher, _)| standing.publisher != Some(*publisher)) {
+        if self.removed.get(key).is_some_and(|(publication, _)| standing.publication != Some(*publication)) {
             self.removed.remove(key);
         }
-        if standing.publisher.is_none() {
+        if standing.publication.is_none() {
             for id in ids {
                 self.with_relay(id, |relay, desk| match relay.source {
                     TargetSource::Api => relay.rest(now, desk),
@@ -359,7 +360,7 @@ impl State {
         let pull = self.of_key(key).find(|one| one.kind() == RelayKind::Pull);
         let pull = pull.map(|one| (one.id, one.is_alive()));
         let edge = self.pulls_by(rules.and_then(|rules| rules.edge.as_ref()));
-        let end = match (edge, standing.publisher) {
+        let end = match (edge, standing.publication) {
             (None, _) => Some(EndedBecause::Removed),
             (_, Some(_)) => Some(EndedBecause::Published),
             _ => None,
@@ -447,11 +448,11 @@ impl State {
             return false;
         };
         if relay.source == TargetSource::Configuration
-            && let (Some(publisher), Some(target)) = (self.hub.standing(&relay.key).publisher, relay.destination())
+            && let (Some(publication), Some(target)) = (self.hub.standing(&relay.key).publication, relay.destination())
         {
-            let (of, targets) = self.removed.entry(relay.key.clone()).or_insert((publisher, Vec::new()));
-            if *of != publisher {
-                (*of, *targets) = (publisher, Vec::new());
+            let (of, targets) = self.removed.entry(relay.key.clone()).or_insert((publication, Vec::new()));
+            if *of != publication {
+                (*of, *targets) = (publication, Vec::new());
             }
             targets.push(target.clone());
         }
@@ -480,7 +481,7 @@ impl State {
         if source == TargetSource::Api && self.api_targets >= API_TARGETS {
             return Err(NotAdded::TooMany { limit: API_TARGETS });
         }
-        let idle = self.hub.standing(key).publisher.is_none();
+        let idle = self.hub.standing(key).publication.is_none();
         if idle && source == TargetSource::Hook {
             return Err(NotAdded::NotPublished);
         }

@@ -9,12 +9,33 @@ const LONGEST: i64 = 600_000;
 /// Turns the time of a publisher that stood by into that of the stream that it took over.
 ///
 /// Its own [`Timeline`] goes on, so all that this knows of jumps and of delayed frames stays true; the bridge adds one
-/// offset. No frame gets a time before the end of the publisher before.
+/// offset. No frame gets a time before the end of its medium of the publisher before.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bridge {
     offset: u32,
-    /// The end of the publisher before, while frames may lie before it.
-    floor: Option<u32>,
+    /// Where the medium of the publisher before ended, while frames may lie before that.
+    floors: Floors,
+}
+
+/// A time for sound, and one for all else.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Floors {
+    pub(super) sound: Option<u32>,
+    pub(super) rest: Option<u32>,
+}
+
+impl Floors {
+    pub(super) fn of(&mut self, kind: FrameKind) -> &mut Option<u32> {
+        if kind == FrameKind::Audio { &mut self.sound } else { &mut self.rest }
+    }
+
+    /// A coded frame has this time.
+    pub(super) fn raise(&mut self, kind: FrameKind, time: u32) {
+        let floor = self.of(kind);
+        if floor.is_none_or(|floor| step(floor, time) > 0) {
+            *floor = Some(time);
+        }
+    }
 }
 
 /// How the time of a publisher goes on after a switch.
@@ -27,38 +48,41 @@ pub(crate) enum Bridged {
 }
 
 impl Bridge {
-    /// The bridge from a publisher's own time to that of the stream. Of both, the time of the last coded frame and when
-    /// that came are given: they are the same distance apart as the arrivals. `furthest` is the highest time in the
-    /// stream.
-    pub(super) fn new(own: (u32, Instant), stream: (u32, Instant), furthest: u32) -> Self {
+    /// The bridge from a publisher's own time to that of the stream. Of both, the highest time of a coded frame and when
+    /// that came are given: they are the same distance apart as the arrivals. `floors` are the ends of the stream's media; a
+    /// medium that it had not begins after the other one.
+    pub(super) fn new(own: (u32, Instant), stream: (u32, Instant), floors: Floors) -> Self {
         let later = milliseconds(own.1.saturating_duration_since(stream.1));
         let earlier = milliseconds(stream.1.saturating_duration_since(own.1));
         let time = stream.0.wrapping_add(later).wrapping_sub(earlier);
-        Bridge { offset: time.wrapping_sub(own.0), floor: Some(furthest) }
+        let [sound, rest] = [floors.sound, floors.rest].map(|floor| floor.or(Some(stream.0)));
+        Bridge { offset: time.wrapping_sub(own.0), floors: Floors { sound, rest } }
     }
 
     /// True if a frame with this time lies after the publisher before.
-    pub(super) fn is_past(&self, time: u32) -> bool {
-        self.floor.is_none_or(|floor| step(floor, time.wrapping_add(self.offset)) > 0)
+    pub(super) fn is_past(&mut self, time: u32, kind: FrameKind) -> bool {
+        let time = time.wrapping_add(self.offset);
+        self.floors.of(kind).is_none_or(|floor| step(floor, time) > 0)
     }
 
     /// The stream's time for a frame. Coded pictures that lie before the end of the publisher before follow it a
     /// millisecond apart: decoders need them, and players want rising times.
     pub(crate) fn map(&mut self, time: u32, kind: FrameKind, coded: bool) -> u32 {
         let time = time.wrapping_add(self.offset);
-        let Some(floor) = self.floor else {
+        let end = self.floors.of(kind);
+        let Some(floor) = *end else {
             return time;
         };
         let past = step(floor, time);
         if past > LONGEST {
-            self.floor = None;
+            *end = None;
         }
         if past > 0 {
             return time;
         }
         if coded && kind == FrameKind::Video {
             let next = floor.wrapping_add(1);
-            self.floor = Some(next);
+            *end = Some(next);
             return next;
         }
         floor
@@ -90,7 +114,7 @@ mod tests {
         for end in [5_000, i32::MAX as u32 - 10, u32::MAX - 10] {
             for own in [0, 77, 3_000_000_000] {
                 let start = clock();
-                let mut bridge = Bridge::new((own, start + Duration::from_millis(40)), (end, start), end);
+                let mut bridge = Bridge::new((own, start + Duration::from_millis(40)), (end, start), Floors::default());
                 assert_eq!(bridge.map(own, FrameKind::Video, true), end.wrapping_add(40));
                 assert_eq!(bridge.map(own.wrapping_add(33), FrameKind::Audio, true), end.wrapping_add(73));
             }
@@ -100,17 +124,31 @@ mod tests {
     #[test]
     fn pictures_from_before_the_end_follow_it_and_rise() {
         let start = clock();
-        let mut bridge = Bridge::new((1_000, start), (9_000, start), 9_000);
+        let mut bridge = Bridge::new((1_000, start), (9_000, start), Floors::default());
         let times: Vec<_> = (0..4).map(|n| bridge.map(880 + n * 40, FrameKind::Video, true)).collect();
         assert_eq!(times, [9_001, 9_002, 9_003, 9_004]);
-        assert_eq!(bridge.map(1_001, FrameKind::Audio, true), 9_004, "sound does not go back either");
+        assert_eq!(bridge.map(990, FrameKind::Audio, true), 9_000, "sound does not go back either");
+        assert_eq!(bridge.map(1_001, FrameKind::Audio, true), 9_001);
+        assert_eq!(bridge.map(1_040, FrameKind::Video, true), 9_040);
+    }
+
+    #[test]
+    fn sound_that_is_behind_its_pictures_stays_behind_them() {
+        let start = clock();
+        let floors = Floors { sound: Some(4_000), rest: Some(9_000) };
+        let mut bridge = Bridge::new((1_000, start), (9_000, start), floors);
+        assert!(
+            bridge.is_past(1_020_u32.wrapping_sub(5_000), FrameKind::Audio)
+                && !bridge.is_past(1_000_u32.wrapping_sub(5_000), FrameKind::Audio)
+        );
+        assert_eq!(bridge.map(1_020_u32.wrapping_sub(5_000), FrameKind::Audio, true), 4_020);
         assert_eq!(bridge.map(1_040, FrameKind::Video, true), 9_040);
     }
 
     #[test]
     fn a_stream_that_goes_on_for_weeks_is_not_held_at_the_end_of_the_publisher_before() {
         let start = clock();
-        let mut bridge = Bridge::new((0, start), (0, start), 0);
+        let mut bridge = Bridge::new((0, start), (0, start), Floors::default());
         let times = (0..100).map(|n: u32| n.wrapping_mul(1 << 26));
         for time in times.skip(1) {
             assert_eq!(bridge.map(time, FrameKind::Video, true), time);

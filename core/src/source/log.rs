@@ -15,6 +15,7 @@ use followers::Follower;
 use starts::{Openings, Pictures};
 pub use starts::{StartLimits, StartRule};
 
+use super::bridge::Floors;
 use super::headers::HeaderLimits;
 use super::{Batch, Frame, FrameKind, Headers, Timeline, Timestamps};
 use crate::flv::FrameClass;
@@ -58,8 +59,10 @@ pub struct Source {
     pictures: Option<Pictures>,
     /// The time of its newest picture.
     last_picture: Option<u32>,
-    /// When the present publisher's newest picture came, and the milliseconds between the newest three.
-    picture: Option<(Instant, [u32; 2])>,
+    /// When the present publisher's newest picture came.
+    picture: Option<Instant>,
+    /// The milliseconds between its newest three pictures; 0 if that is not known.
+    intervals: [u32; 2],
     /// When the present publisher's first coded frame came.
     begun: Option<Instant>,
     /// Since when there are pictures and no key frame to start at.
@@ -73,8 +76,11 @@ pub struct Source {
     fallback: bool,
     /// Timestamp and arrival of the last coded frame.
     last: Option<(u32, Instant)>,
-    /// The highest timestamp of coded frames. The last frame has a lower one if media arrive apart or out of order.
-    furthest: Option<u32>,
+    /// The highest timestamp of coded frames, and its arrival. The last frame has a lower one if media arrive apart or out
+    /// of order.
+    furthest: Option<(u32, Instant)>,
+    /// The highest timestamps of sound and of pictures.
+    ends: Floors,
     ended: Option<Instant>,
     stats: SourceStats,
     /// Players that get each publication up to its end, and the bytes that are kept for them.
@@ -183,6 +189,7 @@ impl Source {
             pictures: None,
             last_picture: None,
             picture: None,
+            intervals: [0; 2],
             begun: None,
             unkeyed: None,
             keyless: false,
@@ -191,6 +198,7 @@ impl Source {
             fallback: false,
             last: None,
             furthest: None,
+            ends: Floors::default(),
             ended: None,
             stats: SourceStats::default(),
             followers: Vec::new(),
@@ -249,6 +257,7 @@ impl Source {
         self.pictures = None;
         self.last_picture = None;
         self.picture = None;
+        self.intervals = [0; 2];
         self.begun = None;
         self.unkeyed = None;
         self.keyless = false;
@@ -259,7 +268,7 @@ impl Source {
         match self.last {
             Some((timestamp, time)) => {
                 // After everything that was sent, and not earlier than real time.
-                let furthest = self.furthest.unwrap_or(timestamp);
+                let furthest = self.furthest.map_or(timestamp, |(furthest, _)| furthest);
                 let ahead = duration(milliseconds_from(timestamp, furthest));
                 Timeline::resuming(self.timestamps, furthest, time + ahead)
             }
@@ -371,8 +380,9 @@ impl Source {
         if coded {
             self.begun.get_or_insert(now);
             self.last = Some((time, now));
-            let furthest = self.furthest.filter(|furthest| milliseconds_from(time, *furthest) > 0);
-            self.furthest = furthest.or(self.last.map(|(time, _)| time));
+            let furthest = self.furthest.filter(|(furthest, _)| milliseconds_from(time, *furthest) > 0);
+            self.furthest = furthest.or(self.last);
+            self.ends.raise(frame.kind(), time);
         }
         self.bytes += frame.held_bytes();
         self.extra += frame.extra_bytes();

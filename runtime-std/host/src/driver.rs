@@ -91,11 +91,10 @@ fn follow_orders<R: Runtime>(runtime: &Arc<R>) -> Option<Instant> {
             Order::Close { connection, reason } => {
                 host.change_client(connection, &mut |conn| conn.close(reason.clone()));
             }
-            Order::Poll { connection } => {
-                if let Some(uplink) = host.find_uplink(connection) {
-                    uplink.change(&mut |_: &mut AnyConn| {});
-                }
-            }
+            Order::Poll { connection } => match host.find_uplink(connection) {
+                Some(uplink) => uplink.change(&mut |_: &mut AnyConn| {}),
+                None => host.change_client(connection, &mut |_| {}),
+            },
             Order::Wake(stream) => runtime.wake(stream),
             Order::Remark(remark) => note(host, &remark),
             Order::Wait(until) => return until,

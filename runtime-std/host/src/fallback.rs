@@ -3,7 +3,7 @@
 //! One thread looks at the names that change, and gives each stream that wants its fallback a thread. That reads the file in
 //! pieces, in step with its timestamps, and ends when the stream has a publisher or no player.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,31 +63,70 @@ pub(crate) fn start(handle: &Handle) -> io::Result<()> {
     Ok(())
 }
 
+/// The streams whose fallback plays, and those that wait until fewer play.
+#[derive(Debug, Default)]
+struct Active {
+    playing: HashSet<StreamKey>,
+    waiting: BTreeSet<StreamKey>,
+}
+
+/// Whether a fallback may play.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Free,
+    Taken,
+    /// As many play as may; true for the first one that waits.
+    Full(bool),
+}
+
+impl Active {
+    fn take(&mut self, key: &StreamKey) -> Place {
+        if self.playing.contains(key) {
+            return Place::Taken;
+        }
+        if self.playing.len() >= MOST {
+            let is_first = self.waiting.is_empty();
+            self.waiting.insert(key.clone());
+            return Place::Full(is_first);
+        }
+        self.waiting.remove(key);
+        self.playing.insert(key.clone());
+        Place::Free
+    }
+
+    /// Its fallback plays no more. Returns the streams to look at.
+    fn ended(&mut self, key: StreamKey) -> BTreeSet<StreamKey> {
+        self.playing.remove(&key);
+        let mut keys = std::mem::take(&mut self.waiting);
+        keys.insert(key);
+        keys
+    }
+}
+
 fn look(handle: &Handle, sender: &Sender<News>, news: &Receiver<News>) {
-    let mut active: HashSet<StreamKey> = HashSet::new();
-    let mut full = false;
+    let mut active = Active::default();
     while !handle.is_stopping() {
         let mut keys = handle.core().hub().wants();
         match news.recv_timeout(LOOK * 10) {
             Ok(News::Ended(key)) => {
-                active.remove(&key);
-                keys.insert(key);
+                keys.append(&mut active.ended(key));
             }
             Ok(News::Changed) | Err(_) => {}
         }
         keys.append(&mut handle.core().hub().wants());
-        keys.retain(|key| !active.contains(key) && handle.core().hub().wants_fallback(key));
+        keys.retain(|key| handle.core().hub().wants_fallback(key));
         for key in keys {
             let Some(fallback) = handle.core().fallback(&key) else {
                 continue;
             };
-            if active.len() >= MOST {
-                if !std::mem::replace(&mut full, true) {
+            match active.take(&key) {
+                Place::Free => {}
+                Place::Full(true) => {
                     warn!(event = "fallback_failed", "{MOST} fallbacks play already, and no more at the same time");
+                    continue;
                 }
-                continue;
+                Place::Full(false) | Place::Taken => continue,
             }
-            active.insert(key.clone());
             let plays = Plays { handle: handle.clone(), key: key.clone() };
             let ended = sender.clone();
             let started = thread::Builder::new().name("fallback".to_owned()).spawn(move || {
@@ -175,7 +214,7 @@ impl Plays {
         if wanted { Ok(()) } else { Err(End::NotWanted) }
     }
 
-    fn wait_until(&self, due: Instant) -> Result<(), End> {
+    fn wait_until(&self, due: Instant, publication: &Publication) -> Result<(), End> {
         loop {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -183,6 +222,9 @@ impl Plays {
             }
             thread::sleep(left.min(LOOK));
             self.is_wanted()?;
+            if publication.is_over() {
+                return Err(End::NotWanted);
+            }
         }
     }
 
@@ -217,7 +259,7 @@ impl Plays {
                         tags += 1;
                         let time = times.next(message.timestamp);
                         message.timestamp = time as u32;
-                        self.wait_until(begun + Duration::from_millis(time))?;
+                        self.wait_until(begun + Duration::from_millis(time), publication)?;
                     } else {
                         message.timestamp = 0;
                     }
@@ -233,7 +275,8 @@ impl Plays {
     }
 
     fn play_stream(&self, other: &StreamKey) -> Result<(), End> {
-        let mut subscription = self.handle.subscribe_to(other);
+        // Also from another server that has it.
+        let mut subscription = self.handle.subscribe_to(other).wanting();
         let mut publication: Option<Publication> = None;
         loop {
             self.is_wanted()?;
@@ -316,6 +359,21 @@ mod tests {
         let path = std::env::temp_dir().join(format!("anabranch-fallback-{}-{name}.flv", std::process::id()));
         std::fs::write(&path, bytes).expect("it can be written");
         path
+    }
+
+    #[test]
+    fn a_fallback_that_had_to_wait_plays_when_another_one_has_ended() {
+        let key = |number: usize| StreamKey::new("v", "live", &number.to_string()).expect("a name");
+        let mut active = Active::default();
+        for number in 0..MOST {
+            assert_eq!(active.take(&key(number)), Place::Free);
+        }
+        assert_eq!(active.take(&key(0)), Place::Taken);
+        assert_eq!(active.take(&key(MOST)), Place::Full(true), "this is told");
+        assert_eq!(active.take(&key(MOST + 1)), Place::Full(false));
+        assert_eq!(active.ended(key(3)), BTreeSet::from([key(3), key(MOST), key(MOST + 1)]));
+        assert_eq!(active.take(&key(MOST)), Place::Free);
+        assert_eq!(active.take(&key(3)), Place::Full(true), "it is told again");
     }
 
     #[test]

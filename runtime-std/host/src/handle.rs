@@ -424,6 +424,11 @@ impl Handle {
         self.control.core().hub().holder(key)
     }
 
+    /// The publishers of a stream are about to be closed: the one that stands by does not take over.
+    pub fn hold_back(&self, key: &StreamKey) {
+        self.control.core().hub().hold_back(key);
+    }
+
     /// What stands by as backup of a stream's publisher, if something does.
     pub fn backup(&self, key: &StreamKey) -> Option<HeldBy> {
         self.control.core().hub().backup(key)

@@ -54,6 +54,11 @@ impl Publication {
         Publication { publisher: Some(publisher), control, planned: None }
     }
 
+    /// True once another publisher has taken the stream over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.publisher.as_ref().is_none_or(Publisher::is_superseded)
+    }
+
     /// Publishes one message: [`Message::video`], [`Message::audio`] or [`Message::data`]. It does not wait for
     /// players, and the time does not depend on their number. Messages that no player could use are dropped and
     /// [counted](Self::malformed).
@@ -146,6 +151,12 @@ impl Subscription {
         let event = control.subscribers().subscribe(player.stream_id());
         let (queue, over) = (VecDeque::new(), player.over_before());
         Subscription { player, queue, over, event, control }
+    }
+
+    /// Has the server pull the stream from where it is, as for a client.
+    pub(crate) fn wanting(mut self) -> Self {
+        self.player.want();
+        self
     }
 
     /// The stream's name.

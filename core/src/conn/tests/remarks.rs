@@ -159,6 +159,31 @@ fn a_backup_is_granted_and_reported_when_it_is_ready_and_when_it_is_on_air() {
 }
 
 #[test]
+fn a_backup_that_sends_nothing_tells_at_once_that_it_is_on_air_and_also_if_it_leaves_then() {
+    use crate::relay::Order;
+    for leaves in [false, true] {
+        let mut harness = Harness::with(VhostConfig { conflict: Conflict::Backup, ..VhostConfig::default() }.into());
+        let mut first = harness.publisher("cam");
+        first.send(&harness, &[headers(), gop(0, 3)].concat());
+        let mut second = harness.publisher("cam");
+        second.send(&harness, &[headers(), gop(0, 3)].concat());
+        harness.pass(Duration::from_millis(40));
+        first.disconnect(&harness);
+        let polled = |order: &Order| *order == Order::Poll { connection: second.conn.id() };
+        let orders = std::iter::from_fn(|| Some(harness.server.relays().poll(harness.now)));
+        let orders: Vec<_> = orders.take_while(|order| !matches!(order, Order::Wait(_))).collect();
+        assert!(orders.iter().any(polled), "{orders:?}");
+        if leaves {
+            second.disconnect(&harness)
+        } else {
+            second.poll(&harness)
+        }
+        let switched = |remark: &Remark| matches!(remark, Remark::Switched { because: Switched::Lost, .. });
+        assert_eq!(second.remarks.iter().filter(|remark| switched(remark)).count(), 1, "{:?}", second.remarks);
+    }
+}
+
+#[test]
 fn a_player_that_waits_is_reported_and_once_more_when_the_stream_begins() {
     let mut harness = Harness::new();
     let mut player = harness.player("cam");

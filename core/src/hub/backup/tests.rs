@@ -1,3 +1,6 @@
+mod elsewhere;
+mod switching;
+
 use std::time::{Duration, Instant};
 
 use super::super::{
@@ -34,6 +37,8 @@ pub(in crate::hub) struct Encoder {
     sound: bool,
     frozen: bool,
     codec: u8,
+    /// How many milliseconds its sound is behind its pictures.
+    behind: u32,
 }
 
 pub(in crate::hub) struct Rig {
@@ -83,7 +88,9 @@ impl Encoder {
             self.publisher.push(now, message(MessageType::VIDEO, &[tag, 1, 0, 0, 0, 9, number]))?;
         }
         if self.sound {
-            self.publisher.push(now, message(MessageType::AUDIO, &[0xAF, 1, 7, number]))?;
+            let timestamp = timestamp.wrapping_sub(self.behind);
+            let message = Message { timestamp, ..message(MessageType::AUDIO, &[0xAF, 1, 7, number]) };
+            self.publisher.push(now, message)?;
         }
         Ok(())
     }
@@ -126,6 +133,7 @@ impl Rig {
             sound: true,
             frozen: false,
             codec: 7,
+            behind: 0,
         }
     }
 
@@ -233,7 +241,7 @@ fn a_backup_takes_over_at_once_when_the_first_publisher_leaves() {
         assert!(second.publisher.stands_by());
         rig.run(3_000, &mut [&mut first, &mut second]);
         assert_eq!(rig.last_from(), 1);
-        assert!(first.publisher.end(rig.now()), "the stream goes on");
+        assert!(first.publisher.end(rig.now()).is_published, "the stream goes on");
         rig.pull();
         assert_eq!(rig.last_from(), 2, "what it kept is there at once");
         rig.run(3_000, &mut [&mut second]);
@@ -241,7 +249,7 @@ fn a_backup_takes_over_at_once_when_the_first_publisher_leaves() {
         rig.keeps_time(base, 60);
         assert_eq!(switched(&mut second), Switched::Lost);
         assert!(!second.publisher.stands_by());
-        assert!(!second.publisher.end(rig.now()));
+        assert!(!second.publisher.end(rig.now()).is_published);
         rig.pull();
         assert!(matches!(rig.ends.last(), Some(PullEnd::Ended(Some(_)))));
     }
@@ -264,7 +272,7 @@ fn a_backup_takes_over_when_the_first_publisher_stalls_and_the_first_stands_by_t
     assert!(first.publisher.stands_by() && !first.publisher.is_superseded());
     assert_eq!(rig.last_from(), 2, "it does not return");
     rig.keeps_time(5_000, 60);
-    assert!(second.publisher.end(rig.now()));
+    assert!(second.publisher.end(rig.now()).is_published);
     rig.run(1_000, &mut [&mut first]);
     assert_eq!((switched(&mut first), rig.last_from()), (Switched::Lost, 1));
     rig.check(AFTER + 2 * STEP);
@@ -319,8 +327,8 @@ fn a_stream_ends_when_both_publishers_leave_and_begins_with_the_next() {
     let mut rig = Rig::new(BackupRules::default());
     let (mut first, mut second) = (rig.encoder(1, 0), rig.encoder(2, 900));
     rig.run(2_000, &mut [&mut first, &mut second]);
-    assert!(first.publisher.end(rig.now()));
-    assert!(!second.publisher.end(rig.now()));
+    assert!(first.publisher.end(rig.now()).is_published);
+    assert!(!second.publisher.end(rig.now()).is_published);
     rig.pull();
     assert!(matches!(rig.ends.last(), Some(PullEnd::Ended(Some(_)))));
     assert!(rig.hub.is_free(&key()).is_ok());
@@ -337,7 +345,7 @@ fn a_backup_that_leaves_first_changes_nothing_and_its_place_is_free() {
     let (mut first, mut second) = (rig.encoder(1, 0), rig.encoder(2, 900));
     rig.run(2_000, &mut [&mut first, &mut second]);
     assert_eq!(rig.hub.counts(DEFAULT_VHOST).publishers, 2);
-    assert!(second.publisher.end(rig.now()), "the stream has its publisher");
+    assert!(second.publisher.end(rig.now()).is_published, "the stream has its publisher");
     assert_eq!(rig.hub.counts(DEFAULT_VHOST).publishers, 1);
     let mut third = rig.encoder(3, 0);
     rig.run(2_000, &mut [&mut first, &mut third]);
@@ -367,7 +375,7 @@ fn a_third_publisher_is_refused_unless_the_backup_has_stalled() {
     rig.run(1_000, &mut [&mut first, &mut third]);
     drop(second);
     assert!(matches!(rig.admit(), Err(NotAdmitted::Busy(_))), "the third one has the place");
-    assert!(first.publisher.end(rig.now()));
+    assert!(first.publisher.end(rig.now()).is_published);
     rig.run(1_000, &mut [&mut third]);
     assert_eq!(rig.last_from(), 3);
     // The same for one that was on air and stalled: its connection may be dead and unnoticed.
@@ -450,7 +458,7 @@ fn a_backup_without_a_key_frame_has_the_stream_when_the_first_publisher_leaves()
     let mut second = rig.encoder(2, 900);
     second.keys = false;
     rig.run(200, &mut [&mut first, &mut second]);
-    assert!(first.publisher.end(rig.now()));
+    assert!(first.publisher.end(rig.now()).is_published);
     rig.run(400, &mut [&mut second]);
     assert_eq!(rig.last_from(), 1, "players wait for its key frame");
     second.keys = true;
@@ -477,7 +485,7 @@ fn a_backup_that_has_sent_nothing_has_the_stream_and_its_time_goes_on() {
             second.headers_sent = true;
             second.keys = true;
         }
-        assert!(first.publisher.end(rig.now()));
+        assert!(first.publisher.end(rig.now()).is_published);
         rig.run(500, &mut []);
         rig.run(2_000, &mut [&mut second]);
         assert_eq!(rig.last_from(), 2);

@@ -18,15 +18,15 @@ pub(super) const CAM: &str = "live/cam";
 /// The directory, and the part of each server in it.
 pub(super) struct Members {
     directory: Directory,
-    is_down: bool,
-    members: BTreeMap<usize, Member>,
+    pub(super) is_down: bool,
+    pub(super) members: BTreeMap<usize, Member>,
     replies: Vec<(Instant, usize, RequestId, Reply)>,
     next: Option<Instant>,
 }
 
-struct Member {
+pub(super) struct Member {
     node: Arc<str>,
-    location: Location,
+    pub(super) location: Location,
     /// Its link to the directory drops everything.
     is_cut: bool,
     claims: HashMap<ClaimNumber, ClaimId>,
@@ -49,11 +49,11 @@ impl Members {
 
 impl Net {
     /// A server of the cluster.
-    fn member(&mut self, config: VhostConfig, on_loss: OnLoss) -> usize {
+    pub(super) fn member(&mut self, config: VhostConfig, on_loss: OnLoss) -> usize {
         self.member_of(config.into(), on_loss)
     }
 
-    fn member_of(&mut self, config: Config, on_loss: OnLoss) -> usize {
+    pub(super) fn member_of(&mut self, config: Config, on_loss: OnLoss) -> usize {
         self.member_in(config, on_loss, ClusterConfig::default())
     }
 
@@ -91,7 +91,6 @@ impl Net {
         members
     }
 
-    /// The server dies, and its part in the directory with it.
     /// It is back, with no memory, and these settings of the cluster.
     pub(super) fn join_again(&mut self, server: usize, cluster: ClusterConfig) {
         let node: Arc<str> = self.address_of(server).to_string().into();
@@ -186,13 +185,13 @@ impl Net {
     }
 
     /// The directory dies: its connections are reset.
-    fn kill_directory(&mut self) {
+    pub(super) fn kill_directory(&mut self) {
         self.directory.is_down = true;
         let now = self.now;
         self.directory.members.values_mut().for_each(|member| member.location.handle_disconnected(now));
     }
 
-    fn cut(&mut self, server: usize, is_cut: bool) {
+    pub(super) fn cut(&mut self, server: usize, is_cut: bool) {
         self.directory.members.get_mut(&server).expect("it is one").is_cut = is_cut;
     }
 

@@ -1,5 +1,6 @@
 //! Servers with relays between them, in virtual time: what each side gets, and what operators learn.
 
+mod backups;
 mod cluster;
 mod origins;
 mod pulling;

@@ -4,14 +4,16 @@
 //! [`Timeline`]. At the switch the stream begins another publication: the headers in force at that key frame, then all
 //! since. The [`Bridge`] makes its time that of the stream. Frames that came before the last one of the publisher before
 //! are needed for decoding and are late: pictures follow that frame a millisecond apart, and sound is left out. So the
-//! stream goes on in real time, however long the GOP is.
+//! stream goes on in real time. If they are very many, players wait for the next key frame instead.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Headers, Next, Source, duration};
+use super::{Next, Source, duration};
 use crate::source::bridge::{Bridge, Bridged};
 use crate::source::{Frame, FrameKind, Timestamps};
+
+/// The most pictures that are sent at once at a switch.
+const MOST_LATE: usize = 1_000;
 
 impl Source {
     /// When the present publisher's newest coded frame came; `None` before the first.
@@ -30,14 +32,11 @@ impl Source {
         !self.starts.is_empty() && !may_have_pictures
     }
 
-    /// The headers in force now, for a publisher that goes on in another source.
-    pub(crate) fn shared_headers(&self) -> Arc<Headers> {
-        self.headers.clone()
-    }
-
-    /// Takes over the headers that a publisher has sent to another source.
-    pub(crate) fn adopt_headers(&mut self, headers: Arc<Headers>) {
-        self.headers = headers;
+    /// Takes over what is known of a publisher that has sent to another source: its headers, and how far apart its pictures
+    /// are.
+    pub(crate) fn adopt(&mut self, other: &Source) {
+        self.headers = other.headers.clone();
+        self.intervals = other.intervals;
     }
 
     /// True if the newest frame is one to start at.
@@ -47,11 +46,12 @@ impl Source {
     }
 
     /// True if the present publisher sends pictures, and has sent one in the last `time`. If they are far apart, the time is
-    /// twice that between them; one pause is not such a time.
+    /// twice that between them; one pause is not such a time. While that is not known, the newest picture counts however old
+    /// it is.
     pub(crate) fn shows_pictures(&self, now: Instant, time: Duration) -> bool {
-        self.picture.is_some_and(|(at, intervals)| {
-            let usual = duration(intervals.into_iter().min().unwrap_or(0));
-            now.saturating_duration_since(at) < time.max(usual * 2)
+        self.picture.is_some_and(|at| {
+            let known = self.intervals.into_iter().filter(|interval| *interval > 0).min();
+            known.is_none_or(|usual| now.saturating_duration_since(at) < time.max(duration(usual) * 2))
         })
     }
 
@@ -67,26 +67,31 @@ impl Source {
     /// Begins the publication of a publisher that stood by with this source, and appends what players need of it.
     /// `heard` is when its newest message came.
     pub(crate) fn switch_to(&mut self, standby: &Source, heard: Option<Instant>) -> Bridged {
-        let (last, furthest) = (self.last, self.furthest);
-        let now = heard.max(last.map(|(_, at)| at));
+        let furthest = self.furthest;
+        let now = heard.max(self.last.map(|(_, at)| at));
         let resuming = self.begin();
         if self.timestamps == Timestamps::Pass {
             self.append(standby, None, now);
             return Bridged::Kept(Bridge::default());
         }
-        let Some((own, own_at)) = standby.last else {
+        let Some(own) = standby.furthest else {
             // It has sent no media yet: its time begins as that of any next publisher.
-            let time = furthest.unwrap_or(0);
+            let time = furthest.map_or(0, |(time, _)| time);
             for header in standby.headers.iter() {
                 self.push_from(header, if header.kind() == FrameKind::Data { 0 } else { time }, now);
             }
             return Bridged::Resumed(Box::new(resuming));
         };
-        let mut bridge = match last {
-            Some((stream, at)) => Bridge::new((own, own_at), (stream, at), furthest.unwrap_or(stream)),
-            None => Bridge::default(),
-        };
+        // The highest times of both, whatever medium they are of: the two media of a publisher may be seconds apart.
+        let ends = self.ends;
+        let mut bridge = furthest.map_or_else(Bridge::default, |stream| Bridge::new(own, stream, ends));
+        let is_past = bridge.is_past(own.0, FrameKind::Video);
         self.append(standby, Some(&mut bridge), now);
+        (self.picture, self.intervals) = (standby.picture, standby.intervals);
+        // What came before counts from its arrival there, not from the last one.
+        if let Some((_, at)) = self.furthest.as_mut().filter(|_| is_past) {
+            *at = own.1;
+        }
         Bridged::Kept(bridge)
     }
 
@@ -94,7 +99,8 @@ impl Source {
     fn append(&mut self, standby: &Source, mut bridge: Option<&mut Bridge>, now: Option<Instant>) {
         let mut cursor = standby.join();
         standby.restart(&mut cursor);
-        loop {
+        let is_long = bridge.as_deref().is_some_and(|bridge| standby.has_late_pictures(bridge));
+        while !is_long {
             match standby.next(&mut cursor) {
                 Next::Start(start) => {
                     let time = match &bridge {
@@ -110,7 +116,7 @@ impl Source {
                         // Metadata belongs to no time.
                         _ if frame.kind() == FrameKind::Data && frame.timestamp() == 0 => 0,
                         Some(bridge) if frame.kind() == FrameKind::Audio && frame.class().is_coded() => {
-                            if !bridge.is_past(frame.timestamp()) {
+                            if !bridge.is_past(frame.timestamp(), FrameKind::Audio) {
                                 continue;
                             }
                             bridge.map(frame.timestamp(), FrameKind::Audio, true)
@@ -130,6 +136,21 @@ impl Source {
                 self.push_from(header, if header.kind() == FrameKind::Data { 0 } else { time }, now);
             }
         }
+    }
+
+    /// True if so many pictures since the newest start lie before the end of the publisher before that the stream would run
+    /// ahead of real time: a millisecond for each. Players wait for the next key frame then.
+    fn has_late_pictures(&self, bridge: &Bridge) -> bool {
+        let Some(start) = self.starts.back().and_then(|start| usize::try_from(start.checked_sub(self.first)?).ok())
+        else {
+            return false;
+        };
+        let mut bridge = bridge.clone();
+        let pictures =
+            self.log.range(start..).map(|entry| &entry.frame).filter(|frame| frame.kind() == FrameKind::Video);
+        let late =
+            pictures.filter(|frame| frame.class().is_coded() && !bridge.is_past(frame.timestamp(), FrameKind::Video));
+        late.count() > MOST_LATE
     }
 
     fn push_from(&mut self, frame: &Frame, time: u32, now: Option<Instant>) {

@@ -110,9 +110,10 @@ impl Source {
         let time = frame.timestamp();
         if frame.kind() == FrameKind::Video {
             let interval = self.last_picture.map_or(0, |last| milliseconds_from(last, time));
-            self.last_picture = Some(time);
-            let before = self.picture.map_or(interval, |(_, [newest, _])| newest);
-            self.picture = Some((now, [interval, before]));
+            if self.last_picture.replace(time).is_some() {
+                self.intervals = [interval, self.intervals[0]];
+            }
+            self.picture = Some(now);
             self.pictures = Some(Pictures { interval, sound: None });
         } else if let Some(pictures) = &mut self.pictures {
             let silence = milliseconds_from(*pictures.sound.get_or_insert(time), time);

@@ -171,7 +171,8 @@ pub(super) fn kick_publisher(context: &Context, call: &Call<'_>) -> Reply {
     let Some(stream) = list.first() else {
         return unknown(NO_STREAM, "there is no such stream");
     };
-    // First the one that stands by, so that it does not take over.
+    // None takes over from the other one.
+    context.handle.hold_back(&stream.key);
     let held = [&stream.backup, &stream.publisher];
     let ids = held.into_iter().filter_map(|held| match held {
         Some(HeldBy::Client { connection, .. }) => Some(*connection),

@@ -22,7 +22,8 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'{').add(b'}').add(b'%');
 ///
 /// KEYS: the name's key, `born`. ARGV: node, session, time to live, what happens to another owner (`now`, `ask`, the same
 /// with `_if_draining`, or `renew` for a renewal), hold in milliseconds, channel, name in notices, prefix of records,
-/// whether leases of an earlier run of the same node end (`1`).
+/// whether leases of an earlier run of the same node end (`1`), the number of the only lease that `now` and `ask` mean
+/// (empty: of any).
 const CLAIM: &str = r#"
 local owner = redis.call('HMGET', KEYS[1], 'node', 'session', 'epoch')
 if owner[1] == ARGV[1] and owner[2] == ARGV[2] then
@@ -41,6 +42,9 @@ if owner[1] then
   local own = owner[1] == ARGV[1] and ARGV[9] == '1' and ARGV[4] ~= 'renew'
   local record = redis.call('GET', ARGV[8] .. owner[1])
   local mode = ARGV[4]
+  if ARGV[10] ~= '' and ARGV[10] ~= owner[3] then
+    mode = mode .. '_if_draining'
+  end
   if record and string.find(record, '"draining":true', 1, true) then
     mode = string.gsub(mode, '_if_draining', '')
   end

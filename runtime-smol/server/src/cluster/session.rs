@@ -174,7 +174,7 @@ impl Question {
     fn script(&self, who: &Who) -> (Script, Vec<String>, Vec<String>) {
         let (keys, node) = (&who.keys, who.node.to_string());
         let milliseconds = |time: Duration| time.as_millis().to_string();
-        let claim = |name: &str, session: u64, taking: &str| {
+        let claim = |name: &str, session: u64, taking: &str, from: Option<u64>| {
             let own = if who.takes_own { "1" } else { "0" };
             let arguments = vec![
                 node.clone(),
@@ -186,20 +186,23 @@ impl Question {
                 encoded(name),
                 keys.nodes_prefix(),
                 own.to_owned(),
+                from.map(|fencing| fencing.to_string()).unwrap_or_default(),
             ];
             (Script::Claim, vec![keys.stream(name), keys.born()], arguments)
         };
         match self {
             Question::Core(_, Request::Claim { name, session, taking }, _) => {
-                let taking = match taking {
-                    Taking::NowIfDraining => "now_if_draining",
-                    Taking::AskIfDraining => "ask_if_draining",
-                    Taking::Now => "now",
-                    Taking::Ask => "ask",
+                let (taking, from) = match *taking {
+                    Taking::NowIfDraining => ("now_if_draining", None),
+                    Taking::AskIfDraining => ("ask_if_draining", None),
+                    Taking::Now => ("now", None),
+                    Taking::Ask => ("ask", None),
+                    Taking::NowFrom(fencing) => ("now", Some(fencing)),
+                    Taking::AskFrom(fencing) => ("ask", Some(fencing)),
                 };
-                claim(name, session.0, taking)
+                claim(name, session.0, taking, from)
             }
-            Question::Core(_, Request::Renew { name, session }, _) => claim(name, session.0, "renew"),
+            Question::Core(_, Request::Renew { name, session }, _) => claim(name, session.0, "renew", None),
             Question::Core(_, Request::Release { name, session }, _) => {
                 (Script::Release, vec![keys.stream(name)], vec![node, session.0.to_string()])
             }

@@ -92,7 +92,10 @@ impl Bodies {
     /// The bodies of a question.
     pub(super) fn of_question(event: Event, ask: &Ask, identity: &Identity, needs: impl Fn(Form) -> bool) -> Self {
         Bodies::new(needs, |form| match form {
-            Form::Srs => of(event, &ask.subject, &ask.client, identity, None),
+            Form::Srs => {
+                let role = if ask.backup { "backup" } else { "publisher" };
+                of(event, &ask.subject, &ask.client, identity, None, Some(role))
+            }
             Form::NginxRtmp => fields::of(event, &ask.subject, &ask.client),
         })
     }
@@ -100,7 +103,7 @@ impl Bodies {
     /// The bodies of a notice.
     pub(super) fn of_notice(event: Event, notice: &Notice, identity: &Identity, needs: impl Fn(Form) -> bool) -> Self {
         Bodies::new(needs, |form| match form {
-            Form::Srs => of(event, &notice.subject, &notice.client, identity, notice.closed.as_ref()),
+            Form::Srs => of(event, &notice.subject, &notice.client, identity, notice.closed.as_ref(), None),
             Form::NginxRtmp => fields::of(event, &notice.subject, &notice.client),
         })
     }
@@ -114,7 +117,7 @@ impl Bodies {
     ) -> Self {
         let subject = Subject::Publish(stream.clone());
         Bodies::new(needs, |form| match form {
-            Form::Srs => of(Event::Forward, &subject, client, identity, None),
+            Form::Srs => of(Event::Forward, &subject, client, identity, None, None),
             Form::NginxRtmp => fields::of(Event::Forward, &subject, client),
         })
     }
@@ -208,8 +211,15 @@ fn of_switch(switch: &SwitchNotice, identity: &Identity) -> String {
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// Fields, their types and their order are SRS's; `reason` and `code` are ours.
-fn of(event: Event, subject: &Subject, client: &ClientFacts, identity: &Identity, closed: Option<&Closed>) -> String {
+/// Fields, their types and their order are SRS's; `reason`, `code` and `role` are ours.
+fn of(
+    event: Event,
+    subject: &Subject,
+    client: &ClientFacts,
+    identity: &Identity,
+    closed: Option<&Closed>,
+    role: Option<&str>,
+) -> String {
     let ip = client.address.map(|address| address.ip().to_string()).unwrap_or_default();
     let tc_url = client.tc_url.as_deref().unwrap_or_default();
     let page_url = client.page_url.as_deref().unwrap_or_default();
@@ -242,6 +252,9 @@ fn of(event: Event, subject: &Subject, client: &ClientFacts, identity: &Identity
                 .text("stream", stream.key.stream())
                 .text("param", stream.params.as_str())
                 .stream(stream, identity);
+            if let (Event::Publish, Some(role)) = (event, role) {
+                body.text("role", role);
+            }
         }
         _ => {
             // At `connect` the stream is not known yet.

@@ -237,8 +237,8 @@ impl Directory {
             }
             fencing = fencing.max(record.fencing + 1);
             let drains = self.data.nodes.get(&record.node).is_some_and(|node| node.is_draining);
-            let asks = taking == Some(Taking::Ask) || drains && taking == Some(Taking::AskIfDraining);
-            if taking != Some(Taking::Now) && !(drains && taking == Some(Taking::NowIfDraining)) {
+            let asks = taking.is_some_and(|taking| taking.asks(record.fencing, drains));
+            if !taking.is_some_and(|taking| taking.ends(record.fencing, drains)) {
                 let record = self.data.records[name].clone();
                 let notice = Notice { name: name.clone(), node: node.clone(), fencing: record.fencing };
                 return (Reply::Held(self.owner(&record)), asks.then_some(notice));

@@ -1,5 +1,6 @@
 //! Two encoders for one stream, over sockets: the one on air is killed, frozen or unplugged.
 
+mod cluster;
 mod fallback;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -5,6 +5,8 @@ mod leaving;
 mod streams;
 mod tree;
 
+pub(crate) use streams::node_at;
+
 use anabranch_core::client::ClientEvent;
 use anabranch_core::message::Message;
 use anabranch_tests::program::{Launch, Program, free_address};

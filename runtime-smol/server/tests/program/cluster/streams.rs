@@ -22,7 +22,7 @@ use crate::relays::{Encoder, list, wait_frames};
 const SECRET: &str = "a secret of these tests";
 
 /// A server of the cluster, where the others reach it.
-pub(super) fn node_at(address: SocketAddr, redis: &Redis, more: &str) -> Program {
+pub(crate) fn node_at(address: SocketAddr, redis: &Redis, more: &str) -> Program {
     node_by(address, &redis.url(), more)
 }
 
