@@ -93,7 +93,7 @@ fn follow_orders<R: Runtime>(runtime: &Arc<R>) -> Option<Instant> {
             }
             Order::Poll { connection } => match host.find_uplink(connection) {
                 Some(uplink) => uplink.change(&mut |_: &mut AnyConn| {}),
-                None => host.change_client(connection, &mut |_| {}),
+                None => _ = host.change_client(connection, &mut |_| {}),
             },
             Order::Wake(stream) => runtime.wake(stream),
             Order::Remark(remark) => note(host, &remark),
