@@ -25,7 +25,7 @@ fn three() -> (Redis, [Program; 3], [Process; 2], Viewer) {
 
 #[test]
 fn a_backup_at_another_server_is_on_air_when_the_server_of_the_encoder_is_killed() {
-    let (_redis, [a, b, c], [_first, _second], viewer) = three();
+    let (_redis, [a, b, _c], [_first, _second], viewer) = three();
     assert_eq!(b.metric("anabranch_publishers"), Some(1.0), "it counts where it is");
     let clients = b.get("/api/v1/clients");
     assert_eq!(clients["clients"][0]["streams"][0]["role"], "backup", "{clients}");
@@ -34,7 +34,6 @@ fn a_backup_at_another_server_is_on_air_when_the_server_of_the_encoder_is_killed
     viewer.wait(75);
     viewer.check(DETECTED + GOP + SLACK);
     assert_eq!(b.get("/api/v1/cluster")["data"]["names"].as_array().map(Vec::len), Some(1));
-    assert!(c.is_running());
 }
 
 #[test]
