@@ -286,6 +286,7 @@ pub mod flv;
 pub mod fmp4;
 pub mod handshake;
 pub mod hls;
+pub mod http;
 pub mod hub;
 pub mod location;
 pub mod message;

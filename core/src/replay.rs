@@ -200,6 +200,10 @@ impl Run<'_> {
                 Some(id) if *open => self.conn.answer(now, id, verdict.clone()),
                 _ => {}
             },
+            Called::Respond { open, answer } => match self.conn.open_request() {
+                Some(id) if *open => self.conn.respond(now, id, answer),
+                _ => {}
+            },
             // The caller polls and compares what `poll` returns.
             Called::Poll => {}
         }
@@ -338,6 +342,10 @@ impl fmt::Display for Called {
                     Verdict::Origin { code, words } => write!(f, "the origin denies it: {code} {words}")?,
                     Verdict::Redirect(url) => write!(f, "the back end redirects the client to {url}")?,
                 }
+                f.write_str(if *open { "" } else { ", too late" })
+            }
+            Called::Respond { open, answer } => {
+                write!(f, "the program answers with {} and {} bytes", answer.status, answer.body.len())?;
                 f.write_str(if *open { "" } else { ", too late" })
             }
             Called::Poll => f.write_str("poll"),

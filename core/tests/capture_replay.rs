@@ -12,11 +12,12 @@ use anabranch_core::amf::Value;
 use anabranch_core::capture::{Capture, End, FormatError, Tap, file_header, stopped_record};
 use anabranch_core::command::Command;
 use anabranch_core::conn::{Action, Asks, Config, Conn, Core, Output, Verdict, VhostConfig};
+use anabranch_core::http::Answer;
 use anabranch_core::hub::Conflict;
 use anabranch_core::message::MessageType;
 use anabranch_core::policy::{Limits, Vhost, Vhosts};
 use anabranch_core::replay::{self, Outcome, Timeline};
-use anabranch_core::session::{CloseReason, TlsFault};
+use anabranch_core::session::{Accepts, CloseReason, TlsFault};
 use bytes::Buf;
 use client::Client;
 use proptest::prelude::*;
@@ -786,5 +787,60 @@ fn another_host_that_is_full_then_is_full_in_the_replay() {
         client.conn.handle_disconnect(now, CloseReason::PeerClosed);
         client.serve(now);
         same(&capture, &config);
+    }
+}
+
+#[test]
+fn a_connection_by_http_runs_again_with_what_the_program_answered_and_what_it_played() {
+    let (server, now) = (Core::new(Config::default(), [7; 32]), any_instant());
+    let mut publisher = Client::new(&server, now);
+    publish(&mut publisher, now, "cam");
+    for accepts in [Accepts::Web, Accepts::Either] {
+        let capture = CaptureBuffer::new();
+        let mut conn = server.connect_captured_by(now, None, accepts, Box::new(capture.clone()));
+        let mut time = now;
+        let requests = "GET /x HTTP/1.1\r\nHost: h\r\n\r\nGET /live/cam.flv HTTP/1.1\r\nHost: h\r\n\r\n";
+        conn.handle_input(now, requests.as_bytes());
+        let mut sent = Vec::new();
+        for round in 0..40_u32 {
+            loop {
+                match conn.poll(time) {
+                    Output::Action(Action::Request(asked)) => {
+                        conn.respond(time, asked.id, &Answer::text(200, "one").with("A", "b"));
+                        conn.respond(time, asked.id, &Answer::text(200, "two"));
+                    }
+                    Output::Action(_) => {}
+                    Output::Wait(wait) => {
+                        if wait.deadline().is_some_and(|due| due <= time) {
+                            conn.handle_timeout(time);
+                            continue;
+                        }
+                        let waiting = conn.outbound().remaining();
+                        if waiting == 0 {
+                            break;
+                        }
+                        sent.extend_from_slice(&conn.outbound().copy_to_bytes(waiting));
+                    }
+                    Output::Closed(report) => panic!("{report}"),
+                }
+            }
+            time += Duration::from_millis(100);
+            // Only video: the head of the stream is held back for a while.
+            let body = if round == 0 {
+                &SEQUENCE_HEADER
+            } else if round % 10 == 1 {
+                &KEY_FRAME
+            } else {
+                &FRAME
+            };
+            video(&mut publisher, time, round * 100, body);
+        }
+        conn.handle_disconnect(time, CloseReason::PeerClosed);
+        while !matches!(conn.poll(time), Output::Closed(_)) {}
+        let sent = String::from_utf8_lossy(&sent).into_owned();
+        assert!(sent.contains("one\n") && sent.contains("video/x-flv"), "{sent}");
+        assert!(same(&capture, &Config::default()).queued > 300);
+        let shown = timeline(&capture, &Config::default(), true);
+        assert!(shown.contains("the program answers with 200"), "{shown}");
     }
 }

@@ -160,7 +160,12 @@ fn settle(conn: &mut Conn, now: Instant, random: &mut Random, attached: &mut i64
             conn::Output::Action(Action::Attach(_) | Action::Subscribe(_)) => *attached += 1,
             conn::Output::Action(Action::Detach { .. } | Action::Unsubscribe(_)) => *attached -= 1,
             conn::Output::Action(
-                Action::Wake(_) | Action::Finish | Action::Ask(_) | Action::Notify(_) | Action::Remark(_),
+                Action::Wake(_)
+                | Action::Finish
+                | Action::Request(_)
+                | Action::Ask(_)
+                | Action::Notify(_)
+                | Action::Remark(_),
             ) => {}
             conn::Output::Wait(_) | conn::Output::Closed(_) => {
                 let waiting = conn.outbound().len();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// From bottom to top. Modules of one layer may use one another.
 const LAYERS: &[&[&str]] = &[
     &["shown", "split_mix"],
-    &["amf", "flv", "handshake", "chunk", "message", "command", "url", "preface", "bandwidth"],
+    &["amf", "flv", "handshake", "http", "chunk", "message", "command", "url", "preface", "bandwidth"],
     &["fmp4", "mpegts"],
     &["hls"],
     &["time_limit", "pool"],

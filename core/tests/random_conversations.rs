@@ -164,6 +164,7 @@ impl Run {
                 assert_eq!(activity(message_stream_id), Some(Activity::Playing));
             }
             SessionEvent::Measured { .. } => panic!("nothing is measured here"),
+            SessionEvent::Request(_) => panic!("nothing speaks HTTP here"),
         }
     }
 

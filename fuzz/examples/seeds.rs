@@ -97,6 +97,16 @@ fn wire(seeds: &Seeds) -> io::Result<()> {
     ] {
         seeds.write("preface", name, &[&CUTS, header, b"\x03"])?;
     }
+    for (name, text) in [
+        ("get", "GET /live/cam.flv?a=b HTTP/1.1\r\nHost: h\r\nOrigin: https://a\r\n\r\n"),
+        ("two", "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.0\r\n\r\n"),
+        ("smuggled", "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("upgrade", "GET /a/b.flv HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+    ] {
+        seeds.write("http", name, &[&CUTS, text.as_bytes()])?;
+    }
+    let frames = b"\x89\x82\x01\x02\x03\x04ab\x82\x81\0\0\0\0x\x88\x80\0\0\0\0";
+    seeds.write("http", "frames", &[&CUTS, frames])?;
     for vector in fixtures::vectors("chunks") {
         for setup in [0, 2] {
             let name = format!("{}-{setup}", fixtures::id(&vector));

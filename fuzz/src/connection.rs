@@ -137,7 +137,9 @@ fn settle(conn: &mut Conn, now: Instant, verdicts: u8, trace: &mut Trace) -> boo
         trace.outbound.extend_from_slice(&conn.outbound().copy_to_bytes(left));
         match output {
             // Frames that come in one piece leave with one wake-up: wakes are about when, not about what.
-            Output::Action(Action::Wake(_) | Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Finish) => {}
+            Output::Action(
+                Action::Wake(_) | Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Finish | Action::Request(_),
+            ) => {}
             Output::Action(Action::Ask(ask)) => {
                 trace.events.push(format!("ask {:?} of {:?}", ask.subject, ask.client));
                 let verdict = trace.verdict(verdicts);
@@ -194,7 +196,7 @@ fn timed(flags: u8, verdicts: u8, pieces: &[&[u8]]) {
             match conn.poll(now) {
                 Output::Action(Action::Attach(_) | Action::Subscribe(_)) => attached += 1,
                 Output::Action(Action::Detach { .. } | Action::Unsubscribe(_)) => attached -= 1,
-                Output::Action(Action::Wake(_) | Action::Remark(_) | Action::Finish) => {}
+                Output::Action(Action::Wake(_) | Action::Remark(_) | Action::Finish | Action::Request(_)) => {}
                 Output::Action(Action::Ask(ask)) => {
                     open += i32::from(!matches!(ask.subject, Subject::Traverse(_)));
                     asked.push(*ask);

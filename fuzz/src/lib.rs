@@ -9,6 +9,7 @@ mod cuts;
 pub mod directory;
 pub mod flv;
 pub mod handshake;
+pub mod http;
 pub mod message;
 pub mod policy;
 pub mod preface;

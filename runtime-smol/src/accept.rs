@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use anabranch_core::policy::canonical;
-use anabranch_host::{AcceptErrors, Carrier};
+use anabranch_host::{AcceptErrors, Entrance};
 use async_io::Timer;
 use mio::net::TcpListener;
 use smol::future::yield_now;
@@ -19,16 +19,16 @@ pub(crate) const ACCEPTS_PER_TURN: usize = 32;
 ///
 /// # Panics
 /// If the system cannot watch them.
-pub(crate) fn begin(local: &Rc<Local>, listeners: Vec<(TcpListener, Carrier)>) {
-    for (mut listener, carrier) in listeners {
+pub(crate) fn begin(local: &Rc<Local>, listeners: Vec<(TcpListener, Entrance)>) {
+    for (mut listener, entrance) in listeners {
         let slot = local.reactor().register(&mut listener).expect("a listening socket can be watched");
-        local.spawn(run(local.clone(), listener, carrier, slot));
+        local.spawn(run(local.clone(), listener, entrance, slot));
     }
 }
 
 /// Accepts connections until the server stops, and gives each to the thread with the fewest connections. No error ends
 /// it: a connection may be gone before it is accepted, and if no file descriptor is free, one becomes free later.
-async fn run(local: Rc<Local>, listener: TcpListener, carrier: Carrier, slot: usize) {
+async fn run(local: Rc<Local>, listener: TcpListener, entrance: Entrance, slot: usize) {
     let mut errors = AcceptErrors::default();
     let shared = &local.shared;
     loop {
@@ -42,7 +42,7 @@ async fn run(local: Rc<Local>, listener: TcpListener, carrier: Carrier, slot: us
                         shared.host.turn_away();
                         continue;
                     }
-                    let opened = Opened::ByClient(carrier.clone());
+                    let opened = Opened::ByClient(entrance.clone());
                     shared.least_busy().take(Arrival { socket, peer: canonical(peer), opened });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

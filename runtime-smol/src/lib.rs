@@ -104,9 +104,9 @@ mod worker;
 
 pub use anabranch_core as core;
 pub use anabranch_host::{
-    Answer, Arriving, Builder, CaptureError, Captures, Carrier, ConnectionInfo, Drain, Handle, Hooks, LeavesToStop,
-    Listen, Over, Publication, PublishStart, PublishingClient, Serve, Stats, Subscription, SwitchNotice, TcpOptions,
-    Totals, Update, raise_file_limit, random_seed,
+    Answer, Arriving, Builder, CaptureError, Captures, Carrier, ConnectionInfo, Drain, Entrance, Handle, Hooks,
+    LeavesToStop, Listen, Over, Publication, PublishStart, PublishingClient, Serve, Stats, Subscription, SwitchNotice,
+    TcpOptions, Totals, Update, raise_file_limit, random_seed,
 };
 pub use server::Server;
 #[cfg(feature = "tls")]

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::thread;
 
 use anabranch_core::policy::one_client;
-use anabranch_host::Carrier;
+use anabranch_host::{Carrier, Entrance};
 use rustls::Connection;
 
 /// Most TLS handshakes that may wait to be computed. One more replaces the last one of the client that has most of
@@ -81,9 +81,9 @@ impl Drop for Running<'_> {
 pub(crate) fn start<'scope, T>(
     scope: &'scope thread::Scope<'scope, '_>,
     openings: &'scope Openings,
-    listeners: &[(T, Carrier)],
+    listeners: &[(T, Entrance)],
 ) -> Running<'scope> {
-    let is_needed = listeners.iter().any(|(_, carrier)| !matches!(carrier, Carrier::Plain));
+    let is_needed = listeners.iter().any(|(_, entrance)| !matches!(entrance.carrier, Carrier::Plain));
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
     for number in 0..if is_needed { threads } else { 0 } {
         let thread = thread::Builder::new().name(format!("opening-{number}"));

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anabranch_core::conn::Accepts;
 use anabranch_core::hub::StreamId;
 use anabranch_core::relay::AttemptId;
-use anabranch_host::{Alive, Builder, CUT, Carrier, FINAL_MESSAGES_WAIT, Handle, Host, Runtime, Serve, Setup};
+use anabranch_host::{Alive, Builder, CUT, Entrance, FINAL_MESSAGES_WAIT, Handle, Host, Runtime, Serve, Setup};
 use async_io::{Timer, block_on};
 use smol::Executor;
 use smol::channel::{Receiver, Sender, bounded};
@@ -26,7 +27,7 @@ use crate::worker::{Arriving, Beginning, Worker};
 #[derive(Debug)]
 pub struct Server {
     shared: Alive<Shared>,
-    listeners: Vec<(TcpListener, Carrier)>,
+    listeners: Vec<(TcpListener, Entrance)>,
     arriving: Vec<Arriving>,
     stopped: Receiver<()>,
 }
@@ -122,9 +123,19 @@ impl Server {
         Ok(Server { shared: Alive::new(shared), listeners: setup.listeners, arriving, stopped })
     }
 
-    /// The addresses that the server listens on, with the ports that the system chose for port 0.
+    /// The addresses that the server listens on for RTMP, with the ports that the system chose for port 0.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
+        self.addresses_for(|accepts| accepts != Accepts::Web)
+    }
+
+    /// The addresses that the server listens on for HTTP, and for both.
+    pub fn web_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_for(|accepts| accepts != Accepts::Rtmp)
+    }
+
+    fn addresses_for(&self, is_it: impl Fn(Accepts) -> bool) -> Vec<SocketAddr> {
+        let listeners = self.listeners.iter().filter(|(_, entrance)| is_it(entrance.accepts));
+        listeners.filter_map(|(listener, _)| listener.local_addr().ok()).collect()
     }
 
     /// A handle of the running server for other parts of the program: it stops the server, returns statistics,
@@ -139,9 +150,9 @@ impl Server {
     /// If the system cannot start the server's threads, or create an event queue for each.
     pub fn run(self) {
         let Server { shared, listeners, arriving, stopped } = self;
-        let listeners = listeners.into_iter().map(|(listener, carrier)| {
+        let listeners = listeners.into_iter().map(|(listener, entrance)| {
             listener.set_nonblocking(true).expect("a listening socket can be watched");
-            (mio::net::TcpListener::from_std(listener), carrier)
+            (mio::net::TcpListener::from_std(listener), entrance)
         });
         let listeners: Vec<_> = listeners.collect();
         // async-io opens its files at its first use. Use it now, before clients have taken all file descriptors.
@@ -190,6 +201,10 @@ impl Serve for Server {
 
     fn addresses(&self) -> Vec<SocketAddr> {
         self.addresses()
+    }
+
+    fn web_addresses(&self) -> Vec<SocketAddr> {
+        self.web_addresses()
     }
 
     fn handle(&self) -> Handle {

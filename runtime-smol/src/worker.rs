@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::conn::AnyConn;
 use anabranch_core::relay::Uplink;
-use anabranch_host::{AnyLines, Carrier, Host, Runtime, give_up};
+use anabranch_host::{AnyLines, Entrance, Host, Runtime, give_up};
 use mio::net::TcpStream;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender, unbounded};
@@ -35,7 +35,7 @@ pub(crate) struct Arrival {
 /// Which side opened a connection.
 #[derive(Debug)]
 pub(crate) enum Opened {
-    ByClient(Carrier),
+    ByClient(Entrance),
     ByServer(Box<Uplink>, Session),
 }
 
@@ -48,7 +48,9 @@ impl Opened {
         peer: SocketAddr,
     ) -> (AnyConn, AnyLines, Transport) {
         let ((conn, lines), transport) = match self {
-            Opened::ByClient(carrier) => (host.open(&socket, peer), Transport::new(socket, &carrier)),
+            Opened::ByClient(Entrance { carrier, accepts }) => {
+                (host.open(&socket, peer, accepts), Transport::new(socket, &carrier))
+            }
             Opened::ByServer(uplink, session) => {
                 (host.open_uplink(&socket, uplink), Transport::outbound(socket, session))
             }

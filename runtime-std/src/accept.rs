@@ -3,13 +3,14 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
 
+use anabranch_core::conn::Accepts;
 use anabranch_host::AcceptErrors;
 
 use crate::connection::Connection;
 use crate::server::Shared;
 
 /// Accepts connections until the server stops. No error ends it.
-pub(crate) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
+pub(crate) fn run(shared: &Arc<Shared>, listener: &TcpListener, accepts: Accepts) {
     let mut errors = AcceptErrors::default();
     loop {
         let accepted = listener.accept();
@@ -18,7 +19,7 @@ pub(crate) fn run(shared: &Arc<Shared>, listener: &TcpListener) {
         }
         match accepted {
             Ok((socket, peer)) => match admitted(shared, socket) {
-                Some(socket) => Connection::start(shared, socket, peer),
+                Some(socket) => Connection::start(shared, socket, peer, accepts),
                 None => shared.host.turn_away(),
             },
             Err(error) => {

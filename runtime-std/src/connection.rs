@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anabranch_core::conn::{Action, AnyConn, AnyOutput, Batches, Ended};
+use anabranch_core::conn::{Accepts, Action, AnyConn, AnyOutput, Batches, Ended};
 use anabranch_core::relay::Uplink;
 use anabranch_core::session::{CloseReason, Wait};
 use anabranch_host::{AnyLines, Link, Runtime, give_up};
@@ -66,8 +66,8 @@ enum Writer {
 
 impl Connection {
     /// Takes over a connection that was just accepted.
-    pub(crate) fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
-        let (conn, lines) = shared.host.open(&socket, peer);
+    pub(crate) fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, accepts: Accepts) {
+        let (conn, lines) = shared.host.open(&socket, peer, accepts);
         Connection::begin(shared, Transport::plain(socket), conn, lines);
     }
 

@@ -5,10 +5,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use anabranch_core::conn::Accepts;
 use anabranch_core::hub::StreamId;
 use anabranch_core::relay::AttemptId;
 use anabranch_host::{
-    Alive, Builder, CUT, Carrier, FINAL_MESSAGES_WAIT, Handle, Host, Runtime, Serve, Setup, interrupt_accept,
+    Alive, Builder, CUT, Carrier, Entrance, FINAL_MESSAGES_WAIT, Handle, Host, Runtime, Serve, Setup, interrupt_accept,
 };
 
 use crate::accept;
@@ -20,7 +21,7 @@ use crate::outbound::{self, Attempts};
 #[derive(Debug)]
 pub struct Server {
     shared: Alive<Shared>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Accepts)>,
 }
 
 /// What all threads of a server share.
@@ -127,8 +128,8 @@ impl Server {
     }
 
     fn new(setup: Setup) -> io::Result<Self> {
-        let plain = |(listener, carrier)| match carrier {
-            Carrier::Plain => Ok(listener),
+        let plain = |(listener, entrance): (_, Entrance)| match entrance.carrier {
+            Carrier::Plain => Ok((listener, entrance.accepts)),
             _ => Err(io::Error::new(io::ErrorKind::Unsupported, "anabranch-std has no TLS; use anabranch-smol")),
         };
         let shared = Shared {
@@ -142,9 +143,19 @@ impl Server {
         Ok(Server { shared: Alive::new(shared), listeners })
     }
 
-    /// The addresses that the server listens on, with the ports that the system chose for port 0.
+    /// The addresses that the server listens on for RTMP, with the ports that the system chose for port 0.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+        self.addresses_for(|accepts| accepts != Accepts::Web)
+    }
+
+    /// The addresses that the server listens on for HTTP, and for both.
+    pub fn web_addresses(&self) -> Vec<SocketAddr> {
+        self.addresses_for(|accepts| accepts != Accepts::Rtmp)
+    }
+
+    fn addresses_for(&self, is_it: impl Fn(Accepts) -> bool) -> Vec<SocketAddr> {
+        let listeners = self.listeners.iter().filter(|(_, accepts)| is_it(*accepts));
+        listeners.filter_map(|(listener, _)| listener.local_addr().ok()).collect()
     }
 
     /// A handle of the running server for other parts of the program: it stops the server, returns statistics,
@@ -159,22 +170,22 @@ impl Server {
     /// If the system cannot start a thread for each listener, and one for relays.
     pub fn run(self) {
         let Server { shared, listeners } = self;
-        for listener in &listeners {
+        for (listener, _) in &listeners {
             // A listener that was made for an event loop may be non-blocking; accepting would then be polling.
             listener.set_nonblocking(false).expect("a listening socket can be blocking");
         }
         let _driver = Driver::begin(&shared).expect("the system gives a thread");
         let begun = thread::scope(|scope| {
-            let begun = listeners.iter().enumerate().try_for_each(|(number, listener)| {
+            let begun = listeners.iter().enumerate().try_for_each(|(number, (listener, accepts))| {
                 let (shared, thread) = (&shared, thread::Builder::new().name(format!("listener-{number}")));
-                thread.spawn_scoped(scope, || accept::run(shared, listener)).map(drop)
+                thread.spawn_scoped(scope, || accept::run(shared, listener, *accepts)).map(drop)
             });
             if begun.is_ok() {
                 shared.follow_orders();
             }
             // First refuse new connections: those accepted from here on are closed.
             shared.host.refuse_new();
-            listeners.iter().for_each(interrupt_accept);
+            listeners.iter().for_each(|(listener, _)| interrupt_accept(listener));
             begun
         });
         shared.shut_down();
@@ -215,6 +226,10 @@ impl Serve for Server {
 
     fn addresses(&self) -> Vec<SocketAddr> {
         self.addresses()
+    }
+
+    fn web_addresses(&self) -> Vec<SocketAddr> {
+        self.web_addresses()
     }
 
     fn handle(&self) -> Handle {

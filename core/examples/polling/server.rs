@@ -262,7 +262,7 @@ impl Server {
             Action::Wake(stream) => _ = self.woken.insert(stream),
             // With a back end, the adapter sends it the question and passes the verdict to `Conn::answer` in a later
             // turn. This server has no back end, and its `conn::Config` asks no questions.
-            Action::Ask(_) | Action::Notify(_) | Action::Finish => {}
+            Action::Ask(_) | Action::Notify(_) | Action::Finish | Action::Request(_) => {}
             Action::Remark(remark) => (self.log)(format_args!("conn {}: {remark}", conn.id())),
         }
     }

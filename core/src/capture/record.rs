@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use super::encoding::{Put, Take};
 use super::joined::Joined;
+use crate::http::Answer;
 use crate::hub::{PullEnd, Pulled};
 use crate::message::{Message, MessageType};
 use crate::policy::{Action, Refusal, Verdict};
-use crate::session::{CloseReason, Outbound, Rejection, TlsFault};
+use crate::session::{Accepts, CloseReason, Outbound, Rejection, TlsFault};
 use crate::shown::Shown;
 use crate::source::{Frame, FrameKind, Gap, WireFormat};
 
@@ -22,6 +23,8 @@ pub struct Opening {
     pub seed: [u8; 32],
     /// The address of the client.
     pub peer: Option<SocketAddr>,
+    /// The protocols that it might speak.
+    pub accepts: Accepts,
     /// Unix time in seconds when it began, if the server knew the time of day.
     pub unix_time: Option<u64>,
 }
@@ -41,6 +44,7 @@ pub(crate) enum Call<'a> {
     StopDraining,
     Reconnect { tc_url: Option<&'a str>, description: &'a str },
     Answer { open: bool, verdict: &'a Verdict },
+    Respond { open: bool, answer: &'a Answer },
     Poll,
 }
 
@@ -66,6 +70,11 @@ pub(crate) enum Called {
         /// False if the question was no longer open when the verdict came.
         open: bool,
         verdict: Verdict,
+    },
+    Respond {
+        /// False if the request was no longer open when the answer came.
+        open: bool,
+        answer: Answer,
     },
     Poll,
 }
@@ -402,6 +411,7 @@ pub(super) mod tag {
     pub(in super::super) const ANSWER: u8 = 23;
     pub(in super::super) const POLL: u8 = 24;
     pub(in super::super) const STOP_DRAINING: u8 = 25;
+    pub(in super::super) const RESPOND: u8 = 26;
     pub(in super::super) const DECISION: u8 = 32;
     pub(in super::super) const PULL: u8 = 33;
     pub(in super::super) const OUTPUT: u8 = 34;
@@ -425,7 +435,29 @@ impl Opening {
             Some(peer) => Some(peer.parse().ok()?),
         };
         let (known, unix_time) = (take.flag()?, take.number().filter(|time| *time < MAX_UNIX_TIME)?);
-        Some(Opening { connection, seed, peer, unix_time: known.then_some(unix_time) })
+        let unix_time = known.then_some(unix_time);
+        Some(Opening { connection, seed, peer, accepts: Accepts::Rtmp, unix_time })
+    }
+
+    /// What follows in the record of an opening. Captures of connections that only speak RTMP have nothing there.
+    pub(crate) fn put_accepts(&self, out: &mut Vec<u8>) {
+        match self.accepts {
+            Accepts::Rtmp => {}
+            Accepts::Web => out.push(1),
+            Accepts::Either => out.push(2),
+        }
+    }
+
+    fn with_accepts(self, take: &mut Take) -> Option<Self> {
+        let accepts = match take.left() {
+            0 => Accepts::Rtmp,
+            _ => match take.byte()? {
+                1 => Accepts::Web,
+                2 => Accepts::Either,
+                _ => return None,
+            },
+        };
+        Some(Opening { accepts, ..self })
     }
 }
 
@@ -481,6 +513,17 @@ impl Call<'_> {
                 out.text(words);
                 tag::ANSWER
             }
+            Call::Respond { open, answer } => {
+                out.push(u8::from(open));
+                out.number(u64::from(answer.status));
+                out.number(answer.fields.len() as u64);
+                for (name, value) in &answer.fields {
+                    out.text(name);
+                    out.text(value);
+                }
+                out.extend_from_slice(&answer.body);
+                tag::RESPOND
+            }
             Call::StopDraining => tag::STOP_DRAINING,
             Call::Poll => tag::POLL,
         }
@@ -514,6 +557,13 @@ impl Called {
             },
             tag::POLL => Called::Poll,
             tag::STOP_DRAINING => Called::StopDraining,
+            tag::RESPOND => {
+                let (open, status) = (take.flag()?, u16::try_from(take.number()?).ok()?);
+                // Each field takes two bytes at least.
+                let count = take.size().filter(|count| *count <= take.left() / 2)?;
+                let fields = (0..count).map(|_| Some((take.text()?, take.text()?))).collect::<Option<_>>()?;
+                Called::Respond { open, answer: Answer { status, fields, body: take.rest() } }
+            }
             _ => return None,
         })
     }
@@ -616,12 +666,10 @@ impl Record {
     pub(crate) fn take(kind: u8, last: &mut Written, payload: Bytes) -> Option<Self> {
         let mut take = Take::new(payload);
         let record = match kind {
-            tag::OPENING => Record::Opening(Opening::take(&mut take)?),
+            tag::OPENING => Record::Opening(Opening::take(&mut take)?.with_accepts(&mut take)?),
             tag::JOINED => Record::Joined(Box::new(Joined::take(&mut take)?)),
             tag::OUTPUT => Record::Output(take.rest()),
-            tag::INPUT..=tag::STOP_DRAINING => {
-                Record::Call(Written::take(last, &mut take)?, Called::take(kind, &mut take)?)
-            }
+            tag::INPUT..=tag::RESPOND => Record::Call(Written::take(last, &mut take)?, Called::take(kind, &mut take)?),
             tag::DECISION => Record::Decision(Decision::take(&mut take)?),
             tag::PULL => Record::Pull(Pull::take(&mut take)?),
             tag::RETURNED => Record::Returned(Returned::take(&mut take)?),

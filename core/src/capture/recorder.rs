@@ -35,6 +35,7 @@ impl Recorder {
         tap.opened(opening);
         let mut recorder = Recorder::with(tap, start, false);
         opening.put(&mut recorder.payload);
+        opening.put_accepts(&mut recorder.payload);
         recorder.emit(start, tag::OPENING);
         recorder
     }

@@ -26,6 +26,8 @@ pub struct ConnectInfo {
     pub relayed: Option<String>,
     /// If the client is another server of the cluster: its signature for what it pulls.
     pub pull: Option<Signature>,
+    /// True if it stands for a request by HTTP: the URL has that scheme.
+    pub is_web: bool,
     /// The arguments after the command object: Flash applications put credentials here.
     pub arguments: Vec<Value>,
 }
@@ -157,6 +159,7 @@ impl ConnectInfo {
             _ => None,
         };
         ConnectInfo {
+            is_web: false,
             app: text("app"),
             // gortmplib reports senders that spell the key in lower case.
             tc_url: text("tcUrl").or_else(|| text("tcurl")),

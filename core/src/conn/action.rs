@@ -3,7 +3,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use super::Refused;
 use super::ask::{Ask, Notice};
 use crate::hub::{HeldBy, StandbyEvent, StreamId, Switched};
-use crate::session::{ClientKind, Close, SessionCounters, Wait};
+use crate::session::{ClientKind, Close, SessionCounters, Wait, WebRequest};
 use crate::source::Gap;
 use crate::url::StreamKey;
 
@@ -41,10 +41,13 @@ pub enum Action {
     Ask(Box<Ask>),
     /// Send a notice to the back end; there is no answer to wait for.
     Notify(Box<Notice>),
+    /// A request by HTTP that is for no live stream: answer it with [`Conn::respond`](super::Conn::respond), at any time.
+    /// After [`Settings::answer`](crate::http::Settings::answer) the connection answers with 504 itself.
+    Request(Box<WebRequest>),
     /// Poll all connections subscribed to the stream: it has something new for them.
     Wake(StreamId),
     /// Nothing more is sent: shut down the sending side of the connection, and go on to read. Only for connections that this
-    /// server has opened.
+    /// server has opened, and for those by HTTP.
     Finish,
     /// Something that the operator should know. For logs; nothing depends on it.
     Remark(Remark),

@@ -6,7 +6,7 @@ use super::publisher::Stopped;
 use super::slow_path::SlowPath;
 use super::{Action, AskId, Output, Report, Subject};
 use crate::capture::{Call, Capturing, Closing, Joined, Opening, Polled, Recorder, Replayer, Returned, Step, Tap};
-use crate::session::{ChunkStreams, Outbound, Phase, Rejection, Tally};
+use crate::session::{Accepts, ChunkStreams, Outbound, Phase, Rejection, Tally};
 use crate::url::{DEFAULT_VHOST, StreamKey};
 
 /// Why a connection is not captured from its middle on.
@@ -22,6 +22,9 @@ pub enum NotCaptured {
     /// The server closes it.
     #[error("the connection is being closed")]
     Closing,
+    /// It speaks HTTP: such a connection is captured from its beginning or not at all.
+    #[error("the connection is by HTTP, which is captured only from its beginning")]
+    Web,
 }
 
 /// Where a connection depends on more than its input: on other connections, rules and clocks. A recording notes each of
@@ -41,13 +44,18 @@ impl SlowPath {
         }
         let (phase, received, given) = (self.session.phase(), self.session.received(), self.session.waiting());
         let Some(ChunkStreams { input, unread, chunk_size }) = self.session.chunk_streams() else {
-            return Err(if phase == Phase::Handshake { NotCaptured::Handshake } else { NotCaptured::Closing });
+            return Err(match phase {
+                Phase::Handshake => NotCaptured::Handshake,
+                _ if self.session.is_web() && !self.session.is_closing() => NotCaptured::Web,
+                _ => NotCaptured::Closing,
+            });
         };
         let joined = Joined {
             opening: Opening {
                 connection: self.id,
                 seed: [0; 32],
                 peer: self.peer(),
+                accepts: Accepts::Rtmp,
                 unix_time: self.server.knows_time().then(|| self.server.unix_time(now)),
             },
             age: now.saturating_duration_since(self.start),
@@ -190,6 +198,7 @@ fn label(action: &Action, name: fn(&StreamKey) -> String) -> String {
         Action::Ask(ask) => format!("ask {}", subject(&ask.subject)),
         Action::Notify(notice) => format!("tell the end of {}", subject(&notice.subject)),
         Action::Wake(_) => "wake".to_owned(),
+        Action::Request(asked) => format!("request {} {}", asked.request.method(), asked.request.target()),
         Action::Finish => "finish".to_owned(),
         Action::Remark(remark) => format!("remark: {remark}"),
     }

@@ -1,7 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bandwidth::BandwidthConfig;
 use crate::cluster::ClusterConfig;
+use crate::http;
 use crate::hub::{BackupRules, Conflict, HubConfig};
 use crate::pacing::Pacing;
 use crate::policy::{Applications, Limits, Network, Refer, Security, Token, Vhosts};
@@ -20,9 +22,11 @@ pub struct Config {
     /// If there are some, a name that none of them has is refused, unless one is called
     /// [`DEFAULT_VHOST`](crate::url::DEFAULT_VHOST).
     pub vhosts: Vhosts<VhostConfig>,
-    /// Proxies that may give the address of the client behind them (PROXY protocol 1 and 2, SRS's prefix). Default:
-    /// none.
+    /// Proxies that may give the address of the client behind them (PROXY protocol 1 and 2, SRS's prefix, and
+    /// `X-Forwarded-For` of requests by HTTP). Default: none.
     pub trusted_proxies: Vec<Network>,
+    /// Settings of connections by HTTP. They hold for new connections.
+    pub web: Arc<http::Settings>,
     /// Bytes of memory that all streams together may take, with all that they hold for players. When memory becomes
     /// short, streams that take more than their share drop what lies before their newest key frame, and if that is not
     /// enough, all frames. [`Hub::memory`](crate::hub::Hub::memory) returns how much the streams take. A quarter of
@@ -40,6 +44,7 @@ impl Default for Config {
             defaults: VhostConfig::default(),
             vhosts: Vhosts::default(),
             trusted_proxies: Vec::new(),
+            web: Arc::default(),
             memory: 1 << 30,
             cluster: None,
         }

@@ -10,11 +10,11 @@ use super::slow_path::SlowPath;
 use crate::hub::Player;
 use crate::pool::FREE;
 use crate::session::{Outbound, Wait, WrongConnection, unique_number};
-use crate::source::{self, Place};
+use crate::source::{self, Form, Place};
 
 /// Bytes of the largest batch; more goes through the connections' own queues, which have their limit.
 const LARGEST: usize = 1 << 20;
-/// The number of places in a stream for which one turn makes batches. Most players are at few places; players at other
+/// The number of places in a stream for which one turn makes batches of one form. Most players are at few places; players at other
 /// places are polled.
 const PLACES: usize = 3;
 /// The longest time that written bytes are missing in the statistics while more is written. When the stream falls quiet,
@@ -40,7 +40,7 @@ struct Batch {
 /// [`Core`](super::Core)s may use the same one.
 #[derive(Debug, Default)]
 pub struct Batches {
-    batches: [Option<Arc<Batch>>; PLACES],
+    batches: Vec<Arc<Batch>>,
 }
 
 impl Batches {
@@ -50,15 +50,17 @@ impl Batches {
     /// This starts no timer. If the write does not end in the same turn, poll the connection, and use the new [`Wait`]:
     /// the write timeout begins with that poll.
     pub fn share(&mut self, conn: &mut Conn) -> Option<Share> {
-        for batch in &mut self.batches {
-            let batch = match batch {
-                Some(known) if !conn.takes(known) => continue,
-                Some(known) => known,
-                vacant => vacant.insert(Arc::new(conn.next_batch().filter(|batch| conn.takes(batch))?)),
-            };
-            return Some(conn.begin_share(batch));
+        if let Some(known) = self.batches.iter().find(|batch| conn.takes(batch)) {
+            return Some(conn.begin_share(known));
         }
-        None
+        let form = conn.open_cursor()?.form;
+        if self.batches.iter().filter(|batch| batch.batch.form() == form).count() >= PLACES {
+            return None;
+        }
+        let batch = Arc::new(conn.next_batch().filter(|batch| conn.takes(batch))?);
+        let share = conn.begin_share(&batch);
+        self.batches.push(batch);
+        Some(share)
     }
 }
 
@@ -133,6 +135,7 @@ enum FastState {
 struct FastCursor {
     /// The [`stream_number`](Player::stream_number).
     stream: u64,
+    form: Form,
     place: Place,
     /// Bytes written since the last call of the connection.
     bytes: u64,
@@ -153,9 +156,10 @@ impl FastCursor {
         if !wait.source || wait.read.is_none() || wait.write || !alone || slow.capturing.is_some() {
             return None;
         }
-        let place = playing.fast_path_place(&slow.session)?;
+        let (form, place) = playing.fast_path_place(&slow.session)?;
         Some(FastCursor {
             stream: playing.stream_number(),
+            form,
             place,
             bytes: 0,
             uncounted: 0,
@@ -266,13 +270,16 @@ impl Conn {
     /// place.
     fn next_batch(&self) -> Option<Batch> {
         let cursor = self.open_cursor()?;
-        let batch = self.slow.playing.first()?.batch(&cursor.place, LARGEST)?;
+        let batch = self.slow.playing.first()?.batch(cursor.form, &cursor.place, LARGEST)?;
         Some(Batch { stream: cursor.stream, batch })
     }
 
     /// True if these are the next bytes for this connection.
     fn takes(&self, batch: &Batch) -> bool {
-        self.open_cursor().is_some_and(|cursor| cursor.stream == batch.stream && batch.batch.follows(&cursor.place))
+        self.open_cursor().is_some_and(|cursor| {
+            let is_same = cursor.stream == batch.stream && cursor.form == batch.batch.form();
+            is_same && batch.batch.follows(&cursor.place)
+        })
     }
 
     /// Begins to write a batch to this connection.
@@ -329,8 +336,8 @@ impl Conn {
             slow.session.tell_time(now.max(slow.session.now()));
         }
         let mut place = from;
-        let begun: Vec<Bytes> = batch.begun(count, &mut place).cloned().collect();
-        let frames = begun.len() as u32;
+        let (begun, frames) = batch.begun(count, &mut place);
+        let begun: Vec<Bytes> = begun.cloned().collect();
         let outbound = slow.session.outbound();
         outbound.end_share();
         // A begun message must be completed, even if the stream has ended, and before what was queued during the write.

@@ -50,6 +50,7 @@ mod vhost;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+pub use crate::session::{Accepts, WebRequest};
 pub use action::{Action, Attachment, LeftOut, Output, Remark, Report, Role};
 pub use agreement::Agreement;
 pub use any::{AnyConn, AnyOutput, Ended};
@@ -65,6 +66,7 @@ pub use shared::Core;
 pub use vhost::{ApplicationSnapshot, VhostSnapshot};
 
 use crate::capture::{Replayer, Tap};
+use crate::http::Answer;
 use crate::hub::StreamId;
 pub use crate::policy::Verdict;
 use crate::session::{CloseReason, Session};
@@ -108,6 +110,11 @@ impl Conn {
     /// Answers a question. A verdict that comes too late, or a second one, has no effect.
     pub fn answer(&mut self, now: Instant, id: AskId, verdict: Verdict) {
         self.slow_path().answer(now, id, verdict);
+    }
+
+    /// Answers a request by HTTP. A second answer, or one that comes too late, has no effect.
+    pub fn respond(&mut self, now: Instant, id: u64, answer: &Answer) {
+        self.slow_path().respond(now, id, answer);
     }
 
     /// The server has other settings: closes the connection if its virtual host or that of one of its streams is gone,
@@ -192,6 +199,11 @@ impl Conn {
     /// For a replay: the recorded decisions until the next call.
     pub(crate) fn replayer(&mut self) -> Option<&mut Replayer> {
         self.slow_path().replayer()
+    }
+
+    /// For a replay: the request by HTTP that waits for its answer.
+    pub(crate) fn open_request(&self) -> Option<u64> {
+        self.inner().session.open_request()
     }
 
     /// For a replay: the question that waits for its answer.

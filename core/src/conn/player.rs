@@ -9,7 +9,7 @@ use crate::command::reply::{self, Level};
 use crate::hub::{Player, PullEnd, Pulled, Slowness, StreamId};
 use crate::message::UserControl;
 use crate::session::{Due, DueKind, PlayRequest, Session, Track};
-use crate::source::{Batch, Frame, FrameKind, Gap, Place};
+use crate::source::{Batch, Form, Frame, FrameKind, Gap, Place};
 use crate::stats::ConnStats;
 use crate::time_limit::TimeLimit;
 use crate::url::StreamKey;
@@ -199,6 +199,11 @@ impl Playing {
         (self.finishing, self.finished) = (false, false);
     }
 
+    /// True once its publisher is gone for so long that it was told so.
+    pub(super) fn is_told(&self) -> bool {
+        self.told
+    }
+
     /// True once the end of that GOP has come.
     pub(super) fn is_finished(&self) -> bool {
         self.finished
@@ -234,18 +239,21 @@ impl Playing {
     }
 
     /// Its place in the stream, if it gets all that comes next unchanged.
-    pub(super) fn fast_path_place(&self, session: &Session) -> Option<Place> {
+    pub(super) fn fast_path_place(&self, session: &Session) -> Option<(Form, Place)> {
         let takes_all = !self.paused && self.audio && self.video == VideoState::On;
         let goes_on =
             matches!(self.duration, PlayLength::Unlimited) && !self.finishing && !self.finished && !self.too_slow;
-        let as_encoded = self.message_stream_id == Frame::MESSAGE_STREAM_ID
-            && session.chunk_size() == self.player.format().chunk_size;
-        if takes_all && goes_on && as_encoded && !self.told { self.player.place() } else { None }
+        let as_encoded = self.message_stream_id == Frame::MESSAGE_STREAM_ID;
+        if !(takes_all && goes_on && as_encoded) || self.told {
+            return None;
+        }
+        let form = session.form(self.player.format().chunk_size)?;
+        self.player.place().map(|place| (form, place))
     }
 
-    /// What follows at that place.
-    pub(super) fn batch(&self, place: &Place, most: usize) -> Option<Batch> {
-        self.player.batch(place, most)
+    /// What follows at that place, in its form.
+    pub(super) fn batch(&self, form: Form, place: &Place, most: usize) -> Option<Batch> {
+        self.player.batch_as(form, place, most)
     }
 
     /// It has got all frames up to that place.
@@ -304,7 +312,11 @@ impl Playing {
             self.waiting = None;
             return if self.in_vain { None } else { self.wait(now) };
         }
-        if session.outbound().held() >= config.high_water {
+        if session.media_held() >= config.high_water {
+            if session.holds_media_back() {
+                // It begins at a time that the session knows.
+                return None;
+            }
             // It takes nothing, and the stream goes on without it.
             stats.set_lag(self.player.behind());
             return self.find_stuck(now, session.outbound().written(), remarks);
@@ -337,7 +349,7 @@ impl Playing {
                     queued += 1;
                 }
             }
-            session.outbound().held() < config.high_water
+            session.media_held() < config.high_water
         };
         let Pulled { missed, end } = match capturing.as_deref_mut() {
             None => self.player.pull(sink),
@@ -359,6 +371,7 @@ impl Playing {
         }
         stats.set_lag(if end == PullEnd::Full { self.player.behind() } else { 0 });
         let slow = match end {
+            PullEnd::Full if session.holds_media_back() => None,
             PullEnd::Full => self.find_stuck(now, session.outbound().written(), remarks),
             PullEnd::Pending | PullEnd::Ended(_) => self.find_keeping_up(now, remarks),
         };

@@ -1,5 +1,6 @@
 use std::time::Instant;
 
+use super::Action;
 use super::enter::Wanted;
 use super::grant::Request;
 use super::player::Playing;
@@ -24,6 +25,7 @@ impl SlowPath {
             SessionEvent::Connect(request) => self.connect(now, request),
             SessionEvent::Publish(request) => self.want(now, Wanted::Publish(request)),
             SessionEvent::Play(request) => self.want(now, Wanted::Play(request)),
+            SessionEvent::Request(request) => self.actions.push_back(Action::Request(request)),
             SessionEvent::Media(message) => self.media(now, message),
             SessionEvent::Measured { command, bytes } => self.measured(now, command.as_ref(), bytes),
             SessionEvent::ClearMetadata { message_stream_id } => {
@@ -60,7 +62,9 @@ impl SlowPath {
             }
             Err(rejection) => return self.refuse_connect(request, &rejection),
         }
-        if self.vhost.config().bandwidth_check.is_some() {
+        if self.vhost.config().bandwidth_check.is_some() && self.session.is_web() {
+            self.refuse_connect(request, &rules::play_denied(Refusal::VhostMeasures));
+        } else if self.vhost.config().bandwidth_check.is_some() {
             self.begin_check(now, request);
         } else {
             self.grant_or_ask(now, Request::Connect(request));

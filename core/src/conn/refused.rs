@@ -8,7 +8,7 @@ use super::{Remark, Role};
 use crate::hub::HeldBy;
 use crate::policy::Refusal;
 use crate::session::{ConnectRequest, Rejection};
-use crate::url::{self, DEFAULT_VHOST, StreamKey, quoted, shortened};
+use crate::url::{DEFAULT_VHOST, StreamKey, quoted, shortened};
 
 /// A request of a client that was refused, or a client that may not go on with what was granted. `Display` gives a line
 /// for the log, without addresses. No text has parameters of URLs, which may be secret, or is longer than about 256 characters
@@ -114,7 +114,7 @@ impl SlowPath {
     /// Refuses a `connect`.
     pub(super) fn refuse_connect(&mut self, request: ConnectRequest, rejection: &Rejection) {
         let info = request.info();
-        let (vhost, app) = match url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref()) {
+        let (vhost, app) = match rules::urls_of(info) {
             Ok(urls) => (urls.vhost().to_owned(), urls.app().to_owned()),
             Err(_) => (String::new(), without_query(info.app.as_deref().unwrap_or_default()).to_owned()),
         };

@@ -64,7 +64,7 @@ use crate::hub::{Conflict, Hub, NotAdmitted, Player, Publisher};
 use crate::policy::{self, Action, Refusal};
 use crate::relay::{Seat, Served};
 use crate::session::Rejection;
-use crate::url::{self, Params, StreamKey, Target};
+use crate::url::{self, Params, StreamKey, Target, UrlError};
 
 /// The client that makes the request, as far as rules need it.
 #[derive(Debug, Clone, Copy)]
@@ -146,8 +146,8 @@ pub(super) fn may_connect(
     pull: Option<&SignedPull>,
 ) -> Result<Connecting, Rejection> {
     let server = requester.server;
-    let urls = url::Connect::parse(info.tc_url.as_deref(), info.app.as_deref())
-        .map_err(|error| Rejection::invalid_app(error.to_string()).because(Refusal::UrlInvalid(error)))?;
+    let urls =
+        urls_of(info).map_err(|error| Rejection::invalid_app(error.to_string()).because(Refusal::UrlInvalid(error)))?;
     let vhost = server.vhost(urls.vhost()).map_err(|refusal| match urls.tc_url_error() {
         Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")).because(refusal),
         None => connect_rejected(refusal),
@@ -169,6 +169,12 @@ pub(super) fn may_connect(
         vhost.check_connections().map_err(connect_rejected)?;
     }
     Ok(Connecting { urls, vhost, by_pass })
+}
+
+/// The names in a `connect`, or in the request by HTTP that it stands for.
+pub(super) fn urls_of(info: &ConnectInfo) -> Result<url::Connect, UrlError> {
+    let parse = if info.is_web { url::Connect::parse_web } else { url::Connect::parse };
+    parse(info.tc_url.as_deref(), info.app.as_deref())
 }
 
 /// `connect` to a host for bandwidth checks: its key, and the time between checks.

@@ -14,7 +14,7 @@ use crate::pacing::Sockets;
 use crate::policy::{Passes, Refusal, canonical};
 use crate::pool::{Pool, Portion};
 use crate::relay::Relays;
-use crate::session::{Session, Tally};
+use crate::session::{Accepts, Session, Tally};
 
 /// What all connections of one server share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -110,6 +110,11 @@ impl Core {
     /// follow. An IPv4 address in IPv6 form becomes one of IPv4: rules, reports and questions have it like that.
     pub fn connect_from(&self, now: Instant, peer: SocketAddr) -> Conn {
         self.conn(now, Some(canonical(peer)))
+    }
+
+    /// A new connection that may speak these protocols. HTTP has the settings of [`Config::web`].
+    pub fn connect_by(&self, now: Instant, peer: Option<SocketAddr>, accepts: Accepts) -> Conn {
+        Conn::new(self.make_next(now, peer.map(canonical), accepts))
     }
 
     /// Sets the time of day: it is `unix` seconds after 1970 at `now`. Signed URLs expire by it; before the first call
@@ -231,12 +236,24 @@ impl Core {
 
     /// A new connection that `tap` records, see [`capture`](crate::capture).
     pub fn connect_captured(&self, now: Instant, peer: Option<SocketAddr>, tap: Box<dyn Tap>) -> Conn {
+        self.connect_captured_by(now, peer, Accepts::Rtmp, tap)
+    }
+
+    /// The same for a connection that may speak these protocols.
+    pub fn connect_captured_by(
+        &self,
+        now: Instant,
+        peer: Option<SocketAddr>,
+        accepts: Accepts,
+        tap: Box<dyn Tap>,
+    ) -> Conn {
         let peer = peer.map(canonical);
-        let mut conn = self.make_next(now, peer);
+        let mut conn = self.make_next(now, peer, accepts);
         let opening = Opening {
             connection: conn.id,
             seed: self.seed_of(conn.id),
             peer,
+            accepts,
             unix_time: self.knows_time().then(|| self.unix_time(now)),
         };
         conn.session.outbound().count_pushed(Tally::new(false));
@@ -249,19 +266,19 @@ impl Core {
         if let Some(unix) = opening.unix_time {
             self.set_clock(now, unix);
         }
-        let mut conn = self.make(now, opening.connection, opening.seed, opening.peer.map(canonical));
+        let mut conn = self.make(now, opening.connection, opening.seed, opening.peer.map(canonical), opening.accepts);
         conn.session.outbound().count_pushed(Tally::new(true));
         conn.capturing = Some(Box::new(Capturing::Replay(Replayer::default())));
         Conn::new(conn)
     }
 
     fn conn(&self, now: Instant, peer: Option<SocketAddr>) -> Conn {
-        Conn::new(self.make_next(now, peer))
+        Conn::new(self.make_next(now, peer, Accepts::Rtmp))
     }
 
-    fn make_next(&self, now: Instant, peer: Option<SocketAddr>) -> SlowPath {
+    fn make_next(&self, now: Instant, peer: Option<SocketAddr>, accepts: Accepts) -> SlowPath {
         let id = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        self.make(now, id, self.seed_of(id), peer)
+        self.make(now, id, self.seed_of(id), peer, accepts)
     }
 
     /// The handshake hashes its seed, so consecutive numbers give different enough results.
@@ -273,13 +290,13 @@ impl Core {
         seed
     }
 
-    fn make(&self, now: Instant, id: u64, seed: [u8; 32], peer: Option<SocketAddr>) -> SlowPath {
+    fn make(&self, now: Instant, id: u64, seed: [u8; 32], peer: Option<SocketAddr>, accepts: Accepts) -> SlowPath {
         let rules = self.rules();
         let vhost = rules.vhosts.defaults.clone();
         let networks = &rules.config.trusted_proxies;
         let trusted = peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer.ip())));
         let new = if trusted { Session::behind_proxy } else { Session::new };
-        let session = new(vhost.own.session.clone(), seed, now);
+        let session = new(vhost.own.session.clone(), seed, now).accepting(accepts, rules.config.web.clone());
         SlowPath::new(id, self.clone(), vhost, session, peer, now)
     }
 }

@@ -203,6 +203,14 @@ impl SlowPath {
         }
     }
 
+    /// The program answers a request by HTTP.
+    pub(super) fn respond(&mut self, now: Instant, id: u64, answer: &crate::http::Answer) {
+        let open = self.session.open_request() == Some(id);
+        self.note(now, Call::Respond { open, answer });
+        self.session.tell_time(now);
+        self.session.respond(id, answer);
+    }
+
     fn close_for_memory(&mut self) {
         if !self.session.is_closing() {
             self.close(CloseReason::MemoryShort);
@@ -356,6 +364,9 @@ impl SlowPath {
                     let unwatched = !wait.write && self.session.outbound().is_writable();
                     // A rule closed the session just now: poll once more, for what the session waits for now.
                     let closed = self.session.is_closing() != closing;
+                    if !closed && self.session.finishes() {
+                        return Output::Action(Action::Finish);
+                    }
                     if unwatched || closed || !self.actions.is_empty() {
                         continue;
                     }
@@ -420,6 +431,9 @@ impl SlowPath {
             self.playing.iter_mut().for_each(Playing::finish);
         }
         self.drained = Some(deadline);
+        if self.session.drain_web() {
+            self.session.close(CloseReason::Drained);
+        }
     }
 
     /// Where the client finds its application if it is sent to `url`, which may be only a server.
@@ -440,6 +454,7 @@ impl SlowPath {
     pub(super) fn stop_draining(&mut self) {
         self.note(self.session.now(), Call::StopDraining);
         self.playing.iter_mut().for_each(Playing::go_on);
+        self.session.stop_draining_web();
         self.drained = None;
     }
 
@@ -505,6 +520,14 @@ impl SlowPath {
             if self.publishing.is_empty() && self.playing.is_empty() && self.pending.is_none() {
                 self.session.close_with_words(CloseReason::Timeout(TimeoutKind::WaitForStream));
             }
+        }
+        // The answer to a request by HTTP has an end; the client asks again if it wants more.
+        if self.session.is_web()
+            && let Some(over) = self.playing.iter().find(|playing| playing.is_told())
+        {
+            let message_stream_id = over.message_stream_id();
+            self.stop_playing(message_stream_id);
+            self.session.close(CloseReason::StreamOver);
         }
         if !self.playing.is_empty() && self.playing.iter().all(Playing::is_finished) {
             self.shut_down(CloseReason::Drained);

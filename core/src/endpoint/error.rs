@@ -4,6 +4,7 @@ use crate::amf::AmfError;
 use crate::chunk::ChunkError;
 use crate::command::CommandError;
 use crate::handshake::HandshakeError;
+use crate::http::HttpError;
 use crate::message::ControlError;
 use crate::preface::PrefaceError;
 
@@ -26,6 +27,9 @@ pub enum Error {
     /// In a command that the connection needs to go on.
     #[error("command: {0}")]
     Command(#[from] CommandError),
+    /// In a request by HTTP, or in a WebSocket.
+    #[error("HTTP: {0}")]
+    Http(#[from] HttpError),
     /// A command, data or control message exceeds the limit.
     #[error("message of type {type_id} with {length} bytes is over the limit of {limit}")]
     MessageOverLimit {
@@ -81,6 +85,7 @@ impl Error {
             Error::Chunk(_) => "chunk_error",
             Error::Control(_) => "control_error",
             Error::Command(_) => "command_error",
+            Error::Http(_) => "http_error",
             Error::MessageOverLimit { .. } => "message_over_limit",
             Error::InboxOverLimit { .. } => "inbox_over_limit",
         }

@@ -138,6 +138,8 @@ pub(crate) struct Endpoint<S, E> {
     received: u64,
     /// Bytes that were queued and given up.
     given_up: u64,
+    /// False if the peer speaks another protocol than RTMP.
+    speaks_chunks: bool,
     /// Length of the last input, and the messages in it and in what was left of those before.
     last_input: usize,
     last_messages: u32,
@@ -171,9 +173,20 @@ impl<S: State, E> Endpoint<S, E> {
             was_blocked: false,
             received: 0,
             given_up: 0,
+            speaks_chunks: true,
             last_input: 0,
             last_messages: 0,
         }
+    }
+
+    /// The peer speaks another protocol than RTMP.
+    pub(crate) fn speak_no_chunks(&mut self) {
+        self.speaks_chunks = false;
+    }
+
+    /// True between the handshake of RTMP and the close.
+    pub(crate) fn has_chunks(&self) -> bool {
+        self.speaks_chunks && self.state.has_chunks()
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -463,7 +476,7 @@ pub(crate) trait Role: Sized {
             }
             let endpoint = self.endpoint_mut();
             if let Some(bytes) = endpoint.ack.take_due()
-                && endpoint.state.has_chunks()
+                && endpoint.has_chunks()
             {
                 endpoint.send_control(Cause::Peer, &Control::Acknowledgement(bytes));
             }

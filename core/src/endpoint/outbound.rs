@@ -304,6 +304,12 @@ impl Outbound {
         self.queue.push_back(piece.freeze());
     }
 
+    /// A part of an answer to a request of the peer: nothing more of the peer's is read while too much of them waits.
+    pub(crate) fn push_answer(&mut self, bytes: Bytes) {
+        self.replies += bytes.len();
+        self.push(bytes);
+    }
+
     /// The last piece, if it is one of replies and has room for so much more.
     fn take_open_end(&mut self, more: usize) -> Option<BytesMut> {
         if !self.open_end || self.queue.back().is_none_or(|last| last.len() + more > SHARED_PIECE) {

@@ -68,6 +68,11 @@ impl ServerHandshake {
         Self { seed, epoch_ms, kind: None, state: State::C0 }
     }
 
+    /// True while it waits for C0.
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self.state, State::C0)
+    }
+
     /// Takes bytes from the client and appends S0 S1 S2, 3073 bytes, to `out` when C1 is complete.
     ///
     /// Does not consume bytes after C2. After the end, calls consume no bytes.

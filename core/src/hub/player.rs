@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Hub, Stream, StreamId, Wish};
 use crate::endpoint::unique_number;
 use crate::flv::{AudioCodec, VideoCodec};
-use crate::source::{Batch, Cursor, Frame, Gap, Next, Place, WireFormat};
+use crate::source::{Batch, Cursor, Form, Frame, Gap, Next, Place, WireFormat};
 use crate::stats::StreamStatsView;
 use crate::url::StreamKey;
 
@@ -152,7 +152,12 @@ impl Player {
 
     /// What follows a place in the stream, see [`Source::batch`](crate::source::Source::batch).
     pub fn batch(&self, place: &Place, most: usize) -> Option<Batch> {
-        let batch = self.stream.source().batch_in_pieces(place, most)?;
+        self.batch_as(Form::Rtmp, place, most)
+    }
+
+    /// The same in any form.
+    pub(crate) fn batch_as(&self, form: Form, place: &Place, most: usize) -> Option<Batch> {
+        let batch = self.stream.source().batch_in_pieces(place, most, form)?;
         Some(batch.joined())
     }
 

@@ -86,6 +86,11 @@ impl Preface {
         Ok(Prefaced::NeedMore)
     }
 
+    /// True if the prefix has begun with this byte.
+    pub(crate) fn begins_with(&self, byte: u8) -> bool {
+        self.held.first() == Some(&byte)
+    }
+
     /// Bytes of the prefix so far; after an error, up to the byte that caused it.
     pub(crate) fn held(&self) -> usize {
         self.held.len()

@@ -3,6 +3,7 @@ use std::fmt;
 use super::{ClientKind, Close};
 use crate::command::{Command, ConnectInfo, PlayArguments, PublishType};
 use crate::endpoint::{Error, Phase, Wait};
+use crate::http::Request;
 use crate::message::Message;
 use crate::policy::Refusal;
 
@@ -27,6 +28,8 @@ pub enum SessionEvent {
     Publish(PublishRequest),
     /// `play`: answer it.
     Play(PlayRequest),
+    /// A request by HTTP that is for no live stream: answer it with [`Conn::respond`](crate::conn::Conn::respond), once.
+    Request(Box<WebRequest>),
     /// Audio, video or data of a stream being published. Data is type 18 whatever it came as, without `@setDataFrame`,
     /// and known to be readable by players.
     Media(Message),
@@ -68,6 +71,15 @@ pub enum SessionEvent {
         /// True for on.
         on: bool,
     },
+}
+
+/// A request by HTTP that is for no live stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebRequest {
+    /// Its number on its connection, from 1 on.
+    pub id: u64,
+    /// The request.
+    pub request: Request,
 }
 
 /// Audio or video as a whole.
@@ -242,6 +254,10 @@ pub enum CloseReason {
     BandwidthChecked,
     /// A publisher that had no players for too long.
     Idle,
+    /// A client by HTTP has got all that it asked for, or asked for nothing more in time.
+    Served,
+    /// The stream that a player by HTTP got has been without publisher for too long.
+    StreamOver,
     /// A player that missed too much.
     TooSlow,
     /// Memory was short, and the connection held more than its share: incomplete messages, or frames that the player
@@ -346,7 +362,9 @@ impl Close {
     pub fn outcome(&self) -> Outcome {
         match &self.reason {
             CloseReason::PeerClosed if self.phase == Phase::Publishing => Outcome::Abrupt,
-            CloseReason::PeerClosed | CloseReason::BandwidthChecked => Outcome::Orderly,
+            CloseReason::PeerClosed | CloseReason::BandwidthChecked | CloseReason::Served | CloseReason::StreamOver => {
+                Outcome::Orderly
+            }
             CloseReason::PeerLost(_) => Outcome::Lost,
             CloseReason::Timeout(TimeoutKind::FirstMessage | TimeoutKind::NextMessage | TimeoutKind::Write) => {
                 Outcome::Lost
@@ -371,7 +389,7 @@ impl Close {
 
 impl CloseReason {
     /// All names except those of [`Refused`](Self::Refused), which are [`Refusal::CODES`].
-    pub const NAMES: [&'static str; 30] = [
+    pub const NAMES: [&'static str; 33] = [
         "peer_closed",
         "peer_lost",
         "tls_error",
@@ -384,6 +402,7 @@ impl CloseReason {
         "control_error",
         "command_error",
         "message_over_limit",
+        "http_error",
         "inbox_over_limit",
         "connect_timeout",
         "identify_timeout",
@@ -394,6 +413,8 @@ impl CloseReason {
         "rejected",
         "bandwidth_checked",
         "idle_publisher",
+        "served",
+        "stream_over",
         "player_too_slow",
         "memory_short",
         "taken_over",
@@ -421,6 +442,8 @@ impl CloseReason {
             CloseReason::Refused(refusal) => refusal.code(),
             CloseReason::BandwidthChecked => "bandwidth_checked",
             CloseReason::Idle => "idle_publisher",
+            CloseReason::Served => "served",
+            CloseReason::StreamOver => "stream_over",
             CloseReason::TooSlow => "player_too_slow",
             CloseReason::MemoryShort => "memory_short",
             CloseReason::TakenOver => "taken_over",
@@ -441,7 +464,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Tls(_, words) => write!(f, "TLS: {words}"),
             CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
             CloseReason::Timeout(kind) => f.write_str(match kind {
-                TimeoutKind::Connect => "the client sent no connect in time",
+                TimeoutKind::Connect => "the client sent no connect, or no request, in time",
                 TimeoutKind::Identify => "the client neither published nor played in time",
                 TimeoutKind::FirstMessage => "the publisher sent no media after publish",
                 TimeoutKind::NextMessage => "the publisher stopped sending media",
@@ -452,6 +475,8 @@ impl fmt::Display for CloseReason {
             CloseReason::Refused(refusal) => refusal.fmt(f),
             CloseReason::BandwidthChecked => f.write_str("the bandwidth check is over"),
             CloseReason::Idle => f.write_str("no player watched the publisher's stream"),
+            CloseReason::Served => f.write_str("the web client has got what it asked for"),
+            CloseReason::StreamOver => f.write_str("the stream is over"),
             CloseReason::TooSlow => f.write_str("the player was too slow and missed too much"),
             CloseReason::MemoryShort => f.write_str("memory was short, and the client took too much of it"),
             CloseReason::TakenOver => f.write_str("another publisher took the stream over"),

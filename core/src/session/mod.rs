@@ -57,6 +57,7 @@ mod messages;
 mod request;
 mod state;
 mod streams;
+mod web;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -65,10 +66,11 @@ use std::time::{Duration, Instant};
 pub use config::{SessionConfig, SessionLimits, SessionTimeouts};
 pub use event::{
     CloseReason, ConnectRequest, Outcome, PlayRequest, PublishRequest, Rejection, SessionEvent, SessionOutput,
-    TimeoutKind, TlsFault, Track,
+    TimeoutKind, TlsFault, Track, WebRequest,
 };
 pub use identify::ClientKind;
 pub use request::Answerable;
+pub use web::Accepts;
 
 use crate::chunk::{ChunkReader, ReaderState};
 use crate::command::reply::{self, Level};
@@ -79,6 +81,7 @@ pub(crate) use crate::endpoint::{
     MIN_REPLIES, SHARED_PIECE, SMALLEST_READ as READ_BEFORE_CONNECT, Tally, unique_number,
 };
 use crate::handshake::{self, Status};
+use crate::http;
 use crate::message::{Control, Message, MessageType, UserControl};
 use crate::preface::Prefaced;
 use crate::source::Frame;
@@ -86,6 +89,7 @@ use crate::time_limit::{TimeLimit, deadline_after};
 use identify::Identification;
 use state::{Change, State};
 use streams::{Activity, MessageStreams};
+use web::{Door, Web};
 
 /// How a session ended.
 pub type Close = endpoint::Close<CloseReason>;
@@ -111,6 +115,9 @@ pub struct Session {
     /// When the session began: the zero of ping times.
     start: Instant,
     counters: SessionCounters,
+    door: Door,
+    /// Once it speaks HTTP.
+    web: Option<Box<Web>>,
 }
 
 /// Where a session is in its chunk streams.
@@ -174,7 +181,17 @@ impl Session {
             fc_publish: None,
             start: now,
             counters: SessionCounters::default(),
+            door: Door::default(),
+            web: None,
         }
+    }
+
+    /// The same session, which accepts these protocols, HTTP with these settings. Before the first input.
+    #[must_use]
+    pub fn accepting(mut self, accepts: Accepts, settings: Arc<http::Settings>) -> Self {
+        let is_trusted = matches!(self.endpoint.state, State::ProxyHeader { .. });
+        self.door = Door { accepts, settings: accepts.web().then_some(settings), is_trusted };
+        self
     }
 
     /// Takes bytes from the peer, cut anywhere.
@@ -189,6 +206,14 @@ impl Session {
     /// Acts on what was due by `now`. Calling it too early or too often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.now = now;
+        if self.is_web() {
+            if self.endpoint.timers.take_expired(Timer::Setup, now) {
+                self.web_overdue();
+            }
+            if self.endpoint.timers.take_expired(Timer::Ping, now) {
+                self.web_ping();
+            }
+        }
         if self.endpoint.timers.take_expired(Timer::Setup, now) {
             let kind = if self.is_connected() { TimeoutKind::Identify } else { TimeoutKind::Connect };
             self.close(CloseReason::Timeout(kind));
@@ -265,7 +290,11 @@ impl Session {
         if self.is_closing() {
             return;
         }
-        request.reject(self, rejection);
+        if self.is_web() {
+            self.refuse_web(rejection);
+        } else {
+            request.reject(self, rejection);
+        }
         self.close_with(CloseReason::Rejected(rejection.code), rejection.description.clone());
     }
 
@@ -274,6 +303,9 @@ impl Session {
     /// Frames are encoded for message stream 1, the one nearly every player has; for another the head is written again
     /// and the payload is still shared.
     pub fn send_frame(&mut self, message_stream_id: u32, frame: &Frame) {
+        if self.is_web() {
+            return self.send_web_frame(frame);
+        }
         frame.pieces(message_stream_id, |piece| self.endpoint.outbound.push(piece));
     }
 
@@ -324,7 +356,7 @@ impl Session {
     pub fn phase(&self) -> Phase {
         match &self.endpoint.state {
             State::ProxyHeader { .. } | State::Handshake(_) => Phase::Handshake,
-            State::AwaitingConnect | State::AskedToConnect => Phase::Connect,
+            State::Web | State::AskedOnWeb | State::AwaitingConnect | State::AskedToConnect => Phase::Connect,
             State::Closing(closing) => closing.close().phase,
             _ if self.streams.any_publishing() => Phase::Publishing,
             _ if self.streams.any_playing() => Phase::Playing,
@@ -341,7 +373,7 @@ impl Session {
     /// end of the handshake, and once the session closes.
     pub(crate) fn chunk_streams(&self) -> Option<ChunkStreams<'_>> {
         let endpoint = &self.endpoint;
-        endpoint::State::has_chunks(&endpoint.state).then(|| ChunkStreams {
+        endpoint.has_chunks().then(|| ChunkStreams {
             input: endpoint.reader.state(),
             unread: endpoint.unread(),
             chunk_size: endpoint.chunk_size,
@@ -384,6 +416,11 @@ impl Session {
 
     /// Ends playback on a message stream from our side, and says why.
     pub fn stop_player(&mut self, message_stream_id: u32, rejection: &Rejection) {
+        if self.is_web() {
+            // What it is told depends on why it is closed, which follows.
+            self.streams.end(message_stream_id);
+            return;
+        }
         if self.streams.activity(message_stream_id) == Activity::Playing {
             self.send_error_status(message_stream_id, rejection);
             self.streams.end(message_stream_id);
@@ -434,7 +471,7 @@ impl Session {
     /// Announces another chunk size for what follows, if it is another: a player's streams may be of a virtual host
     /// whose frames are cut differently.
     pub(crate) fn set_chunk_size(&mut self, size: u32) {
-        if size != self.endpoint.chunk_size && !self.is_closing() {
+        if size != self.endpoint.chunk_size && !self.is_closing() && !self.is_web() {
             self.send_control(&Control::SetChunkSize(size));
             self.endpoint.chunk_size = size;
         }
@@ -471,7 +508,7 @@ impl Session {
     /// Bytes of messages that are not whole yet, and of those that wait for the answer to a request. The memory held
     /// for them is at most twice that.
     pub fn unfinished_bytes(&self) -> usize {
-        self.endpoint.unfinished_bytes()
+        self.endpoint.unfinished_bytes() + self.web.as_ref().map_or(0, |web| web.unfinished())
     }
 
     /// What waits to be written, read only.
@@ -485,19 +522,29 @@ impl Session {
     }
 
     fn send_control(&mut self, control: &Control) {
+        if self.is_web() {
+            return;
+        }
         self.endpoint.send_control(Cause::Peer, control);
     }
 
     fn send_command(&mut self, chunk_stream: u8, message_stream_id: u32, command: &Command) {
+        if self.is_web() {
+            return;
+        }
         self.endpoint.send_command(Cause::Peer, chunk_stream, message_stream_id, command);
     }
 
     fn send_data(&mut self, message_stream_id: u32, body: &[u8]) {
+        if self.is_web() {
+            return;
+        }
         self.endpoint.send_message(Cause::Peer, STATUS_CHUNK_STREAM, MessageType::DATA_AMF0, message_stream_id, body);
     }
 
     fn settle(&mut self, reason: CloseReason, told: Option<String>) {
         let (phase, linger) = (self.phase(), self.config.timeouts.linger);
+        let told = if !self.is_closing() && self.end_web(&reason) { None } else { told };
         self.endpoint.settle(reason, phase, told, linger);
     }
 
@@ -567,11 +614,13 @@ impl Role for Session {
     /// Before `connect`, at most [`READ_BEFORE_CONNECT`].
     fn read_size(&self) -> usize {
         // Clients that are not connected yet may make us keep little.
-        if self.is_connected() { self.endpoint.read_size(self.config.limits.inbox) } else { READ_BEFORE_CONNECT }
+        let takes_much = self.is_connected() && !self.is_web();
+        if takes_much { self.endpoint.read_size(self.config.limits.inbox) } else { READ_BEFORE_CONNECT }
     }
 
     fn due_kind(&self, timer: Timer) -> DueKind {
         match timer {
+            Timer::Setup if self.is_web() => self.web_due(),
             Timer::Setup if self.is_connected() => DueKind::Identify,
             Timer::Setup => DueKind::Connect,
             Timer::Silence if self.endpoint.has_message() => DueKind::NextMessage,
@@ -589,6 +638,13 @@ impl Role for Session {
     }
 
     fn read_handshake(&mut self, input: &mut &[u8]) -> Result<bool, Error> {
+        if self.web.is_none() && self.begins_web(input) {
+            self.begin_web()?;
+        }
+        if self.is_web() {
+            self.read_web(input)?;
+            return Ok(true);
+        }
         match &mut self.endpoint.state {
             State::ProxyHeader { preface, .. } => {
                 let held = preface.held();
@@ -625,6 +681,10 @@ impl Role for Session {
 
     /// A client that exceeded a limit may do so by accident: the server tells it which limit.
     fn fail(&mut self, error: Error) {
+        if self.is_web() {
+            self.fail_web(&error);
+            return self.close_with(CloseReason::Protocol(error), String::new());
+        }
         let connected = self.is_connected();
         // Before the handshake is over no message can be sent.
         let told = match &self.endpoint.state {

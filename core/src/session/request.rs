@@ -28,6 +28,9 @@ impl sealed::Sealed for ConnectRequest {
         if !session.endpoint.state.change(Change::ConnectGranted) {
             return;
         }
+        if session.is_web() {
+            return session.web_connected();
+        }
         session.endpoint.reader.set_limits(session.config.limits.chunks);
         session.announce();
         // Type 20 for requests of both types: FFmpeg hangs on an answer of type 17.
@@ -104,6 +107,9 @@ impl sealed::Sealed for PlayRequest {
     fn accept(self, session: &mut Session) {
         if !session.endpoint.state.change(Change::StreamGranted) {
             return;
+        }
+        if session.is_web() {
+            return session.web_plays();
         }
         let id = self.message_stream_id;
         let name = &self.arguments.name;

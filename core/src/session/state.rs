@@ -3,9 +3,16 @@
 //! | in | when | then |
 //! |---|---|---|
 //! | proxy header | header over | handshake |
+//! | proxy header | web begun | web |
 //! | proxy header | end settled | closing |
 //! | handshake | handshake over | awaiting connect |
+//! | handshake | web begun | web |
 //! | handshake | end settled | closing |
+//! | web | connect asked | asked to connect |
+//! | web | answer asked | asked on web |
+//! | web | end settled | closing |
+//! | asked on web | answered | web |
+//! | asked on web | end settled | closing |
 //! | awaiting connect | connect asked | asked to connect |
 //! | awaiting connect | end settled | closing |
 //! | asked to connect | connect granted | connected |
@@ -35,6 +42,10 @@ pub(crate) enum State {
     ProxyHeader { preface: Box<Preface>, handshake: Box<ServerHandshake> },
     /// Reads C0, C1 and C2.
     Handshake(Box<ServerHandshake>),
+    /// Reads requests by HTTP. A live stream goes the way of RTMP from here on.
+    Web,
+    /// The program is to answer a request by HTTP: nothing is parsed.
+    AskedOnWeb,
     /// Waits for `connect`.
     AwaitingConnect,
     /// `connect` waits for its answer: nothing is parsed.
@@ -59,6 +70,9 @@ pub(super) enum Change {
     StreamAsked,
     StreamGranted,
     MeasurementBegun,
+    WebBegun,
+    AnswerAsked,
+    Answered,
     EndSettled(Box<Closing<CloseReason>>),
 }
 
@@ -73,6 +87,10 @@ impl State {
             (State::Connected, Change::StreamAsked) => (State::AskedForStream, true),
             (State::AskedForStream, Change::StreamGranted) => (State::Connected, true),
             (State::Connected, Change::MeasurementBegun) => (State::Measuring, true),
+            (State::ProxyHeader { .. } | State::Handshake(_), Change::WebBegun) => (State::Web, true),
+            (State::Web, Change::ConnectAsked) => (State::AskedToConnect, true),
+            (State::Web, Change::AnswerAsked) => (State::AskedOnWeb, true),
+            (State::AskedOnWeb, Change::Answered) => (State::Web, true),
             // The first reason stays.
             (State::Closing(first), _) => (State::Closing(first), false),
             (_, Change::EndSettled(closing)) => (State::Closing(closing), true),
@@ -110,7 +128,7 @@ impl endpoint::State for State {
     }
 
     fn is_asked(&self) -> bool {
-        matches!(self, State::AskedToConnect | State::AskedForStream)
+        matches!(self, State::AskedOnWeb | State::AskedToConnect | State::AskedForStream)
     }
 
     fn has_chunks(&self) -> bool {
@@ -131,10 +149,12 @@ mod tests {
         Box::new(Closing::new(CloseReason::Shutdown, Phase::Connect, 0, None))
     }
 
-    fn states() -> [State; 8] {
+    fn states() -> [State; 10] {
         [
             State::ProxyHeader { preface: Box::default(), handshake: handshake() },
             State::Handshake(handshake()),
+            State::Web,
+            State::AskedOnWeb,
             State::AwaitingConnect,
             State::AskedToConnect,
             State::Connected,
@@ -144,7 +164,7 @@ mod tests {
         ]
     }
 
-    fn changes() -> [Change; 8] {
+    fn changes() -> [Change; 11] {
         [
             Change::HeaderOver,
             Change::HandshakeOver,
@@ -153,6 +173,9 @@ mod tests {
             Change::StreamAsked,
             Change::StreamGranted,
             Change::MeasurementBegun,
+            Change::WebBegun,
+            Change::AnswerAsked,
+            Change::Answered,
             Change::EndSettled(closing()),
         ]
     }
@@ -162,6 +185,8 @@ mod tests {
         match state {
             State::ProxyHeader { .. } => "proxy header",
             State::Handshake(_) => "handshake",
+            State::Web => "web",
+            State::AskedOnWeb => "asked on web",
             State::AwaitingConnect => "awaiting connect",
             State::AskedToConnect => "asked to connect",
             State::Connected => "connected",
@@ -180,6 +205,9 @@ mod tests {
             Change::StreamAsked => "stream asked",
             Change::StreamGranted => "stream granted",
             Change::MeasurementBegun => "measurement begun",
+            Change::WebBegun => "web begun",
+            Change::AnswerAsked => "answer asked",
+            Change::Answered => "answered",
             Change::EndSettled(_) => "end settled",
         }
     }

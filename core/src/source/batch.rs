@@ -2,6 +2,8 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+use super::Frame;
+use super::form::{self, Form};
 use super::log::{Mark, Place};
 use crate::shown::Shown;
 
@@ -10,7 +12,13 @@ use crate::shown::Shown;
 #[derive(Clone)]
 pub struct Batch {
     from: Place,
+    form: Form,
+    /// The frames as messages of RTMP, each with the mark after it. In another form, once it is in one piece, that piece:
+    /// a piece that is begun must be completed.
     frames: Vec<(Bytes, Mark)>,
+    /// The frames, for another form than RTMP, until they are in one piece.
+    whole: Vec<Frame>,
+    count: u32,
     /// True if one of the frames can only be decoded after a key frame.
     video: bool,
     wire: Bytes,
@@ -19,20 +27,53 @@ pub struct Batch {
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Batch");
-        shown.field("from", &self.from).field("frames", &self.frames.len()).field("video", &self.video);
+        shown
+            .field("from", &self.from)
+            .field("form", &self.form)
+            .field("frames", &self.count)
+            .field("video", &self.video);
         shown.field("wire", &Shown(&self.wire)).finish()
     }
 }
 
 impl Batch {
-    /// Makes a batch of consecutive frames, each with the mark after it. `None` if there are no frames.
-    pub(super) fn new(from: Place, frames: Vec<(Bytes, Mark)>, video: bool) -> Option<Self> {
-        if frames.is_empty() { None } else { Some(Batch { from, frames, video, wire: Bytes::new() }) }
+    /// A batch without frames at a place, with room for so many.
+    pub(super) fn new(from: Place, form: Form, room: usize) -> Self {
+        let (rtmp, other) = if form == Form::Rtmp { (room, 0) } else { (0, room) };
+        Batch {
+            from,
+            form,
+            frames: Vec::with_capacity(rtmp),
+            whole: Vec::with_capacity(other),
+            count: 0,
+            video: false,
+            wire: Bytes::new(),
+        }
+    }
+
+    /// Adds the next frame, with the mark after it.
+    pub(super) fn push(&mut self, frame: &Frame, mark: Mark) {
+        self.video |= frame.needs_key_frame();
+        self.count += 1;
+        if self.form == Form::Rtmp {
+            self.frames.push((frame.wire().clone(), mark));
+        } else {
+            self.whole.push(frame.clone());
+            // What is passed on is the end.
+            self.frames.clear();
+            self.frames.push((Bytes::new(), mark));
+        }
     }
 
     /// The same with its bytes in one piece. This is one copy for all players; a single frame is not copied.
     #[must_use]
     pub(crate) fn joined(mut self) -> Self {
+        if let (Form::Flv(framing), Some((piece, _))) = (self.form, self.frames.first_mut()) {
+            self.wire = form::flv(&self.whole, framing);
+            *piece = self.wire.clone();
+            self.whole = Vec::new();
+            return self;
+        }
         self.wire = match &self.frames[..] {
             [(frame, _)] => frame.clone(),
             frames => {
@@ -44,19 +85,24 @@ impl Batch {
         self
     }
 
-    /// The bytes of all frames, chunk headers included.
+    /// Its form.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The bytes of all frames, with all that its form adds to them.
     pub fn wire(&self) -> &Bytes {
         &self.wire
     }
 
     /// Bytes of memory that it keeps. A single frame is not copied.
     pub(crate) fn held(&self) -> usize {
-        if self.frames.len() > 1 { 2 * self.wire.len() } else { self.wire.len() }
+        if self.form == Form::Rtmp && self.count > 1 { 2 * self.wire.len() } else { self.wire.len() }
     }
 
     /// How many audio, video and data messages are in it.
     pub fn frames(&self) -> u32 {
-        self.frames.len() as u32
+        self.count
     }
 
     /// True if a player at this place is to be sent this batch next.
@@ -71,8 +117,9 @@ impl Batch {
         }
     }
 
-    /// The frames of which the first `count` bytes contain at least a part; moves `place` after them.
-    pub(crate) fn begun(&self, count: usize, place: &mut Place) -> impl Iterator<Item = &Bytes> {
+    /// The pieces of which the first `count` bytes contain at least a part, and the number of frames in them; moves
+    /// `place` after them.
+    pub(crate) fn begun(&self, count: usize, place: &mut Place) -> (impl Iterator<Item = &Bytes>, u32) {
         let mut before = 0;
         let begun = self.frames.iter().take_while(move |(frame, _)| {
             let begins = before < count;
@@ -83,6 +130,7 @@ impl Batch {
         if let Some((_, mark)) = begun.last() {
             place.advance_to(*mark);
         }
-        begun.into_iter().map(|(frame, _)| frame)
+        let frames = if self.form == Form::Rtmp || begun.is_empty() { begun.len() as u32 } else { self.count };
+        (begun.into_iter().map(|(frame, _)| frame), frames)
     }
 }

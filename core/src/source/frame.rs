@@ -308,6 +308,31 @@ impl Frame {
         }
     }
 
+    /// Bytes of the message body.
+    pub(super) fn body_length(&self) -> usize {
+        let (header, continuation) = self.header_lengths();
+        self.payload_length(self.wire.len() - header, continuation)
+    }
+
+    /// The message body in slices, one for each chunk.
+    pub(super) fn body_slices(&self, mut sink: impl FnMut(&[u8])) {
+        let (mut start, continuation) = self.header_lengths();
+        let chunk_size = self.chunk_size.max(1) as usize;
+        while start < self.wire.len() {
+            let end = self.wire.len().min(start + chunk_size);
+            sink(&self.wire[start..end]);
+            start = end + continuation;
+        }
+    }
+
+    /// The same message with another body.
+    pub(crate) fn with_body(&self, body: &[u8]) -> Frame {
+        let mut frame = self.clone();
+        frame.wire = wire(self.kind, self.timestamp, self.chunk_size, body);
+        (frame.encoded_for, frame.moved, frame.plain) = (self.timestamp, None, None);
+        frame
+    }
+
     /// The same message with another timestamp; the payload is shared.
     pub(crate) fn at(&self, timestamp: u32) -> Frame {
         let mut frame = self.clone();

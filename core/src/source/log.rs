@@ -17,7 +17,7 @@ pub use starts::{StartLimits, StartRule};
 
 use super::bridge::Floors;
 use super::headers::HeaderLimits;
-use super::{Batch, Frame, FrameKind, Headers, Timeline, Timestamps};
+use super::{Batch, Form, Frame, FrameKind, Headers, Timeline, Timestamps};
 use crate::flv::FrameClass;
 use crate::stats::{StreamStats, StreamStatsView};
 

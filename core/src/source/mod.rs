@@ -45,6 +45,7 @@
 mod access_units;
 mod batch;
 mod bridge;
+mod form;
 mod frame;
 mod headers;
 mod log;
@@ -52,6 +53,8 @@ mod timeline;
 
 pub use batch::Batch;
 pub(crate) use bridge::{Bridge, Bridged};
+pub use form::Form;
+pub(crate) use form::Tracks;
 pub use frame::{Frame, FrameKind, WireFormat};
 pub(crate) use headers::HEADER_ENTRY;
 pub use headers::Headers;

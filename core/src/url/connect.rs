@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::tc_url::Of;
 use super::text::{components, prepare, split_query, split_trailing_name, trim};
 use super::{DEFAULT_APP, DEFAULT_VHOST, NameError, Params, Part, Scheme, StreamKey, Target, TcUrl, UrlError, key};
 
@@ -34,10 +35,22 @@ impl Connect {
     /// [`UrlError::Missing`] without either text; any error of [`TcUrl::parse`], if there is no
     /// `app`; a text that is too long; illegal names as in [`StreamKey::new`]; too many parameters.
     pub fn parse(tc_url: Option<&str>, app: Option<&str>) -> Result<Self, UrlError> {
+        Connect::parse_of(Of::Rtmp, tc_url, app)
+    }
+
+    /// The same for a request by HTTP, whose URL has that scheme.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_web(url: Option<&str>, app: Option<&str>) -> Result<Self, UrlError> {
+        Connect::parse_of(Of::Web, url, app)
+    }
+
+    fn parse_of(of: Of, tc_url: Option<&str>, app: Option<&str>) -> Result<Self, UrlError> {
         let app = app.map(|text| prepare(text, Part::App)).transpose()?;
         let goes_by_app = app.as_deref().is_some_and(|app| components(split_query(app).0).next().is_some());
         let sent = tc_url;
-        let (tc_url, broken) = match sent.map(usable) {
+        let (tc_url, broken) = match sent.map(|text| usable(of, text)) {
             Some(Err(UrlError::Empty)) if app.is_some() => (None, None),
             Some(Err(error @ UrlError::TooLong { .. })) => return Err(error),
             Some(Err(error)) if goes_by_app => (None, Some(error)),
@@ -208,8 +221,8 @@ impl fmt::Debug for Connect {
 }
 
 /// A URL whose host can be a virtual host.
-fn usable(text: &str) -> Result<TcUrl, UrlError> {
-    let url = TcUrl::parse(text)?;
+fn usable(of: Of, text: &str) -> Result<TcUrl, UrlError> {
+    let url = TcUrl::parse_of(of, text)?;
     key::check_vhost(url.host())?;
     Ok(url)
 }

@@ -21,6 +21,10 @@ pub enum Scheme {
     Rtmpt,
     /// `rtmpts`: over HTTPS.
     Rtmpts,
+    /// `http`: a request by HTTP, which stands for the `connect` of RTMP.
+    Http,
+    /// `https`: the same over TLS.
+    Https,
     /// `rtmpe`: encrypted after the handshake.
     Rtmpe,
     /// `rtmpte`: encrypted, over HTTP.
@@ -34,8 +38,8 @@ impl Scheme {
     pub fn default_port(&self) -> u16 {
         match self {
             Self::Rtmp | Self::Rtmpe | Self::Other(_) => 1935,
-            Self::Rtmps | Self::Rtmpts => 443,
-            Self::Rtmpt | Self::Rtmpte => 80,
+            Self::Rtmps | Self::Rtmpts | Self::Https => 443,
+            Self::Rtmpt | Self::Rtmpte | Self::Http => 80,
         }
     }
 
@@ -46,15 +50,19 @@ impl Scheme {
             Self::Rtmps => "rtmps",
             Self::Rtmpt => "rtmpt",
             Self::Rtmpts => "rtmpts",
+            Self::Http => "http",
+            Self::Https => "https",
             Self::Rtmpe => "rtmpe",
             Self::Rtmpte => "rtmpte",
             Self::Other(name) => name,
         }
     }
 
-    fn from_name(name: &str) -> Result<Self, UrlError> {
+    fn from_name(name: &str, of: Of) -> Result<Self, UrlError> {
         let scheme = name.to_ascii_lowercase();
         Ok(match scheme.as_str() {
+            "http" if of == Of::Web => Self::Http,
+            "https" if of == Of::Web => Self::Https,
             "rtmp" => Self::Rtmp,
             "rtmps" => Self::Rtmps,
             "rtmpt" => Self::Rtmpt,
@@ -65,6 +73,15 @@ impl Scheme {
             _ => Self::Other(scheme),
         })
     }
+}
+
+/// Whose URL it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// A client of RTMP. It means another server with a URL of HTTP.
+    Rtmp,
+    /// A client of HTTP.
+    Web,
 }
 
 impl fmt::Display for Scheme {
@@ -92,12 +109,17 @@ impl TcUrl {
     /// Every [`UrlError`] except [`UrlError::Missing`], [`UrlError::TooManyParams`] and
     /// [`UrlError::Name`]: the parts need not make a legal name yet.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
+        TcUrl::parse_of(Of::Rtmp, text)
+    }
+
+    /// The same for a URL of either protocol.
+    pub(super) fn parse_of(of: Of, text: &str) -> Result<Self, UrlError> {
         let text = prepare(text, Part::TcUrl)?;
         if text.is_empty() {
             return Err(UrlError::Empty);
         }
         let (scheme, rest) = split_scheme(&text).ok_or(UrlError::NoScheme)?;
-        let scheme = Scheme::from_name(scheme)?;
+        let scheme = Scheme::from_name(scheme, of)?;
         let (authority, tail) =
             rest.find(['/', '?', '#']).and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, ""));
         let (userinfo, place) = match authority.rsplit_once('@') {

@@ -463,7 +463,7 @@ impl World {
                 slot.questions.expire(self.now);
             }
             Action::Notify(notice) => slot.questions.on_notice(&notice),
-            Action::Remark(_) | Action::Finish => {}
+            Action::Remark(_) | Action::Finish | Action::Request(_) => {}
             Action::Wake(stream) => {
                 for slot in self.slots.iter_mut().flatten().filter(|slot| slot.subscribed.contains(&stream)) {
                     slot.woken = true;

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anabranch_core::conn::VhostSnapshot;
+use anabranch_core::conn::{Accepts, VhostSnapshot};
 use anabranch_host::{Listen, raise_file_limit};
 use anabranch_program::{
     Banner, CHECK, CaptureFolder, CaptureLimits, ChosenCaptures, EXPLAIN, Options, Protection, REPLAY, ThreadOptions,
     UnknownVariable, config_of_header, init_log, watch_memory,
 };
-use anabranch_smol::{Carrier, Server};
+use anabranch_smol::{Carrier, Entrance, Server};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::{info, warn};
 
@@ -229,7 +229,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let hooks = HttpHooks::new(identity.clone(), &loaded.of_streams(|settings| &settings.hooks))?;
     let recorder = Recorder::new(&loaded.of_streams(|settings| &settings.record))?;
     let runner = Runner::new(&loaded)?;
-    let tls = settings.tls.is_on().then(|| TlsListeners::new(&settings.tls)).transpose()?;
+    let (web_settings, has_https) = (&settings.web, !settings.web.https.is_empty());
+    let tls = (settings.tls.is_on() || has_https).then(|| TlsListeners::new(&settings.tls)).transpose()?;
     let client_tls = relays::client(&settings.relay)?;
     let mut builder = Server::builder()
         .config(loaded.config.clone())
@@ -245,19 +246,26 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         Capturing::Chosen(captures) => builder.captures(captures.clone()),
     };
     let carrier = tls.as_ref().map_or(Carrier::Plain, TlsListeners::on_rtmp_ports);
+    let accepts = if web_settings.on_rtmp_ports { Accepts::Either } else { Accepts::Rtmp };
+    let entrance = Entrance { carrier, accepts };
     let plain = if inherited.is_empty() { settings.server.listen.len() } else { inherited.len() };
     let any = |index| inherited.is_empty() && matches!(settings.server.listen.get(index), Some(Of(Listen::Any(_))));
     let any: Vec<bool> = (0..plain).map(any).collect();
     if inherited.is_empty() {
         for address in &settings.server.listen {
-            builder = builder.listen_as(address.0, carrier.clone());
+            builder = builder.listen_as(address.0, entrance.clone());
         }
     }
     for listener in inherited {
-        builder = builder.listener_as(listener, carrier.clone());
+        builder = builder.listener_as(listener, entrance.clone());
     }
     for (address, carrier) in tls.iter().flat_map(TlsListeners::addresses) {
-        builder = builder.listen_as(address, carrier);
+        builder = builder.listen_as(address, Entrance { carrier, accepts });
+    }
+    builder = builder.listen_for_web(&web_settings.listen.0, &Entrance::web(Carrier::Plain));
+    for Of(address) in &web_settings.https {
+        let carrier = tls.as_ref().map_or(Carrier::Plain, TlsListeners::carrier);
+        builder = builder.listen_as(*address, Entrance::web(carrier));
     }
     if let Some(client_tls) = client_tls {
         builder = builder.client_tls(client_tls);
@@ -317,7 +325,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let in_force: InForce = Arc::new(move || shown.current().values());
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), Some(in_force), workers)?;
     signals.follow(server.handle(), reloader, directory.clone())?;
-    let banner = Banner { program: PROGRAM, version: VERSION, addresses: &server.addresses(), api };
+    let (addresses, web) = (&server.addresses(), &server.web_addresses());
+    let banner = Banner { program: PROGRAM, version: VERSION, addresses, web, api };
     banner.show(log_format);
     ready();
     server.run();

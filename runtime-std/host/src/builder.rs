@@ -4,8 +4,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use anabranch_core::conn::{Asks, Config, VhostConfig};
+use tracing::warn;
 
-use crate::{Captures, Carrier, Hooks, Listen, LogAddresses, TcpOptions, listen};
+use crate::{Captures, Entrance, Hooks, Listen, LogAddresses, TcpOptions, Web, WebListen, listen};
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -27,8 +28,10 @@ pub struct Setup {
     pub client_tls: Option<Arc<rustls::ClientConfig>>,
     /// Threads that serve connections, for runtimes that have a number of them; `None`: one a core.
     pub threads: Option<NonZero<usize>>,
-    /// Sockets that listen, and how their connections are carried.
-    pub listeners: Vec<(TcpListener, Carrier)>,
+    /// What answers requests by HTTP that are for no live stream.
+    pub web: Option<Arc<dyn Web>>,
+    /// Sockets that listen, and what their connections are.
+    pub listeners: Vec<(TcpListener, Entrance)>,
 }
 
 /// Builds a server of the runtime that made the builder. Everything except the addresses has a default. Without an
@@ -37,8 +40,17 @@ pub struct Setup {
 #[must_use = "it does nothing until it is built"]
 pub struct Builder<S> {
     setup: Setup,
-    listen: Vec<(Listen, Carrier)>,
+    listen: Vec<Address>,
     make: fn(Setup) -> io::Result<S>,
+}
+
+/// An address to listen on.
+#[derive(Debug)]
+struct Address {
+    listen: Listen,
+    entrance: Entrance,
+    /// False if the server runs without it.
+    is_needed: bool,
 }
 
 impl<S> Builder<S> {
@@ -54,6 +66,7 @@ impl<S> Builder<S> {
             #[cfg(feature = "tls")]
             client_tls: None,
             threads: None,
+            web: None,
             listeners: Vec::new(),
         };
         Builder { setup, listen: Vec::new(), make }
@@ -61,23 +74,40 @@ impl<S> Builder<S> {
 
     /// Listens on one more address.
     pub fn listen(self, address: Listen) -> Self {
-        self.listen_as(address, Carrier::Plain)
+        self.listen_as(address, Entrance::default())
     }
 
-    /// Listens on one more address, for connections that are carried like this.
-    pub fn listen_as(mut self, address: Listen, carrier: Carrier) -> Self {
-        self.listen.push((address, carrier));
+    /// Listens on one more address, for connections of this kind.
+    pub fn listen_as(mut self, address: Listen, entrance: impl Into<Entrance>) -> Self {
+        self.listen.push(Address { listen: address, entrance: entrance.into(), is_needed: true });
         self
+    }
+
+    /// The same if the address is free. If it is not, the log says so, and the server runs without it.
+    pub fn listen_if_free(mut self, address: Listen, entrance: impl Into<Entrance>) -> Self {
+        self.listen.push(Address { listen: address, entrance: entrance.into(), is_needed: false });
+        self
+    }
+
+    /// Listens for HTTP.
+    pub fn listen_for_web(self, listen: &WebListen, entrance: &Entrance) -> Self {
+        match listen {
+            WebListen::Off => self,
+            WebListen::Auto => self.listen_if_free(Listen::Any(WebListen::WEB_PORT), entrance.clone()),
+            WebListen::At(addresses) => {
+                addresses.iter().fold(self, |builder, address| builder.listen_as(*address, entrance.clone()))
+            }
+        }
     }
 
     /// Takes over one more socket that listens already.
     pub fn listener(self, listener: TcpListener) -> Self {
-        self.listener_as(listener, Carrier::Plain)
+        self.listener_as(listener, Entrance::default())
     }
 
-    /// Takes over one more socket that listens already, for connections that are carried like this.
-    pub fn listener_as(mut self, listener: TcpListener, carrier: Carrier) -> Self {
-        self.setup.listeners.push((listener, carrier));
+    /// Takes over one more socket that listens already, for connections of this kind.
+    pub fn listener_as(mut self, listener: TcpListener, entrance: impl Into<Entrance>) -> Self {
+        self.setup.listeners.push((listener, entrance.into()));
         self
     }
 
@@ -108,6 +138,12 @@ impl<S> Builder<S> {
     pub fn hooks_if_asked(mut self, hooks: impl Hooks) -> Self {
         self.setup.hooks = Some(Arc::new(hooks));
         self.setup.hooks_may_idle = true;
+        self
+    }
+
+    /// What answers requests by HTTP that are for no live stream. Default: nothing, the answer is 404.
+    pub fn web(mut self, web: impl Web) -> Self {
+        self.setup.web = Some(Arc::new(web));
         self
     }
 
@@ -146,9 +182,18 @@ impl<S> Builder<S> {
     pub fn build(self) -> io::Result<S> {
         let Builder { mut setup, listen: addresses, make } = self;
         check_hooks(&setup.config, setup.hooks.is_some(), setup.hooks_may_idle)?;
-        for (address, carrier) in addresses {
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
-            setup.listeners.push((listen(address).map_err(named)?, carrier));
+        for Address { listen: address, entrance, is_needed } in addresses {
+            match listen(address) {
+                Ok(listener) => setup.listeners.push((listener, entrance)),
+                Err(error) if is_needed => {
+                    return Err(io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")));
+                }
+                Err(error) => warn!(
+                    event = "not_listening",
+                    error = %error,
+                    "cannot listen on {address}: {error}; the server runs without it"
+                ),
+            }
         }
         make(setup)
     }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anabranch_core::conn::{self, Action, AnyConn, Attachment, Config, Conn, Ended, Remark, Role};
+use anabranch_core::conn::{self, Accepts, Action, AnyConn, Attachment, Config, Conn, Ended, Remark, Role, WebRequest};
+use anabranch_core::http;
 use anabranch_core::hub::StreamId;
 use anabranch_core::policy::canonical;
 use anabranch_core::relay::Uplink;
@@ -31,7 +32,8 @@ use crate::local::Subscribers;
 use crate::outbound_tls::OutboundTls;
 use crate::totals::{Totals, UplinkTotals};
 use crate::uplinks::{AnyLines, UplinkLines, reason_of};
-use crate::{Arriving, Captures, Lines, SOCKETS, Setup, TcpOptions, random_seed, tune};
+use crate::web::Reply;
+use crate::{Arriving, Captures, Lines, SOCKETS, Setup, TcpOptions, Web, random_seed, tune};
 
 /// How long a stopping server waits until its connections have sent their final messages, before it cuts them off.
 pub const FINAL_MESSAGES_WAIT: Duration = Duration::from_millis(2500);
@@ -136,6 +138,7 @@ pub struct Host<C> {
     hooks: Option<Arc<dyn Hooks>>,
     hooks_may_idle: bool,
     captures: Option<Arc<dyn Captures>>,
+    web: Option<Arc<dyn Web>>,
     subscribers: Subscribers,
     connections: Mutex<Connections<C>>,
     /// The connections that ended last.
@@ -204,6 +207,7 @@ impl<C: Link> Host<C> {
             hooks: setup.hooks.clone(),
             hooks_may_idle: setup.hooks_may_idle,
             captures: setup.captures.clone(),
+            web: setup.web.clone(),
             subscribers: Subscribers::default(),
             connections: Mutex::default(),
             closes: Closes::default(),
@@ -238,7 +242,7 @@ impl<C: Link> Host<C> {
     }
 
     /// The core of a connection just accepted, and its log lines. The socket gets the server's TCP options.
-    pub fn open<'a>(&self, socket: impl Into<SockRef<'a>>, peer: SocketAddr) -> (AnyConn, AnyLines) {
+    pub fn open<'a>(&self, socket: impl Into<SockRef<'a>>, peer: SocketAddr, accepts: Accepts) -> (AnyConn, AnyLines) {
         self.tune(socket);
         self.accepted.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
@@ -247,8 +251,8 @@ impl<C: Link> Host<C> {
         }
         let tap = self.captures.as_ref().and_then(|captures| captures.tap(self.arriving(peer)));
         let conn = match tap {
-            Some(tap) => self.core.connect_captured(now, Some(peer), tap),
-            None => self.core.connect_from(now, peer),
+            Some(tap) => self.core.connect_captured_by(now, Some(peer), accepts, tap),
+            None => self.core.connect_by(now, Some(peer), accepts),
         };
         let lines = Lines::opened(conn.id(), canonical(peer), self.addresses.clone(), self.before_connect.clone());
         (conn.into(), AnyLines::Client(lines))
@@ -357,6 +361,10 @@ impl<C: Link> Host<C> {
         if let Action::Detach { role: Role::Publisher, stream, goes_on: false } = action {
             self.unpublishes(stream);
         }
+        let action = match action {
+            Action::Request(asked) => return self.request(*asked, lines.id(), connection),
+            other => other,
+        };
         let Some(hooks) = &self.hooks else {
             return;
         };
@@ -380,6 +388,18 @@ impl<C: Link> Host<C> {
             let id = lines.id();
             error!(event = "bug", conn = id, "the program's hooks panicked, which is a bug; conn {id} is closed");
             connection.change_client(&mut |conn| conn.close(CloseReason::Closed("the program's hooks panicked")));
+        }
+    }
+
+    /// Has the program answer a request.
+    fn request(&self, asked: WebRequest, id: u64, connection: &Arc<C>) {
+        let (request, reply) = Reply::to(asked, connection);
+        let Some(web) = &self.web else {
+            return reply.give(http::Answer::text(404, "there is nothing here"));
+        };
+        if catch_unwind(AssertUnwindSafe(|| web.request(request, reply))).is_err() {
+            error!(event = "bug", conn = id, "the program panicked at a request, which is a bug; conn {id} is closed");
+            connection.change_client(&mut |conn| conn.close(CloseReason::Closed("the program panicked at a request")));
         }
     }
 

@@ -15,6 +15,7 @@ mod carrier;
 mod closes;
 mod drain;
 mod driver;
+mod entrance;
 pub mod events;
 mod fallback;
 mod files;
@@ -30,6 +31,7 @@ mod serve;
 mod sockets;
 mod totals;
 mod uplinks;
+mod web;
 
 pub use anabranch_core as core;
 
@@ -41,13 +43,14 @@ pub use carrier::Carrier;
 pub use closes::Closed;
 pub use drain::{Drain, LeavesToStop};
 pub use driver::{Pause, drive};
+pub use entrance::Entrance;
 pub use fallback::check_fallback;
 pub use files::{connections_within, raise_file_limit};
 pub use handle::{Alive, CaptureError, ConnectionInfo, Handle, Runtime, Stats};
 pub use hooks::{Answer, Hooks, SwitchNotice};
 pub use host::{CUT, FINAL_MESSAGES_WAIT, Host, Link, PublishStart, PublishingClient, give_up};
 pub use lines::Lines;
-pub use listen::{Listen, TcpOptions, can_listen, listen, tune};
+pub use listen::{Listen, TcpOptions, WebListen, can_listen, listen, tune};
 pub use local::{Over, Publication, Subscription, Update};
 #[cfg(feature = "tls")]
 pub use outbound_tls::{client_tls, tls_failure};
@@ -55,6 +58,7 @@ pub use serve::Serve;
 pub use sockets::SOCKETS;
 pub use totals::{Totals, UplinkTotals};
 pub use uplinks::{AnyLines, UplinkLines};
+pub use web::{Reply, Web};
 
 /// Thirty-two random bytes, for [`Core::new`](anabranch_core::conn::Core::new) and
 /// [`Client::new`](anabranch_core::client::Client::new).

@@ -106,6 +106,7 @@ impl Lines {
             | Action::Unsubscribe(_)
             | Action::Wake(_)
             | Action::Finish
+            | Action::Request(_)
             | Action::Ask(_)
             | Action::Notify(_) => {}
         }

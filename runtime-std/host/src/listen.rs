@@ -71,6 +71,57 @@ impl Listen {
     }
 }
 
+/// Where to listen for HTTP: `auto`, `off`, or addresses with commas between them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum WebListen {
+    /// [`WEB_PORT`](Self::WEB_PORT) of every address, if it is free.
+    #[default]
+    Auto,
+    /// Nowhere.
+    Off,
+    /// These addresses.
+    At(Vec<Listen>),
+}
+
+impl WebListen {
+    /// The port of `auto`, as SRS has it.
+    pub const WEB_PORT: u16 = 8080;
+}
+
+impl fmt::Display for WebListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WebListen::Auto => f.write_str("auto"),
+            WebListen::Off => f.write_str("off"),
+            WebListen::At(addresses) => {
+                for (index, address) in addresses.iter().enumerate() {
+                    f.write_str(if index == 0 { "" } else { "," })?;
+                    match address {
+                        Listen::Any(port) => port.fmt(f)?,
+                        Listen::One(address) => address.fmt(f)?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl FromStr for WebListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "auto" => Ok(WebListen::Auto),
+            "off" => Ok(WebListen::Off),
+            addresses => {
+                let parsed = addresses.split(',').map(|address| address.trim().parse());
+                parsed.collect::<Result<_, _>>().map(WebListen::At)
+            }
+        }
+    }
+}
+
 /// Options of TCP connections.
 #[derive(Debug, Clone, Copy)]
 pub struct TcpOptions {
@@ -169,6 +220,16 @@ mod tests {
         for wrong in ["", "localhost", "70000", "1.2.3.4", "[::1]"] {
             assert!(wrong.parse::<Listen>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn web_addresses_in_every_form() {
+        for (text, written) in [("auto", "auto"), (" off", "off"), ("8080, [::1]:81", "8080,[::1]:81")] {
+            let parsed: WebListen = text.parse().unwrap();
+            assert_eq!(parsed.to_string(), written);
+            assert_eq!(parsed.to_string().parse(), Ok(parsed));
+        }
+        assert!("8080,".parse::<WebListen>().is_err() && "on".parse::<WebListen>().is_err());
     }
 
     #[test]

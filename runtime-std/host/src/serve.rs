@@ -12,8 +12,11 @@ pub trait Serve: Sized {
     /// A builder of such servers.
     fn builder() -> Builder<Self>;
 
-    /// The addresses that the server listens on, with the ports that the system chose for port 0.
+    /// The addresses that the server listens on for RTMP, with the ports that the system chose for port 0.
     fn addresses(&self) -> Vec<SocketAddr>;
+
+    /// The addresses that the server listens on for HTTP, and for both.
+    fn web_addresses(&self) -> Vec<SocketAddr>;
 
     /// A handle of the running server for other parts of the program.
     fn handle(&self) -> Handle;

@@ -15,6 +15,8 @@ pub struct Banner<'a> {
     pub version: &'a str,
     /// The addresses it listens on.
     pub addresses: &'a [SocketAddr],
+    /// The addresses at which it serves HTTP.
+    pub web: &'a [SocketAddr],
     /// The address of its API, if it has one.
     pub api: Option<SocketAddr>,
 }
@@ -31,8 +33,11 @@ impl Banner<'_> {
     }
 
     fn log(&self) {
-        let Banner { program, version, addresses, api } = self;
-        let listen = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let Banner { program, version, addresses, web, api } = self;
+        let joined = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let listen = joined(addresses);
+        let web = (!web.is_empty()).then(|| joined(web));
+        let with_web = web.as_ref().map(|web| format!("; HTTP on {web}")).unwrap_or_default();
         let url = addresses.first().map(|address| format!("{}/live", base_url(address)));
         let api = api.map(|address| format!("http://{address}/api/v1"));
         let with_api = api.as_ref().map(|api| format!("; API {api}")).unwrap_or_default();
@@ -44,8 +49,9 @@ impl Banner<'_> {
             pid = std::process::id(),
             listen,
             url,
+            web,
             api,
-            "{program} {version} is ready, listening on {listen}{publish}{with_api}"
+            "{program} {version} is ready, listening on {listen}{publish}{with_web}{with_api}"
         );
     }
 }
@@ -63,6 +69,9 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  publish, OBS   server {url}/live   stream key cam")?;
         writeln!(f, "  publish        ffmpeg -re -i FILE -c copy -f flv {url}/live/cam")?;
         write!(f, "  watch          ffplay {url}/live/cam   (or VLC, mpv, any RTMP player)")?;
+        if let Some(web) = self.web.first() {
+            write!(f, "\n  watch, HTTP    http://{}/live/cam.flv", local(web))?;
+        }
         match self.api {
             Some(address) => write!(f, "\n  API            http://{address}/api/v1"),
             None => Ok(()),
@@ -71,11 +80,16 @@ impl fmt::Display for Banner<'_> {
 }
 
 /// An address that a program on this machine can use.
-fn base_url(address: &SocketAddr) -> String {
+fn local(address: &SocketAddr) -> SocketAddr {
     let host = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) | IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         ip => ip,
     };
+    SocketAddr::new(host, address.port())
+}
+
+fn base_url(address: &SocketAddr) -> String {
+    let host = local(address).ip();
     match (host, address.port()) {
         (IpAddr::V4(host), 1935) => format!("rtmp://{host}"),
         (IpAddr::V6(host), 1935) => format!("rtmp://[{host}]"),

@@ -9,7 +9,7 @@ use anabranch_core::conn::Config;
 use anabranch_core::hub::Conflict;
 use anabranch_core::policy::Network;
 use anabranch_core::source::Timestamps;
-use anabranch_host::{Listen, TcpOptions};
+use anabranch_host::{Listen, TcpOptions, WebListen};
 use clap::builder::{BoolishValueParser, Resettable};
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum, value_parser};
 
@@ -28,6 +28,11 @@ pub struct Options {
         value_delimiter = ','
     )]
     pub listen: Vec<Listen>,
+
+    /// Where to serve HTTP: PORT or ADDRESS:PORT, with commas between several; "auto" is port 8080 of all addresses if
+    /// that is free; "off" for nowhere
+    #[arg(long, value_name = "ADDRESS", default_value = "auto", env = "ANABRANCH_WEB")]
+    pub web: WebListen,
 
     /// The chunk size that the server sends with, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 60_000, env = "ANABRANCH_CHUNK_SIZE",
@@ -231,6 +236,7 @@ impl Options {
             Listen::One(address) => format!("--listen={address}"),
         };
         let mut lines: Vec<_> = self.listen.iter().map(listen).collect();
+        lines.push(format!("--web={}", self.web));
         lines.extend(self.header("").lines().skip(1).map(str::to_owned));
         lines.push(format!("--tcp-nodelay={}", if self.tcp_nodelay { "on" } else { "off" }));
         lines.push(format!("--tcp-keepalive={}", self.tcp_keepalive));
@@ -343,6 +349,7 @@ mod tests {
     fn nothing_needs_to_be_given() {
         let options = parse(&[]).unwrap();
         assert_eq!(options.listen, [Listen::Any(1935)]);
+        assert_eq!(options.web, WebListen::Auto);
         assert_eq!(options.config().defaults.pacing, Config::default().defaults.pacing);
         assert_eq!(options.config().defaults.source, Config::default().defaults.source);
         assert_eq!(options.config().defaults.unpublish_grace, Config::default().defaults.unpublish_grace);

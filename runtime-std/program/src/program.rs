@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anabranch_core::conn::Config;
-use anabranch_host::{Serve, raise_file_limit};
+use anabranch_host::{Carrier, Entrance, Serve, raise_file_limit};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::{info, warn};
 
@@ -140,6 +140,7 @@ fn serve<S: Serve>(options: &Options, command: &Command) -> Result<(), String> {
     for address in &options.listen {
         builder = builder.listen(*address);
     }
+    builder = builder.listen_for_web(&options.web, &Entrance::web(Carrier::Plain));
     let server = builder.build().map_err(|error| error.to_string())?;
     let handle = server.handle();
     watch_memory(handle.clone()).map_err(|error| format!("cannot watch the memory: {error}"))?;
@@ -149,7 +150,8 @@ fn serve<S: Serve>(options: &Options, command: &Command) -> Result<(), String> {
         handle.stop();
     })
     .map_err(|error| format!("cannot watch for signals: {error}"))?;
-    let banner = Banner { program: S::PROGRAM, version: S::VERSION, addresses: &server.addresses(), api: None };
+    let (addresses, web) = (&server.addresses(), &server.web_addresses());
+    let banner = Banner { program: S::PROGRAM, version: S::VERSION, addresses, web, api: None };
     banner.show(options.log_format);
     server.run();
     if let Some(captures) = captures {

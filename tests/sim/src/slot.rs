@@ -309,7 +309,7 @@ impl Sim {
                     }
                 }
             }
-            Action::Remark(_) | Action::Finish => {}
+            Action::Remark(_) | Action::Finish | Action::Request(_) => {}
             Action::Ask(ask) => {
                 let Some(reply) = self.back_end.reply(&ask) else {
                     self.fail(&format!("connection {index} asks, and no question may be asked: {ask:?}"));

@@ -56,9 +56,18 @@ impl Launch {
         Launch::new(example.binary()).args(arguments).arg("127.0.0.1:0")
     }
 
-    /// Has it listen on a free port of 127.0.0.1.
+    /// Has it listen on a free port of 127.0.0.1, for RTMP only.
     pub fn on_a_free_port(self) -> Self {
-        self.args(["--listen", "127.0.0.1:0"])
+        self.args(["--listen", "127.0.0.1:0", "--web", "off"])
+    }
+
+    /// Has it serve HTTP, too, on a free port of 127.0.0.1.
+    pub fn with_web(mut self) -> Self {
+        let off = self.options.windows(2).position(|pair| pair[0] == "--web");
+        if let Some(at) = off {
+            self.options.drain(at..at + 2);
+        }
+        self.args(["--web", "127.0.0.1:0"])
     }
 
     /// One more argument.

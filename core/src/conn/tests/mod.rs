@@ -12,6 +12,7 @@ mod reconfiguring;
 mod refusals;
 mod remarks;
 mod rules;
+mod web;
 
 use std::time::Duration;
 
@@ -149,6 +150,9 @@ impl Client {
                 Output::Action(Action::Unsubscribe(_)) => self.actions.push("unsubscribe".into()),
                 Output::Action(Action::Wake(_)) => self.actions.push("wake".into()),
                 Output::Action(Action::Finish) => self.actions.push("finish".into()),
+                Output::Action(Action::Request(asked)) => {
+                    self.actions.push(format!("request {}", asked.request.target()))
+                }
                 Output::Action(Action::Ask(ask)) => {
                     self.actions.push("ask".into());
                     self.asked.push(*ask);

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Batch, Frame, FrameKind, Headers, Source, milliseconds_from};
+use super::{Batch, Form, Frame, FrameKind, Headers, Source, milliseconds_from};
 
 /// The state of a player of a [`Source`]: it seeks a frame to start at, or it is at a place.
 #[derive(Debug, Clone)]
@@ -287,29 +287,28 @@ impl Source {
         if self.live { Next::Pending } else { Next::Ended }
     }
 
-    /// All frames after a place. `None` if there are none, if they have more than `most` bytes, if players get
+    /// All frames after a place, as messages of RTMP. `None` if there are none, if they have more than `most` bytes, if players get
     /// different forms of one of them, or if the publisher of the place is gone: players then use [`next`](Self::next).
     pub fn batch(&self, place: &Place, most: usize) -> Option<Batch> {
-        self.batch_in_pieces(place, most).map(Batch::joined)
+        self.batch_in_pieces(place, most, Form::Rtmp).map(Batch::joined)
     }
 
-    /// The same without the copy, which the caller can make after it unlocks the source.
-    pub(crate) fn batch_in_pieces(&self, place: &Place, most: usize) -> Option<Batch> {
+    /// The same in any form, and without the copy, which the caller can make after it unlocks the source.
+    pub(crate) fn batch_in_pieces(&self, place: &Place, most: usize, form: Form) -> Option<Batch> {
         if !self.live || place.epoch != self.epoch {
             return None;
         }
         let from = usize::try_from(place.mark.position.checked_sub(self.first)?).ok()?;
-        let (mut frames, mut video) = (Vec::with_capacity(self.log.len().saturating_sub(from)), false);
+        let mut batch = Batch::new(*place, form, self.log.len().saturating_sub(from));
         for entry in self.log.range(from.min(self.log.len())..) {
-            let position = self.first + (from + frames.len()) as u64 + 1;
+            let position = self.first + from as u64 + u64::from(batch.frames()) + 1;
             let end = entry.offset + entry.frame.wire().len() as u64;
             if end - place.mark.offset > most as u64 || entry.frame.differs_by_player() {
                 return None;
             }
-            video |= entry.frame.needs_key_frame();
-            frames.push((entry.frame.wire().clone(), Mark { position, offset: end, timestamp: entry.time }));
+            batch.push(&entry.frame, Mark { position, offset: end, timestamp: entry.time });
         }
-        Batch::new(*place, frames, video)
+        (batch.frames() > 0).then_some(batch)
     }
 
     /// What lies between the cursor and the newest frame; nothing if it has not begun.

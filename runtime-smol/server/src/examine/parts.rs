@@ -1,7 +1,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anabranch_host::Listen;
+use anabranch_host::{Listen, WebListen};
 use anabranch_program::{Fault, check_addresses, check_folder};
 
 use super::{Finding, Grade, Purpose};
@@ -104,7 +104,14 @@ impl<'a> Found<'a> {
     /// The certificates and their keys.
     pub(super) fn certificates(&mut self) {
         let tls = &self.loaded.settings.tls;
-        let path = Path::of(&["tls", "certificates"]);
+        let (path, has_https) = (Path::of(&["tls", "certificates"]), !self.loaded.settings.web.https.is_empty());
+        if has_https && tls.certificates.is_empty() {
+            let fault = Fault::new(
+                "HTTPS needs at least one certificate",
+                "add [[tls.certificates]] with the files certificate and key, or remove web.https",
+            );
+            self.add(Grade::Fault, Path::of(&["web", "https"]), fault);
+        }
         if tls.is_on() && tls.certificates.is_empty() {
             let key = if tls.on_rtmp_ports { "on_rtmp_ports" } else { "listen" };
             let fault = Fault::new(
@@ -113,14 +120,14 @@ impl<'a> Found<'a> {
             );
             self.add(Grade::Fault, Path::of(&["tls", key]), fault);
         }
-        if !tls.is_on() && !tls.certificates.is_empty() {
+        if !(tls.is_on() || has_https || tls.certificates.is_empty()) {
             let fault = Fault::new(
                 "there are certificates, but no address uses them",
-                "set tls.listen or tls.on_rtmp_ports, or remove the certificates",
+                "set tls.listen, tls.on_rtmp_ports or web.https, or remove the certificates",
             );
             self.add(Grade::Warning, path.index(0), fault);
         }
-        let grade = if tls.is_on() { Grade::Fault } else { Grade::Warning };
+        let grade = if tls.is_on() || has_https { Grade::Fault } else { Grade::Warning };
         for (index, files) in tls.certificates.iter().enumerate() {
             let path = path.index(index);
             match files.examine() {
@@ -282,7 +289,7 @@ impl<'a> Found<'a> {
 /// The addresses that a server with these settings listens on: each with its place, and the part of the server that
 /// listens there.
 pub(crate) fn addresses(settings: &Settings, purpose: Purpose) -> Vec<(Path, &'static str, Listen)> {
-    let Settings { server, tls, api, .. } = settings;
+    let Settings { server, tls, web, api, .. } = settings;
     let place = |keys: &[&str], index| Path::of(keys).index(index);
     let mut wanted = Vec::new();
     if purpose == Purpose::Reload {
@@ -294,6 +301,12 @@ pub(crate) fn addresses(settings: &Settings, purpose: Purpose) -> Vec<(Path, &'s
     }
     let rtmps = tls.listen.iter().enumerate();
     wanted.extend(rtmps.map(|(index, listen)| (place(&["tls", "listen"], index), "the server", listen.0)));
+    if let WebListen::At(addresses) = &web.listen.0 {
+        let http = addresses.iter().map(|listen| (Path::of(&["web", "listen"]), "the server", *listen));
+        wanted.extend(http);
+    }
+    let https = web.https.iter().enumerate();
+    wanted.extend(https.map(|(index, listen)| (place(&["web", "https"], index), "the server", listen.0)));
     wanted.extend(api.place().map(|listen| (Path::of(&["api", "listen"]), "the API", listen)));
     wanted
 }

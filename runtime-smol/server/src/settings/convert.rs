@@ -48,7 +48,8 @@ impl Settings {
         });
         let trusted_proxies = all(&self.server.trusted_proxies);
         let (memory, cluster) = (self.limits.memory.0.bytes(), self.cluster.core());
-        let config = Config { defaults, vhosts, trusted_proxies, memory, cluster };
+        let web = self.web.core();
+        let config = Config { defaults, vhosts, trusted_proxies, web, memory, cluster };
         if wrong.is_empty() { Ok(config) } else { Err(wrong) }
     }
 }

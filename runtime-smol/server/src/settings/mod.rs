@@ -26,6 +26,7 @@ mod show;
 pub(crate) mod tree;
 pub(crate) mod values;
 pub(crate) mod vhost;
+mod web;
 pub(crate) mod written;
 
 #[cfg(test)]
@@ -60,6 +61,7 @@ pub(crate) struct Settings {
     pub(crate) capture: server::Capture,
     pub(crate) shutdown: ShutdownSettings,
     pub(crate) tls: TlsSettings,
+    pub(crate) web: web::WebSettings,
     pub(crate) relay: RelaySettings,
     pub(crate) api: ApiSettings,
     pub(crate) cluster: ClusterSettings,

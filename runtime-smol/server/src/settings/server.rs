@@ -43,7 +43,7 @@ pub(crate) struct Server {
     #[schemars(extend("x-restart" = true))]
     pub(crate) id: String,
     /// Proxies that may send the client's address in front of the handshake (PROXY protocol 1 and 2, SRS's proxy
-    /// header): addresses or networks such as "10.0.0.0/8".
+    /// header), or by HTTP in X-Forwarded-For: addresses or networks such as "10.0.0.0/8".
     pub(crate) trusted_proxies: Vec<Of<Network>>,
 }
 

@@ -98,9 +98,14 @@ impl TlsListeners {
         if self.on_rtmp_ports { Carrier::Either(self.config.clone()) } else { Carrier::Plain }
     }
 
+    /// The carrier of connections that are always in TLS.
+    pub(crate) fn carrier(&self) -> Carrier {
+        Carrier::Tls(self.config.clone())
+    }
+
     /// The listeners that serve only RTMPS.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (Listen, Carrier)> {
-        self.addresses.iter().map(|address| (*address, Carrier::Tls(self.config.clone())))
+        self.addresses.iter().map(|address| (*address, self.carrier()))
     }
 
     /// Reads the certificates of other settings. New connections get them once the returned function is called.

@@ -67,6 +67,12 @@ pub(super) const ALL: &[Explanation] = &[
         "If the client is right, raise `bounds.command`.",
     ),
     close(
+        "http_error",
+        "A client by HTTP sent a request that cannot be read or exceeds a limit, or a WebSocket frame that may not be. The \
+         line says what.",
+        "Nothing, if it is a scanner. If an ordinary client or proxy does so, capture it (`capture.folder`) and report it.",
+    ),
+    close(
         "inbox_over_limit",
         "The client went on sending while it waited for the answer to a request, more than the limit.",
         "If the back end is slow to answer, make it faster, or raise `bounds.inbox`.",
@@ -111,6 +117,16 @@ pub(super) const ALL: &[Explanation] = &[
         "idle_publisher",
         "The stream had no player for `publish.idle`.",
         "Nothing, if that is meant. Otherwise raise the limit or set it to \"never\".",
+    ),
+    close(
+        "served",
+        "A client by HTTP got all that it asked for, or asked for nothing more in `web.idle_timeout`.",
+        "Nothing.",
+    ),
+    close(
+        "stream_over",
+        "The stream that a player by HTTP got has been without publisher for `play.unpublish_grace`.",
+        "Nothing: the player asks again if it is made to.",
     ),
     close(
         "player_too_slow",

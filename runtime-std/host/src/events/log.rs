@@ -167,6 +167,11 @@ pub(super) const ALL: &[Explanation] = &[
         "Look at the system's words: open files, memory, or the network.",
     ),
     event(
+        "not_listening",
+        "An address of the default settings is taken, such as port 8080 for HTTP. The server runs without it.",
+        "Set `web.listen` to another address, or to \"off\".",
+    ),
+    event(
         "not_served",
         "A connection could not be served, because the system gave no thread or no event for it.",
         "Look at the system's words: threads, memory, open files.",

@@ -257,6 +257,8 @@ impl ClusterSim {
                 }
             }
             Action::Wake(stream) => self.wake(node, stream),
+            // No line speaks HTTP.
+            Action::Request(_) => {}
             Action::Finish => {
                 let now = self.now;
                 self.lines[end.0].pipe(end.1).close(now);

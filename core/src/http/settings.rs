@@ -1,0 +1,83 @@
+use std::time::Duration;
+
+/// Settings of all connections by HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What one request may have.
+    pub limits: Limits,
+    /// Pages whose scripts may read live streams. Default: all.
+    pub origins: Origins,
+    /// From the grant of a live stream to its first frame; then the answer is 404. Default 10 s.
+    pub wait: Duration,
+    /// How long a connection may wait for its next request. Default 60 s.
+    pub idle: Duration,
+    /// How long the program may take to answer a request; then the answer is 504. Default 30 s.
+    pub answer: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            limits: Limits::default(),
+            origins: Origins::Any,
+            wait: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            answer: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What one request may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of request line and fields. Default 8 KiB.
+    pub head: usize,
+    /// Bytes of the body. Default 32 KiB.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { head: 8 << 10, body: 32 << 10 }
+    }
+}
+
+/// Pages whose scripts may read live streams (CORS).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// All.
+    Any,
+    /// Those of these origins, such as `https://www.example.com`. None if it is empty.
+    Listed(Vec<String>),
+}
+
+impl Origins {
+    /// The fields of an answer to a page of `origin`, as lines.
+    pub fn fields(&self, origin: Option<&str>, private_network: bool) -> String {
+        let Some(origin) = origin else {
+            // A cache must not give an answer without these fields to a page.
+            return if *self == Origins::Any { String::new() } else { "Vary: Origin\r\n".to_owned() };
+        };
+        let origin = match self {
+            Origins::Any => "*",
+            Origins::Listed(origins) if origins.iter().any(|known| known.eq_ignore_ascii_case(origin)) => origin,
+            Origins::Listed(_) => return "Vary: Origin\r\n".to_owned(),
+        };
+        let mut lines = format!("Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Expose-Headers: *\r\n");
+        if matches!(self, Origins::Listed(_)) {
+            lines += "Vary: Origin\r\n";
+            if private_network {
+                lines += "Access-Control-Allow-Private-Network: true\r\n";
+            }
+        }
+        lines
+    }
+
+    /// Whether a page of this origin may open a WebSocket. Browsers do not ask first, so that the server has to refuse.
+    pub fn admits(&self, origin: Option<&str>) -> bool {
+        match (self, origin) {
+            (Origins::Any, _) | (_, None) => true,
+            (Origins::Listed(origins), Some(origin)) => origins.iter().any(|known| known.eq_ignore_ascii_case(origin)),
+        }
+    }
+}

@@ -1,0 +1,678 @@
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::event::{CloseReason, PlayRequest, Rejection, SessionEvent, TimeoutKind, WebRequest};
+use super::state::Change;
+use super::streams::Activity;
+use super::{Session, State};
+use crate::command::{ConnectInfo, PlayArguments};
+use crate::endpoint::{Cause, DueKind, Error, Timer};
+use crate::flv::tag::{FILE_HEADER_LENGTH, write_file_header};
+use crate::http::websocket::{self, ClientFrame, FrameReader};
+use crate::http::{Answer, Container, Framing, HttpError, LivePath, Request, RequestReader, Settings, Upgrade};
+use crate::policy::Refusal;
+use crate::source::{Form, Frame, FrameKind, Tracks};
+use crate::time_limit::{TimeLimit, deadline_after};
+
+/// How long the beginning of a live stream waits for a second medium after the first. Some players go by what the header
+/// says of the media, and wait for ever for one that does not come.
+const TRACK_WAIT: Duration = Duration::from_secs(1);
+/// The longest time between two pings of a WebSocket: proxies close connections that say nothing for a minute.
+const LONGEST_PING: Duration = Duration::from_secs(25);
+/// When to come again, in seconds, to a server that is full or drains.
+const RETRY_AFTER: &str = "5";
+/// The fields of every answer with a live stream.
+const LIVE_FIELDS: &str = "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n";
+/// The methods of a live stream.
+const METHODS: &str = "GET, HEAD, OPTIONS";
+/// Where the name of a client's program is cut, in characters.
+const LONGEST_AGENT: usize = 512;
+
+/// Which protocols a connection may speak. Its first bytes decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Accepts {
+    /// RTMP.
+    #[default]
+    Rtmp,
+    /// HTTP.
+    Web,
+    /// RTMP or HTTP.
+    Either,
+}
+
+/// How a connection came in.
+#[derive(Debug, Default)]
+pub(super) struct Door {
+    pub(super) accepts: Accepts,
+    /// Those of HTTP, if it accepts that.
+    pub(super) settings: Option<Arc<Settings>>,
+    /// True if the peer is a trusted proxy.
+    pub(super) is_trusted: bool,
+}
+
+impl Accepts {
+    pub(super) fn web(self) -> bool {
+        self != Accepts::Rtmp
+    }
+}
+
+/// A connection that speaks HTTP.
+#[derive(Debug)]
+pub(super) struct Web {
+    settings: Arc<Settings>,
+    /// True if the peer is a trusted proxy, which may name the client.
+    is_trusted: bool,
+    reader: RequestReader,
+    stage: Stage,
+    /// Requests so far.
+    count: u64,
+    /// True if the client sends no further request.
+    is_last: bool,
+    /// True while the server drains: it reads no further request.
+    drains: bool,
+    /// True once the sending side is over.
+    is_finished: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Reads a request; all before it are answered.
+    Reading,
+    /// The program is to answer the request of this number.
+    Asked { is_head: bool },
+    /// A live stream is asked for, or sent.
+    Live(Box<Live>),
+    /// Nothing more is to be said.
+    Over,
+}
+
+/// A live stream that a client asked for.
+#[derive(Debug)]
+struct Live {
+    framing: Framing,
+    container: Container,
+    /// The name in `play`.
+    name: String,
+    /// Fields of the answer, whatever it is.
+    fields: String,
+    /// Fields of the handshake of a WebSocket.
+    handshake: String,
+    frames: FrameReader,
+    beginning: Beginning,
+}
+
+/// Whether the head of the answer is sent. It is held back until it is clear what the stream has.
+#[derive(Debug)]
+enum Beginning {
+    Held { frames: Vec<Frame>, bytes: usize, tracks: Tracks },
+    Begun,
+}
+
+impl Web {
+    pub(super) fn new(settings: Arc<Settings>, is_trusted: bool) -> Self {
+        let reader = RequestReader::new(settings.limits);
+        Web {
+            settings,
+            is_trusted,
+            reader,
+            stage: Stage::Reading,
+            count: 0,
+            is_last: false,
+            drains: false,
+            is_finished: false,
+        }
+    }
+
+    /// Bytes of a request that is not whole.
+    pub(super) fn unfinished(&self) -> usize {
+        self.reader.held()
+    }
+
+    fn live(&mut self) -> Option<&mut Live> {
+        if let Stage::Live(live) = &mut self.stage { Some(live) } else { None }
+    }
+}
+
+/// A connection by HTTP. Its live streams are plays: a request becomes a `connect` and a `play`, and what a `play` is
+/// answered becomes an answer.
+impl Session {
+    /// True if the peer speaks HTTP.
+    pub fn is_web(&self) -> bool {
+        self.web.is_some()
+    }
+
+    /// True if the first bytes are those of HTTP. A prefix of a proxy begins with `P`, too.
+    pub(super) fn begins_web(&mut self, input: &[u8]) -> bool {
+        let Some((&first, rest)) = input.split_first() else {
+            return false;
+        };
+        let is_letter = first.is_ascii_uppercase();
+        if !self.door.accepts.web() {
+            return false;
+        }
+        match &self.endpoint.state {
+            State::Handshake(handshake) if handshake.is_new() => is_letter || self.door.accepts == Accepts::Web,
+            State::ProxyHeader { preface, .. } => match (preface.held(), first) {
+                (0, b'P') => rest.first().is_some_and(|second| *second != b'R'),
+                (0, _) => is_letter,
+                (1, second) => preface.begins_with(b'P') && second != b'R',
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// From now on the peer speaks HTTP.
+    ///
+    /// # Errors
+    /// The beginning that was taken for the prefix of a proxy is none of HTTP.
+    pub(super) fn begin_web(&mut self) -> Result<(), Error> {
+        let held = if let State::ProxyHeader { preface, .. } = &self.endpoint.state { preface.held() } else { 0 };
+        if !self.endpoint.state.change(Change::WebBegun) {
+            return Ok(());
+        }
+        self.endpoint.speak_no_chunks();
+        let mut web = Box::new(Web::new(self.door.settings.clone().unwrap_or_default(), self.door.is_trusted));
+        if held > 0 {
+            web.reader.read(&mut &b"P"[..])?;
+        }
+        self.web = Some(web);
+        Ok(())
+    }
+
+    /// Takes bytes of requests, or what a client sends while it gets a live stream.
+    pub(super) fn read_web(&mut self, input: &mut &[u8]) -> Result<(), Error> {
+        let now = self.endpoint.now;
+        let Some(web) = &mut self.web else {
+            return Ok(());
+        };
+        match &mut web.stage {
+            Stage::Reading => {
+                let had_begun = web.reader.has_begun();
+                let request = web.reader.read(input)?;
+                if !had_begun && web.count > 0 {
+                    self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(now, self.config.timeouts.connect));
+                }
+                if let Some(request) = request {
+                    self.take_request(request);
+                }
+            }
+            Stage::Live(live) if live.framing == Framing::Messages => {
+                let frame = live.frames.read(input)?;
+                let has_begun = matches!(live.beginning, Beginning::Begun);
+                match frame {
+                    Some(ClientFrame::Ping(pong)) if has_begun => self.endpoint.queue(Cause::Peer, pong),
+                    Some(ClientFrame::Close(close)) => {
+                        if has_begun {
+                            self.endpoint.queue(Cause::Own, close);
+                        }
+                        web.stage = Stage::Over;
+                        self.close(CloseReason::PeerClosed);
+                    }
+                    Some(ClientFrame::Ping(_)) | None => {}
+                }
+            }
+            // The answer says that it is the last one.
+            Stage::Live(_) | Stage::Asked { .. } | Stage::Over => *input = &[],
+        }
+        Ok(())
+    }
+
+    fn take_request(&mut self, request: Request) {
+        let Some(web) = &mut self.web else {
+            return;
+        };
+        web.count += 1;
+        web.is_last |= !request.keeps_alive();
+        if web.is_trusted
+            && let Some(client) = forwarded_for(&request)
+        {
+            self.client_address = Some(client);
+        }
+        match LivePath::of(&request) {
+            Some(path) => self.take_live(&request, path),
+            None => {
+                let (id, is_head) = (web.count, request.method() == "HEAD");
+                web.stage = Stage::Asked { is_head };
+                let time = web.settings.answer;
+                self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, time));
+                self.ask(Change::AnswerAsked, SessionEvent::Request(Box::new(WebRequest { id, request })));
+            }
+        }
+    }
+
+    fn take_live(&mut self, request: &Request, path: LivePath) {
+        let Some(web) = &mut self.web else {
+            return;
+        };
+        let origin = request.field("Origin");
+        let origins = &web.settings.origins;
+        let private = request.field("Access-Control-Request-Private-Network") == Some("true");
+        let fields = origins.fields(origin, private);
+        let upgrade = request.upgrade();
+        let refused = match (request.method(), &upgrade) {
+            ("GET", Upgrade::None | Upgrade::WebSocket { .. }) => None,
+            ("GET", Upgrade::OtherVersion) => {
+                Some(Answer::text(426, "only version 13 of WebSocket is spoken").with("Sec-WebSocket-Version", "13"))
+            }
+            ("GET", Upgrade::Malformed) => Some(Answer::text(400, "the key of the WebSocket is missing or malformed")),
+            ("HEAD", _) => {
+                let head = Answer::new(200).with("Content-Type", path.container.media_type());
+                Some(head.with("Cache-Control", "no-store"))
+            }
+            ("OPTIONS", _) => {
+                let answer = Answer::new(204).with("Allow", METHODS).with("Access-Control-Allow-Methods", METHODS);
+                Some(answer.with("Access-Control-Allow-Headers", "*").with("Access-Control-Max-Age", "86400"))
+            }
+            _ => Some(Answer::text(405, "a live stream can only be got").with("Allow", METHODS)),
+        };
+        if let Some(answer) = refused {
+            return self.queue_answer(&answer, &fields, request.method() == "HEAD");
+        }
+        let (framing, handshake) = match upgrade {
+            Upgrade::WebSocket { accept, protocol } => {
+                let mut lines = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ".to_owned();
+                lines += &accept;
+                lines += "\r\n";
+                if let Some(protocol) = protocol {
+                    // Writing to a string does not fail.
+                    _ = write!(lines, "Sec-WebSocket-Protocol: {protocol}\r\n");
+                }
+                (Framing::Messages, lines)
+            }
+            _ if request.is_http_1_1() => (Framing::Chunks, String::new()),
+            _ => (Framing::UntilClose, String::new()),
+        };
+        if framing == Framing::Messages && !origins.admits(origin) {
+            return self.queue_answer(&Answer::text(403, "pages of this origin may not play"), &fields, false);
+        }
+        let info = connect_info(request, &path, web.is_trusted);
+        let live = Live {
+            framing,
+            container: path.container,
+            name: path.stream,
+            fields,
+            handshake,
+            frames: FrameReader::default(),
+            beginning: Beginning::Held { frames: Vec::new(), bytes: 0, tracks: Tracks::default() },
+        };
+        web.stage = Stage::Live(Box::new(live));
+        web.is_last = true;
+        let request = super::ConnectRequest { transaction: 1.0, info: Box::new(info) };
+        self.ask(Change::ConnectAsked, SessionEvent::Connect(request));
+    }
+
+    /// The `connect` of a live stream is granted: its `play` follows.
+    pub(super) fn web_connected(&mut self) {
+        let Some(live) = self.web.as_mut().and_then(|web| web.live()) else {
+            return;
+        };
+        let arguments = PlayArguments { name: live.name.clone(), start: -1.0, duration: -1.0, reset: false };
+        if live.framing == Framing::Messages {
+            let ping = self.config.timeouts.ping.min(LONGEST_PING);
+            self.endpoint.timers.set(Timer::Ping, deadline_after(self.endpoint.now, ping));
+        }
+        self.endpoint.timers.clear(Timer::Setup);
+        self.streams.create(1);
+        self.ask(
+            Change::StreamAsked,
+            SessionEvent::Play(PlayRequest { message_stream_id: Frame::MESSAGE_STREAM_ID, arguments }),
+        );
+    }
+
+    /// The `play` is granted: its first frame must come in time.
+    pub(super) fn web_plays(&mut self) {
+        let Some(web) = &mut self.web else {
+            return;
+        };
+        let wait = web.settings.wait;
+        if let Some(live) = web.live() {
+            self.streams.begin(Frame::MESSAGE_STREAM_ID, Activity::Playing, &live.name);
+            self.activity_changed();
+            self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, wait));
+        }
+    }
+
+    /// The form in which frames of this chunk size are to be encoded for it; `None` if they are to be sent one by one.
+    pub(crate) fn form(&self, chunk_size: u32) -> Option<Form> {
+        match self.web.as_deref() {
+            None => (self.chunk_size() == chunk_size).then_some(Form::Rtmp),
+            Some(Web { stage: Stage::Live(live), .. }) if matches!(live.beginning, Beginning::Begun) => {
+                Some(Form::Flv(live.framing))
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// Bytes of memory that the queue of media keeps, with what is held back.
+    pub(crate) fn media_held(&self) -> usize {
+        let held = match self.web.as_deref() {
+            Some(Web { stage: Stage::Live(live), .. }) => match &live.beginning {
+                Beginning::Held { bytes, .. } => *bytes,
+                Beginning::Begun => 0,
+            },
+            _ => 0,
+        };
+        self.endpoint.outbound.held() + held
+    }
+
+    /// True while frames wait until it is clear what the stream has.
+    pub(crate) fn holds_media_back(&self) -> bool {
+        self.is_web() && self.media_held() > self.endpoint.outbound.held()
+    }
+
+    pub(super) fn send_web_frame(&mut self, frame: &Frame) {
+        let now = self.endpoint.now;
+        let Some(live) = self.web.as_mut().and_then(|web| web.live()) else {
+            return;
+        };
+        match &mut live.beginning {
+            Beginning::Held { frames, bytes, tracks } => {
+                if frames.is_empty() {
+                    self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(now, TRACK_WAIT));
+                }
+                tracks.note(frame);
+                frames.push(frame.clone());
+                *bytes += frame.wire().len();
+                if tracks.are_known() {
+                    self.begin_live();
+                }
+            }
+            Beginning::Begun => {
+                let outbound = &mut self.endpoint.outbound;
+                let before = live.framing.before(frame.flv_length());
+                frame.flv_tag(before.bytes(), live.framing.after(), |piece| outbound.push(piece));
+            }
+        }
+    }
+
+    /// Sends the head of the answer, the header of the file, and what was held back.
+    fn begin_live(&mut self) {
+        let Some(live) = self.web.as_mut().and_then(|web| web.live()) else {
+            return;
+        };
+        let Beginning::Held { frames, tracks, .. } = std::mem::replace(&mut live.beginning, Beginning::Begun) else {
+            return;
+        };
+        self.endpoint.timers.clear(Timer::Setup);
+        let mut head = match live.framing {
+            Framing::Messages => format!("HTTP/1.1 101 Switching Protocols\r\n{}", live.handshake),
+            Framing::Chunks => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n".to_owned(),
+            Framing::UntilClose => "HTTP/1.1 200 OK\r\nConnection: close\r\n".to_owned(),
+        };
+        if live.framing != Framing::Messages {
+            _ = write!(head, "Content-Type: {}\r\n{LIVE_FIELDS}", live.container.media_type());
+        }
+        head += &live.fields;
+        head += "\r\n";
+        let frames: Vec<Frame> = frames.into_iter().map(|frame| corrected(frame, tracks)).collect();
+        let length = FILE_HEADER_LENGTH + frames.iter().map(Frame::flv_length).sum::<usize>();
+        let mut out = head.into_bytes();
+        out.extend_from_slice(live.framing.before(length).bytes());
+        write_file_header(tracks.audio, tracks.video, &mut out);
+        let outbound = &mut self.endpoint.outbound;
+        outbound.push(out.into());
+        frames.iter().for_each(|frame| frame.flv_tag(b"", b"", |piece| outbound.push(piece)));
+        outbound.push(Bytes::from_static(live.framing.after()));
+    }
+
+    /// The time of [`Timer::Setup`] is over.
+    pub(super) fn web_overdue(&mut self) {
+        let Some(web) = &mut self.web else {
+            return;
+        };
+        match &web.stage {
+            Stage::Reading if web.reader.has_begun() => {
+                self.queue_last_answer(&Answer::text(408, "the request was not complete in time"));
+                self.close_with(CloseReason::Timeout(TimeoutKind::Connect), String::new());
+            }
+            Stage::Reading if web.count > 0 => self.close(CloseReason::Served),
+            Stage::Asked { .. } => {
+                let answer = Answer::text(504, "the program did not answer in time");
+                self.answer_web(&answer);
+            }
+            Stage::Live(live) if matches!(&live.beginning, Beginning::Held { frames, .. } if !frames.is_empty()) => {
+                self.begin_live();
+            }
+            Stage::Live(_) => self.close(CloseReason::Timeout(TimeoutKind::WaitForStream)),
+            Stage::Reading | Stage::Over => self.close(CloseReason::Timeout(TimeoutKind::Connect)),
+        }
+    }
+
+    /// Keeps the path of a WebSocket alive.
+    pub(super) fn web_ping(&mut self) {
+        let has_begun =
+            |live: &mut Live| live.framing == Framing::Messages && matches!(live.beginning, Beginning::Begun);
+        if self.web.as_mut().and_then(|web| web.live()).is_some_and(has_begun) {
+            self.endpoint.queue(Cause::Own, websocket::ping_frame());
+        }
+        let ping = self.config.timeouts.ping.min(LONGEST_PING);
+        self.endpoint.timers.set(Timer::Ping, deadline_after(self.endpoint.now, ping));
+    }
+
+    /// The answer of the program to the request of this number. One that comes too late has no effect.
+    pub(crate) fn respond(&mut self, id: u64, answer: &Answer) {
+        let is_open = |web: &Web| web.count == id && matches!(web.stage, Stage::Asked { .. });
+        if !self.is_closing() && self.web.as_deref().is_some_and(is_open) {
+            self.answer_web(answer);
+        }
+    }
+
+    /// The number of the request that the program is to answer.
+    pub(crate) fn open_request(&self) -> Option<u64> {
+        self.web.as_deref().filter(|web| matches!(web.stage, Stage::Asked { .. })).map(|web| web.count)
+    }
+
+    fn answer_web(&mut self, answer: &Answer) {
+        let Some(Stage::Asked { is_head }) = self.web.as_mut().map(|web| &web.stage) else {
+            return;
+        };
+        let is_head = *is_head;
+        self.endpoint.state.change(Change::Answered);
+        if let Some(web) = &mut self.web {
+            web.stage = Stage::Reading;
+        }
+        self.queue_answer(answer, "", is_head);
+    }
+
+    /// Sends an answer, and goes on as the request wants it.
+    fn queue_answer(&mut self, answer: &Answer, fields: &str, is_head: bool) {
+        let Some(web) = &mut self.web else {
+            return;
+        };
+        let (keeps_alive, idle) = (!web.is_last && !web.drains, web.settings.idle);
+        self.endpoint.outbound.push_answer(answer.head(fields, keeps_alive).into());
+        if answer.has_length() && !is_head {
+            self.endpoint.outbound.push_answer(answer.body.clone());
+        }
+        if keeps_alive {
+            self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, idle));
+        } else {
+            web.stage = Stage::Over;
+            self.close_with(CloseReason::Served, String::new());
+        }
+    }
+
+    /// Sends an answer that is the last one. The caller closes.
+    fn queue_last_answer(&mut self, answer: &Answer) {
+        let fields = match self.web.as_mut().map(|web| std::mem::replace(&mut web.stage, Stage::Over)) {
+            Some(Stage::Live(live)) => live.fields,
+            _ => String::new(),
+        };
+        self.endpoint.outbound.push_answer(answer.head(&fields, false).into());
+        self.endpoint.outbound.push_answer(answer.body.clone());
+    }
+
+    /// A rule refuses the live stream.
+    pub(super) fn refuse_web(&mut self, rejection: &Rejection) {
+        self.queue_last_answer(&refused(rejection));
+    }
+
+    /// What the client sent cannot be read.
+    pub(super) fn fail_web(&mut self, error: &Error) {
+        let Error::Http(error) = error else {
+            return;
+        };
+        let is_open = |live: &mut Live| live.framing == Framing::Messages && matches!(live.beginning, Beginning::Begun);
+        if self.web.as_mut().and_then(|web| web.live()).is_some_and(is_open) {
+            let status = match error {
+                HttpError::FrameTooLong { .. } => websocket::TOO_BIG,
+                _ => websocket::PROTOCOL_ERROR,
+            };
+            self.endpoint.queue(Cause::Own, websocket::close_frame(status));
+            if let Some(web) = &mut self.web {
+                web.stage = Stage::Over;
+            }
+        } else {
+            self.queue_last_answer(&Answer::text(error.status(), &error.to_string()));
+        }
+    }
+
+    /// The end is about to be settled: answers what is not answered, and ends a body, in good order if the stream is over.
+    /// Returns true if it ended a body: the client need not close first.
+    pub(super) fn end_web(&mut self, reason: &CloseReason) -> bool {
+        let Some(web) = &mut self.web else {
+            return false;
+        };
+        match reason {
+            CloseReason::PeerClosed | CloseReason::PeerLost(_) | CloseReason::Tls(..) | CloseReason::MemoryShort => {
+                return false;
+            }
+            _ => {}
+        }
+        match &web.stage {
+            Stage::Live(live) if matches!(live.beginning, Beginning::Begun) => {
+                let framing = live.framing;
+                web.stage = Stage::Over;
+                let end = match (framing, reason) {
+                    (_, CloseReason::StreamOver) => framing.end(),
+                    (Framing::Messages, CloseReason::Drained | CloseReason::Shutdown) => {
+                        websocket::close_frame(websocket::GOING_AWAY)
+                    }
+                    (_, CloseReason::Drained | CloseReason::Shutdown) => framing.end(),
+                    (Framing::Messages, _) => websocket::close_frame(websocket::SERVER_ERROR),
+                    // The client sees that the body is cut off.
+                    _ => Vec::new(),
+                };
+                self.endpoint.outbound.push(end.into());
+                true
+            }
+            Stage::Live(_) | Stage::Asked { .. } => {
+                let answer = match reason {
+                    CloseReason::StreamOver | CloseReason::Timeout(TimeoutKind::WaitForStream) => {
+                        Answer::text(404, "the stream is not published")
+                    }
+                    _ => Answer::text(503, "the server cannot answer at present").with("Retry-After", RETRY_AFTER),
+                };
+                self.queue_last_answer(&answer);
+                false
+            }
+            Stage::Reading | Stage::Over => false,
+        }
+    }
+
+    /// True once, when all is written and the peer is to close: what it gets has an end then.
+    pub(crate) fn finishes(&mut self) -> bool {
+        let is_over = self.endpoint.is_lingering() && self.endpoint.outbound.is_idle();
+        match &mut self.web {
+            Some(web) if is_over => !std::mem::replace(&mut web.is_finished, true),
+            _ => false,
+        }
+    }
+
+    /// What is due at [`Timer::Setup`].
+    pub(super) fn web_due(&self) -> DueKind {
+        match self.web.as_deref().map(|web| &web.stage) {
+            Some(Stage::Live(_)) => DueKind::WaitForStream,
+            Some(Stage::Asked { .. }) => DueKind::Verdict,
+            _ => DueKind::Connect,
+        }
+    }
+
+    /// The server drains: no further request is read. Returns true if the connection has none at the moment.
+    pub(crate) fn drain_web(&mut self) -> bool {
+        let Some(web) = &mut self.web else {
+            return false;
+        };
+        web.drains = true;
+        matches!(web.stage, Stage::Reading) && web.count > 0 && !web.reader.has_begun()
+    }
+
+    /// The server drains no more.
+    pub(crate) fn stop_draining_web(&mut self) {
+        if let Some(web) = &mut self.web {
+            web.drains = false;
+        }
+    }
+}
+
+/// The `connect` that a live stream stands for.
+fn connect_info(request: &Request, path: &LivePath, is_trusted: bool) -> ConnectInfo {
+    let forwarded = request.field("X-Forwarded-Proto").filter(|_| is_trusted);
+    let scheme = if forwarded.is_some_and(|proto| proto.eq_ignore_ascii_case("https")) { "https" } else { "http" };
+    let folder = request.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let tc_url = request.field("Host").filter(|host| !host.is_empty()).map(|host| format!("{scheme}://{host}{folder}"));
+    let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
+    ConnectInfo {
+        // With the parameters, because they may name another virtual host.
+        app: Some(format!("{}{query}", path.app)),
+        tc_url,
+        flash_ver: request.field("User-Agent").map(|agent| agent.chars().take(LONGEST_AGENT).collect()),
+        page_url: request.field("Referer").map(str::to_owned),
+        is_web: true,
+        ..ConnectInfo::default()
+    }
+}
+
+/// The client, as the trusted proxy names it: the last one of the list, because the client itself may have sent the others.
+fn forwarded_for(request: &Request) -> Option<SocketAddr> {
+    let list = request.fields().filter(|(name, _)| name.eq_ignore_ascii_case("X-Forwarded-For")).last()?.1;
+    let last = list.rsplit(',').next()?.trim();
+    let address = last.parse::<SocketAddr>().ok();
+    let address = address.or_else(|| last.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| (ip, 0).into()));
+    address.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// The metadata without a promise that the stream does not keep.
+fn corrected(frame: Frame, tracks: Tracks) -> Frame {
+    if frame.kind() != FrameKind::Data || !frame.is_header() {
+        return frame;
+    }
+    match tracks.corrected(&frame.payload()) {
+        Some(body) => frame.with_body(&body),
+        None => frame,
+    }
+}
+
+/// The answer to a request that is refused.
+fn refused(rejection: &Rejection) -> Answer {
+    let text = &rejection.description;
+    if rejection.code == "NetStream.Play.StreamNotFound" {
+        return Answer::text(404, text);
+    }
+    match &rejection.refusal {
+        Some(
+            Refusal::TokenMissing { .. } | Refusal::TokenMalformed | Refusal::TokenInvalid | Refusal::TokenExpired,
+        ) => Answer::text(401, text).with("WWW-Authenticate", "Bearer"),
+        Some(
+            Refusal::VhostUnknown
+            | Refusal::VhostDisabled
+            | Refusal::VhostMeasures
+            | Refusal::UrlInvalid(_)
+            | Refusal::NameInvalid(_),
+        ) => Answer::text(404, text),
+        Some(
+            Refusal::Limit(_) | Refusal::Draining | Refusal::HookUnanswered | Refusal::NoDirectory | Refusal::NotOwner,
+        ) => Answer::text(503, text).with("Retry-After", RETRY_AFTER),
+        _ => match &rejection.redirect {
+            Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+                Answer::text(302, text).with("Location", url)
+            }
+            _ => Answer::text(403, text),
+        },
+    }
+}

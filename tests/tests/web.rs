@@ -1,0 +1,129 @@
+//! Streams by HTTP over sockets, on both runtimes.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+
+use anabranch_core::flv::Tags;
+use anabranch_tests::TIMEOUT;
+use anabranch_tests::peer::ScriptedClient;
+use anabranch_tests::program::{Launch, Process, Program, Runtime};
+
+const VIDEO_HEADER: &[u8] = &[0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff];
+const AUDIO_HEADER: &[u8] = &[0xaf, 0, 0x12, 0x10];
+
+fn web_address(program: &Program) -> SocketAddr {
+    program.process.wait_for("address for HTTP", || {
+        let printed = program.process.stdout();
+        printed.iter().find_map(|line| {
+            line.trim().strip_prefix("watch, HTTP")?.trim().strip_prefix("http://")?.split('/').next()?.parse().ok()
+        })
+    })
+}
+
+fn ask(address: SocketAddr, request: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    socket.set_read_timeout(Some(TIMEOUT)).expect("it can be set");
+    socket.write_all(request.as_bytes()).expect("it reads");
+    socket
+}
+
+/// What follows the head, of which there are `length` bytes at least, and the head.
+fn read(socket: &mut TcpStream, length: usize) -> (String, Vec<u8>) {
+    let mut received = Vec::new();
+    loop {
+        let end = received.windows(4).position(|window| window == b"\r\n\r\n").map(|end| end + 4);
+        if let Some(end) = end.filter(|end| received.len() >= end + length) {
+            return (String::from_utf8_lossy(&received[..end]).into_owned(), received[end..].to_vec());
+        }
+        let mut buffer = [0; 4096];
+        let count = socket.read(&mut buffer).expect("something comes in time");
+        assert!(count > 0, "it ends after {:?}", String::from_utf8_lossy(&received));
+        received.extend_from_slice(&buffer[..count]);
+    }
+}
+
+fn publisher(program: &Program) -> ScriptedClient {
+    let mut publisher = ScriptedClient::publisher(program.address(), "cam");
+    publisher.video(0, VIDEO_HEADER);
+    publisher.audio(0, AUDIO_HEADER);
+    publisher.video(0, &[0x17, 1, 0, 0, 0, 1]);
+    publisher
+}
+
+#[test]
+fn players_by_http_and_by_web_socket_get_what_is_published() {
+    for runtime in [Runtime::Smol, Runtime::Std] {
+        let program = Launch::of(runtime).with_web().start();
+        let web = web_address(&program);
+        let mut publisher = publisher(&program);
+        let mut old = ask(web, "GET /live/cam.flv HTTP/1.0\r\n\r\n");
+        let (head, _) = read(&mut old, 13);
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let key = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+        let mut socket = ask(web, &format!("GET /live/cam.flv HTTP/1.1\r\nHost: h\r\n{key}\r\n"));
+        let (head, message) = read(&mut socket, 20);
+        assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+        assert_eq!((message[0], &message[2..5]), (0x82, &b"FLV"[..]));
+        program.wait_players("live/cam", 2);
+        for number in 1..50_u8 {
+            publisher.video(u32::from(number) * 40, &[0x27, 1, 0, 0, 0, number]);
+        }
+        drop((publisher, socket));
+        // The publisher does not come back: the answer ends after a while.
+        drop(old);
+        program.process.wait_lines(" closed: ", 3);
+    }
+}
+
+#[test]
+fn an_answer_ends_with_the_stream_and_other_paths_are_not_there() {
+    for runtime in [Runtime::Smol, Runtime::Std] {
+        let program = Launch::of(runtime).with_web().args(["--unpublish-grace", "0"]).start();
+        let web = web_address(&program);
+        let mut publisher = publisher(&program);
+        let mut player = ask(web, "GET /live/cam.flv HTTP/1.0\r\n\r\n");
+        let (_, mut body) = read(&mut player, 13);
+        for number in 1..50_u8 {
+            publisher.video(u32::from(number) * 40, &[0x27, 1, 0, 0, 0, number]);
+        }
+        let end = publisher.receive_pending();
+        assert!(end.is_empty(), "{end:?}");
+        drop(publisher);
+        player.read_to_end(&mut body).expect("it ends");
+        let tags: Vec<_> = Tags::new(&body).expect("a file").map(|tag| tag.expect("it is whole").timestamp).collect();
+        assert_eq!(tags.len(), 3 + 49, "{tags:?}");
+        program.wait_line("stream_over");
+
+        let mut missing = ask(web, "GET /nothing HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        let (head, _) = read(&mut missing, 1);
+        assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
+        let mut rest = Vec::new();
+        missing.read_to_end(&mut rest).expect("the server closes");
+        let mut wrong = ask(web, "GET / HTTP/1.1\nHost: h\n\n");
+        assert!(read(&mut wrong, 1).0.starts_with("HTTP/1.1 400 "));
+    }
+}
+
+#[test]
+fn ffmpeg_plays_by_http_with_sound_and_without() {
+    let program = Launch::of(Runtime::Smol).with_web().start();
+    let web = web_address(&program);
+    for (name, audio) in [("both", true), ("silent", false)] {
+        let url = program.url(&format!("live/{name}"));
+        let mut arguments = vec!["-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"];
+        if audio {
+            arguments.extend(["-f", "lavfi", "-i", "sine", "-c:a", "aac"]);
+        }
+        arguments.extend(["-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-t", "30", "-f", "flv", &url]);
+        let _ffmpeg = Process::start("ffmpeg", arguments);
+        program.wait_publishers(&format!("live/{name}"), 1);
+        let mut probe = Command::new("ffprobe");
+        probe.args(["-v", "error", "-show_entries", "stream=codec_name,width", "-of", "csv=p=0", "-i"]);
+        let probe = probe.arg(format!("http://{web}/live/{name}.flv")).stdin(Stdio::null()).output().expect("ffprobe");
+        let found = String::from_utf8_lossy(&probe.stdout).into_owned();
+        assert!(found.contains("h264,320"), "{found} {}", String::from_utf8_lossy(&probe.stderr));
+        assert_eq!(found.contains("aac"), audio, "{found}");
+    }
+}
