@@ -411,7 +411,8 @@ impl Segmenter {
             return;
         };
         let first = publication.first.unwrap_or(0);
-        let wall = publication.wall.saturating_add((start / 1000).saturating_sub(first));
+        // Times may go back behind the first one.
+        let wall = publication.wall.saturating_add(start / 1000).saturating_sub(first);
         let mut open = Open::new(self.next_number, publication.id, start, wall, clock_is_video);
         // A frame whose successor was not known ended at an estimate.
         let goes_on = self.end.is_none_or(|end| start.abs_diff(end) <= TOLERANCE);
