@@ -32,7 +32,45 @@ fn main() -> io::Result<()> {
     names(&seeds)?;
     connections(&seeds)?;
     clients(&seeds)?;
+    formats(&seeds)?;
     directory(&seeds)
+}
+
+/// Decoder configurations behind their codec and length, samples, requests for playlists, and streams.
+fn formats(seeds: &Seeds) -> io::Result<()> {
+    let avc = b"\x00\x10\x01\x64\x00\x1e\xff\xe1\x00\x04\x67\x64\x00\x1e\x01\x00\x01\x68";
+    let aac = b"\x05\x02\x12\x10";
+    let samples = [[1, 1, 10, 2, 9, 4, 1, 0], [2, 1, 9, 0, 9, 2, 1, 0], [1, 2, 10, 200, 9, 4, 0, 0]].concat();
+    seeds.write("fmp4", "avc-aac", &[avc, aac, &samples])?;
+    let payloads = [&[4, 1, 10, 6, 0, 0, 0, 2, 0x65, 1][..], &[5, 1, 10, 3, 1, 2, 3], &[0, 2, 10, 5, 0, 0, 0, 1, 0x41]];
+    seeds.write("mpegts", "avc-aac", &[avc, aac, &payloads.concat()])?;
+    for (name, codec, config) in [
+        ("mp3", 6, &[0xFF, 0xFB, 0x90, 0xC4][..]),
+        ("opus", 7, b"OpusHead\x01\x02\x38\x01\x80\xBB\0\0\0\0\0"),
+        ("ac-3", 9, &[0x0B, 0x77, 0x3F, 0x5E, 0x1E, 0x40, 0x4B, 0xF4]),
+        ("e-ac-3", 10, &[0x0B, 0x77, 0x01, 0xBF, 0x34, 0x87]),
+        ("vp9", 3, &[0, 0x29, 0x82, 2, 2, 2, 0, 0]),
+    ] {
+        for target in ["fmp4", "mpegts"] {
+            seeds.write(target, name, &[&[codec, config.len() as u8], config, avc, &[0, 1, 10, 3, 1, 2, 3]])?;
+        }
+    }
+    for (name, text) in [
+        ("whole", "\n1-0123456789abcdef0123456789abcdef.m4s"),
+        ("next", "_HLS_msn=4&_HLS_part=1&_HLS_skip=YES\n4.1-0123456789abcdef0123456789abcdef.m4s"),
+        ("far", "s=1&_HLS_msn=99\ni0-0123456789abcdef0123456789abcdef.mp4"),
+        ("wrong", "_HLS_part=0\nd1-0123456789abcdef0123456789abcdef.m4s"),
+    ] {
+        seeds.write("playlist", name, &[text.as_bytes()])?;
+    }
+    let begin = [0u8, 0, 2, 0, 3, 0x10, 11, 10];
+    let picture = [8u8, 0, 0x1C, 33, 8, 0, 8, 0];
+    let group = [&[0x1B, 33][..], &picture.repeat(30)].concat();
+    for (name, settings) in [("auto", [0x40, 50, 80]), ("fixed", [0x41, 20, 80]), ("transport", [0x42, 0, 80])] {
+        let again = [&[1, 0, 6, 30][..], &begin, &group.repeat(3)].concat();
+        seeds.write("segmenter", name, &[&settings, &begin, &group.repeat(6), &again, &[1, 0, 7, 255]])?;
+    }
+    Ok(())
 }
 
 /// The replies of the scripts in `cluster/scripts.rs`, of Sentinels, and a message of a channel.

@@ -8,9 +8,12 @@ pub mod connection;
 mod cuts;
 pub mod directory;
 pub mod flv;
+pub mod formats;
 pub mod handshake;
 pub mod http;
 pub mod message;
+#[path = "../../core/tests/support/playlist.rs"]
+mod playlist;
 pub mod policy;
 pub mod preface;
 pub mod relay;
