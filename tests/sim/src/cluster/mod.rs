@@ -3,7 +3,8 @@
 //! [`ClusterSim`] is to many servers what [`Sim`](super::Sim) is to one: each is a whole [`Core`] with its relays. Its
 //! clients come back: one that is refused, or loses its connection, connects again, and those that roam try another
 //! server. Servers are killed, machines disappear, servers drain, and connections between servers break or stand still.
-//! Equal seeds give equal runs, to the byte.
+//! Encoders freeze, or their networks end, while a second encoder of the name stands by, or another stream is its
+//! fallback. Equal seeds give equal runs, to the byte.
 //!
 //! What must hold at each moment is checked all the time, see [`ClusterSim::check`].
 
