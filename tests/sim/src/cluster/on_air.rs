@@ -10,6 +10,8 @@ use super::client::{Part, Stage};
 const GROUP: Duration = Duration::from_secs(1);
 /// For the ways from the encoder to the player, and for the time between two pictures.
 const WAYS: Duration = Duration::from_millis(600);
+/// How long it takes at the most to get a name from another server, and the stream to players there.
+const MOVE: Duration = Duration::from_secs(4);
 /// How long a pull takes at the most that begins because a stream has a publisher again.
 const PULL: Duration = Duration::from_secs(6);
 
@@ -55,7 +57,7 @@ impl ClusterSim {
             Some(HeldBy::Client { connection, .. }) => Some(connection),
             _ => None,
         };
-        if current != said && has_left {
+        if current != said && (has_left || self.untold.contains(key)) {
             self.untold.insert(key.clone());
         } else if current != said {
             self.fail(&format!("server {node} says that {said:?} was on air with {key:?} before, but {current:?} was"));
@@ -89,7 +91,8 @@ impl ClusterSim {
         let Some(rules) = self.rules.backup else {
             return;
         };
-        let limit = rules.after + GROUP + WAYS;
+        let moves = if self.location.is_some() { MOVE } else { Duration::ZERO };
+        let limit = rules.after + GROUP + WAYS + moves;
         let healthy = self.now.checked_sub(rules.after + limit + PULL).unwrap_or(self.start);
         for (index, client) in self.clients.iter().enumerate() {
             let (Stage::On(_), Part::Player(viewing)) = (client.stage, &client.part) else {
