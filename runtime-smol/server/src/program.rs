@@ -16,7 +16,7 @@ use anabranch_smol::{Carrier, Entrance, Server};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::{info, warn};
 
-use crate::api::{self, Capturing, InForce, Reload, Workers};
+use crate::api::{self, Capturing, Entrances, InForce, Reload, Workers};
 use crate::check::Report;
 use crate::cluster::{Directory, Load};
 use crate::doctor::{self, DOCTOR};
@@ -36,6 +36,7 @@ use crate::settings::{self, Loaded, Schema, Sources};
 use crate::sign::{self, SIGN};
 use crate::tls::TlsListeners;
 use crate::top::{self, TOP};
+use crate::web::Site;
 
 const PROGRAM: &str = "anabranch";
 /// The version, with the commit if it is known.
@@ -262,7 +263,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     for (address, carrier) in tls.iter().flat_map(TlsListeners::addresses) {
         builder = builder.listen_as(address, Entrance { carrier, accepts });
     }
-    builder = builder.listen_for_web(&web_settings.listen.0, &Entrance::web(Carrier::Plain));
+    let (site, calls) = Site::new(settings.api.has_credentials());
+    builder = builder.web(site).listen_for_web(&web_settings.listen.0, &Entrance::web(Carrier::Plain));
     for Of(address) in &web_settings.https {
         let carrier = tls.as_ref().map_or(Carrier::Plain, TlsListeners::carrier);
         builder = builder.listen_as(*address, Entrance::web(carrier));
@@ -323,7 +325,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     };
     let shown = reloader.clone();
     let in_force: InForce = Arc::new(move || shown.current().values());
-    let api = api::start(&api_settings, identity, server.handle(), Some(reload), Some(in_force), workers)?;
+    let entrances = Entrances { calls, media: server.web_addresses().first().map(SocketAddr::port) };
+    let api = api::start(&api_settings, identity, server.handle(), Some(reload), Some(in_force), workers, entrances)?;
     signals.follow(server.handle(), reloader, directory.clone())?;
     let (addresses, web) = (&server.addresses(), &server.web_addresses());
     let banner = Banner { program: PROGRAM, version: VERSION, addresses, web, api };

@@ -5,9 +5,10 @@
 
 mod chromium;
 mod firefox;
+mod pages;
 mod socket;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, fs, thread};
 
@@ -16,8 +17,10 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::TIMEOUT;
+use crate::program::target_folder;
 use chromium::Chromium;
 use firefox::Firefox;
+pub use pages::Pages;
 
 /// Between two looks into a page. A look costs the page time.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -56,6 +59,11 @@ trait Driver: fmt::Debug {
     fn listen(&mut self);
     /// Errors of the page since it was opened.
     fn faults(&self) -> &[String];
+}
+
+/// A file of a package from npm, which `tests/run` installs.
+pub fn npm(file: &str) -> PathBuf {
+    target_folder().join("npm/node_modules").join(file)
 }
 
 /// A browser without window. It ends with the value.

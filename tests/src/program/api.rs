@@ -48,6 +48,17 @@ impl Program {
         })
     }
 
+    /// Where it listens for HTTP, by the program's stdout.
+    ///
+    /// # Panics
+    /// If it does not say.
+    pub fn web(&self) -> SocketAddr {
+        let place = |line: &String| {
+            line.trim().strip_prefix("watch, HTTP")?.trim().strip_prefix("http://")?.split('/').next()?.parse().ok()
+        };
+        self.process.wait_for("address for HTTP", || self.process.stdout().iter().find_map(place))
+    }
+
     /// Asks without credentials.
     ///
     /// # Panics

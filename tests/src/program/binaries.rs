@@ -82,9 +82,14 @@ fn profile_folder() -> PathBuf {
     deps.parent().expect("cargo puts tests two folders deep").to_owned()
 }
 
+/// Cargo's target directory.
+pub(crate) fn target_folder() -> PathBuf {
+    profile_folder().parent().expect("the profile's folder lies in the target directory").to_owned()
+}
+
 /// A folder for files of tests, in cargo's target directory.
 pub(crate) fn target_tmp() -> PathBuf {
-    profile_folder().with_file_name("tmp").join("real-clients")
+    target_folder().join("tmp/real-clients")
 }
 
 /// `cargo test` builds the programs of other packages only if their own tests need them.

@@ -10,8 +10,8 @@ mod replay;
 mod running;
 
 pub use api::Answer;
-pub(crate) use binaries::target_tmp;
 pub use binaries::{Example, Runtime};
+pub(crate) use binaries::{target_folder, target_tmp};
 pub use held::Held;
 pub use launch::{Ended, Launch};
 pub use nginx::Nginx;

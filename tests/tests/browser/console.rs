@@ -193,6 +193,28 @@ fn names_and_words_of_clients_that_are_html_stay_text() {
     assert_eq!(browser.faults(), [""; 0]);
 }
 
+#[test]
+fn the_console_works_in_firefox() {
+    let program = start("token = 'open sesame'\n");
+    let _publisher = test_picture(&program.url("live/cam"), Mark::Frame, &[]);
+    program.wait_publishers("live/cam", 1);
+    let mut browser = Browser::firefox();
+    browser.open(&page(&program, "/"));
+    browser.fill("#token", "open sesame");
+    browser.click("#sign-in button[type=submit]");
+    wait_words(&mut browser, "live/cam");
+    for name in ["clients", "relays", "closes", "settings", "server", "streams"] {
+        view(&mut browser, name);
+        browser.wait(name, "document.querySelector('#view > div')");
+    }
+    browser.click(".stream h2 a");
+    browser.click_text("#view button", "Remove the publisher");
+    confirm(&mut browser);
+    notice(&mut browser, "is closed");
+    program.wait_line("publisher of live/cam, is removed");
+    assert_eq!(browser.faults(), [""; 0]);
+}
+
 /// Where pictures of the pages are to be written, for the documents: only if the variable is set.
 fn pictures() -> Option<PathBuf> {
     std::env::var_os("ANABRANCH_PICTURES").map(PathBuf::from)

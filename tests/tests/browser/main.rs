@@ -1,6 +1,8 @@
 //! The pages of the program in real browsers: the console, each action of it, and the player.
 
 mod console;
+mod player;
+mod strangers;
 
 use anabranch_tests::program::{Launch, Program, Runtime};
 

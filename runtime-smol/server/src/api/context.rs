@@ -63,6 +63,7 @@ impl Context {
         reload: Option<Reload>,
         in_force: Option<InForce>,
         workers: Workers,
+        media: Option<u16>,
     ) -> Self {
         Context {
             handle,
@@ -71,7 +72,7 @@ impl Context {
             srs_lookup: workers.srs_lookup,
             workers,
             guard: Guard::new(settings),
-            pages: Pages::new(None),
+            pages: Pages::new(media),
             identity,
             pid: std::process::id().to_string(),
             start: unix_time().as_secs_f64(),

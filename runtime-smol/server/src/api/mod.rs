@@ -29,6 +29,7 @@ use std::thread;
 
 use anabranch_host::{Handle, listen};
 use smol::Async;
+use smol::channel::Receiver;
 use tracing::warn;
 
 pub(crate) use captures::Capturing;
@@ -38,6 +39,16 @@ use serve::Bounds;
 pub(crate) use settings::ApiSettings;
 
 use crate::identity::Identity;
+use crate::web::WebCall;
+
+/// The entrances for HTTP of the server, which are not the API's.
+#[derive(Debug, Default)]
+pub(crate) struct Entrances {
+    /// Requests for the API that came in there.
+    pub(crate) calls: Option<Receiver<WebCall>>,
+    /// The port on which streams are played there.
+    pub(crate) media: Option<u16>,
+}
 
 /// Serves the API until the process ends, unless it is off. Returns its address.
 ///
@@ -50,12 +61,31 @@ pub(crate) fn start(
     reload: Option<Reload>,
     in_force: Option<InForce>,
     workers: Workers,
+    entrances: Entrances,
 ) -> Result<Option<SocketAddr>, String> {
+    settings.check().map_err(|(_, fault)| fault.to_string())?;
+    let listener = open(settings)?;
+    let address = listener.as_ref().map(|(_, address)| *address);
+    if listener.is_none() && entrances.calls.is_none() {
+        return Ok(None);
+    }
+    let (bounds, site_settings) = (Bounds::new(settings), settings.clone());
+    let serve = move || {
+        let Entrances { calls, media } = entrances;
+        let context = Context::new(&site_settings, identity, handle, reload, in_force, workers, media);
+        serve::run(listener.as_ref().map(|(listener, _)| listener), calls.as_ref(), context, bounds);
+    };
+    let thread = thread::Builder::new().name("api".to_owned()).spawn(serve);
+    thread.map_err(|error| format!("cannot start a thread for the API: {error}"))?;
+    Ok(address)
+}
+
+/// Listens, unless the API is off, or its default port is taken.
+fn open(settings: &ApiSettings) -> Result<Option<(Async<TcpListener>, SocketAddr)>, String> {
     let Some(place) = settings.place() else {
         return Ok(None);
     };
     let failed = |error: io::Error| format!("the API cannot listen on {place}: {error}");
-    settings.check().map_err(|(_, fault)| fault.to_string())?;
     let listener = match listen(place) {
         Err(error) if settings.is_optional() => {
             let error = failed(error);
@@ -65,13 +95,5 @@ pub(crate) fn start(
         listener => listener.map_err(failed)?,
     };
     let address = listener.local_addr().map_err(failed)?;
-    let listener: Async<TcpListener> = Async::new(listener).map_err(failed)?;
-    let (bounds, site_settings) = (Bounds::new(settings), settings.clone());
-    let serve = move || {
-        let context = Context::new(&site_settings, identity, handle, reload, in_force, workers);
-        serve::run(&listener, context, bounds);
-    };
-    let thread = thread::Builder::new().name("api".to_owned()).spawn(serve);
-    thread.map_err(|error| format!("cannot start a thread for the API: {error}"))?;
-    Ok(Some(address))
+    Ok(Some((Async::new(listener).map_err(failed)?, address)))
 }

@@ -1,3 +1,4 @@
+use anabranch_core::http::Answer;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
@@ -76,6 +77,15 @@ impl Reply {
     pub(super) fn with_challenge(self, basic: bool) -> Self {
         let scheme = if basic { "Basic realm=\"anabranch\"" } else { "Bearer realm=\"anabranch\"" };
         Reply { challenge: Some(HeaderValue::from_static(scheme)), ..self }
+    }
+
+    /// The same for an entrance of core.
+    pub(super) fn into_answer(self) -> Answer {
+        let body = self.body.clone();
+        let response = self.into_response();
+        let answer = Answer::new(response.status().as_u16()).with_body(body);
+        let fields = response.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
+        fields.fold(answer, |answer, (name, value)| answer.with(name, value))
     }
 
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {

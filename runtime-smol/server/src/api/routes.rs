@@ -541,7 +541,7 @@ mod tests {
         let runner = Runner::new(&Sources::default().load().unwrap()).unwrap();
         let workers =
             Workers { hooks, recorder: Recorder::default(), runner, captures, directory: None, srs_lookup: false };
-        Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, None, workers)
+        Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, None, workers, None)
     }
 
     fn asked(context: &Context, method: &str, path: &str) -> Option<Reply> {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
+use anabranch_core::http;
 use anabranch_core::location::Located;
 use anabranch_core::policy::one_client;
 use anabranch_host::AcceptErrors;
@@ -18,7 +19,8 @@ use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
-use smol::future::{FutureExt, or, poll_fn, yield_now};
+use smol::channel::Receiver;
+use smol::future::{FutureExt, or, pending, poll_fn, yield_now};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::FuturesIo;
@@ -29,6 +31,7 @@ use super::context::Context;
 use super::reply::Reply;
 use super::routes;
 use super::settings::ApiSettings;
+use crate::web::WebCall;
 
 /// The most bytes of a request's head.
 const HEAD: usize = 16 << 10;
@@ -145,12 +148,29 @@ impl Connections {
     }
 }
 
-/// Serves until the process ends.
-pub(super) fn run(listener: &Async<TcpListener>, context: Context, bounds: Bounds) {
+/// Serves until the process ends: connections, and requests that come in by the entrances for HTTP.
+pub(super) fn run(
+    listener: Option<&Async<TcpListener>>,
+    calls: Option<&Receiver<WebCall>>,
+    context: Context,
+    bounds: Bounds,
+) {
     let context = Rc::new(context);
     let serve = || {
         let executor = LocalExecutor::new();
-        smol::block_on(executor.run(accept(&executor, listener, &context, bounds)));
+        let accept = async {
+            match listener {
+                Some(listener) => accept(&executor, listener, &context, bounds).await,
+                None => pending().await,
+            }
+        };
+        let take = async {
+            match calls {
+                Some(calls) => take(&executor, calls, &context).await,
+                None => pending().await,
+            }
+        };
+        smol::block_on(executor.run(or(accept, take)));
     };
     // Each connection catches its own panics. A panic from elsewhere closes the open connections, but the API goes on.
     while catch_unwind(AssertUnwindSafe(serve)).is_err() {
@@ -180,6 +200,31 @@ async fn accept(executor: &LocalExecutor<'_>, listener: &Async<TcpListener>, con
     }
 }
 
+/// Answers requests that come in elsewhere. An entrance has at most one of each of its connections here.
+async fn take(executor: &LocalExecutor<'_>, calls: &Receiver<WebCall>, context: &Rc<Context>) {
+    while let Ok(WebCall { request, reply }) = calls.recv().await {
+        let context = context.clone();
+        let answer = async move {
+            let Some(request) = parts(&request) else {
+                reply.give(Reply::error(StatusCode::BAD_REQUEST, 400, "the request is not valid").into_answer());
+                return;
+            };
+            let located = locate(&context, &request).await;
+            reply.give(answer(&context, &request, located).into_answer());
+        };
+        executor.spawn(answer).detach();
+    }
+    // No entrance is left.
+    pending().await
+}
+
+/// A request as the routes know it.
+fn parts(request: &http::Request) -> Option<Parts> {
+    let builder = Request::builder().method(request.method()).uri(request.target());
+    let builder = request.fields().fold(builder, |builder, (name, value)| builder.header(name, value));
+    builder.body(()).ok().map(|request| request.into_parts().0)
+}
+
 async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, bounds: Bounds) {
     let asked = seen.clone();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
@@ -190,7 +235,10 @@ async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, b
             // No route has a request body, so it is not read.
             let (request, _) = request.into_parts();
             let located = locate(&context, &request).await;
-            Ok::<_, Infallible>(answer(&context, &request, &asked, located).into_response())
+            if context.guard.admits(&request) {
+                asked.is_operator.set(true);
+            }
+            Ok::<_, Infallible>(answer(&context, &request, located).into_response())
         }
     });
     let connection = http1::Builder::new()
@@ -221,10 +269,7 @@ async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, b
 }
 
 /// Answers a request.
-fn answer(context: &Context, request: &Parts, seen: &Seen, located: Option<Located>) -> Reply {
-    if context.guard.admits(request) {
-        seen.is_operator.set(true);
-    }
+fn answer(context: &Context, request: &Parts, located: Option<Located>) -> Reply {
     catch_unwind(AssertUnwindSafe(|| routes::answer(context, request, located))).unwrap_or_else(|_| {
         let (method, path) = (&request.method, request.uri.path());
         error!(event = "bug", method = %method, path, "answering {method} {path} of the API panicked, which is a bug");

@@ -114,7 +114,7 @@ impl ApiSettings {
         }
     }
 
-    pub(super) fn has_credentials(&self) -> bool {
+    pub(crate) fn has_credentials(&self) -> bool {
         !self.token.0.is_empty() || !self.user.is_empty()
     }
 }

@@ -6,5 +6,7 @@
 //! stream, or what a client says of itself, is shown as it is.
 
 mod pages;
+mod site;
 
 pub(crate) use pages::{Page, Pages};
+pub(crate) use site::{Site, WebCall};

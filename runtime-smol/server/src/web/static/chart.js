@@ -47,7 +47,8 @@ export class Chart {
   constructor(isSmall) {
     const box = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img' };
     this.#picture = svg('svg', box, this.#area, this.#line);
-    this.node = el('div', { class: isSmall ? 'chart chart-small' : 'chart' }, this.#picture, isSmall ? null : this.#most);
+    const labels = isSmall ? null : this.#most;
+    this.node = el('div', { class: isSmall ? 'chart chart-small' : 'chart' }, this.#picture, labels);
   }
 
   show({ samples, newest }, span = 300_000) {

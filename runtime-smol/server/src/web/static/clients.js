@@ -47,7 +47,8 @@ export function clientsView(console) {
   filter.addEventListener('input', () => console.refresh());
   return {
     node: el('div', {},
-      el('div', { class: 'tools' }, el('label', { for: 'filter', 'data-t': 'filter_closes' }, t('filter_closes')), filter),
+      el('div', { class: 'tools' },
+        el('label', { for: 'filter', 'data-t': 'filter_closes' }, t('filter_closes')), filter),
       section('clients', list, nothing, pages.node)),
     title: 'clients',
     end: () => rows.end(),

@@ -36,7 +36,8 @@ export function closesView(console) {
   filter.addEventListener('input', () => console.refresh());
   return {
     node: el('div', {},
-      el('div', { class: 'tools' }, el('label', { for: 'filter', 'data-t': 'filter_closes' }, t('filter_closes')), filter),
+      el('div', { class: 'tools' },
+        el('label', { for: 'filter', 'data-t': 'filter_closes' }, t('filter_closes')), filter),
       section('closes', el('p', { class: 'quiet', 'data-t': 'closes_about' }, t('closes_about')), list, nothing)),
     title: 'closes',
     end: () => rows.end(),

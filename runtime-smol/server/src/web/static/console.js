@@ -51,7 +51,8 @@ class Console {
     const [, name, id, play] = location.hash.match(/^#\/(\w+)(?:\/([^/]+)(\/play)?)?$/) ?? [];
     const known = Object.hasOwn(VIEWS, name ?? '') ? name : 'streams';
     this.#view?.end();
-    this.#view = known === 'streams' && id ? streamView(this, decodeURIComponent(id), Boolean(play)) : VIEWS[known](this);
+    const isOne = known === 'streams' && id;
+    this.#view = isOne ? streamView(this, decodeURIComponent(id), Boolean(play)) : VIEWS[known](this);
     place('view').replaceChildren(this.#view.node);
     document.title = `${t(this.#view.title)} – Anabranch`;
     for (const link of place('views').children) {

@@ -63,7 +63,8 @@ export class Boxes {
   }
 }
 
-function joined(first, second) {
+/** Both, one after the other. */
+export function joined(first, second) {
   const all = new Uint8Array(first.length + second.length);
   all.set(first);
   all.set(second, first.length);

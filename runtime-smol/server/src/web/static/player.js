@@ -1,9 +1,11 @@
-// Plays a live stream of the server in a video element: fragmented MP4 from a WebSocket, or from a request without end,
-// into a SourceBuffer. Where a browser has no Media Source Extensions, the element plays HLS itself.
+// Plays a live stream of the server in a video element: FLV with H.264 and AAC, made into fragmented MP4 here, or
+// fragmented MP4, from a WebSocket or from a request without end, into a SourceBuffer. Where a browser has no Media
+// Source Extensions, the element plays HLS itself.
 //
-// The state is one of `idle`, `connecting`, `playing`, `waiting` (for data, or for a publisher), `refused`, `unsupported`.
-// Each change is an event `state`; `stats()` may be asked at any time.
+// The state is one of `idle`, `connecting`, `playing`, `waiting` (for data, or for a publisher), `refused`,
+// `unsupported`. Each change is an event `state`; `stats()` may be asked at any time.
 
+import { Remuxer } from './flv.js';
 import { Boxes, codecsOf, isInit } from './mp4.js';
 
 /** Seconds of media that the player wants before it shows them. Below 0.1 s playback stalls. */
@@ -63,6 +65,7 @@ export class Player extends EventTarget {
   #queue = [];
   #queued = 0;
   #connection = null;
+  #container = 'flv';
   #retry = 0;
   #pause = FIRST_PAUSE;
   #clock = 0;
@@ -146,6 +149,7 @@ export class Player extends EventTarget {
     const quality = video.getVideoPlaybackQuality?.() ?? {};
     return {
       form: this.#form,
+      container: this.#container,
       type: this.#type,
       width: video.videoWidth,
       height: video.videoHeight,
@@ -186,11 +190,11 @@ export class Player extends EventTarget {
   }
 
   #openSocket() {
-    const address = new URL(this.#address('.mp4'));
+    const address = new URL(this.#address(`.${this.#container}`));
     address.protocol = address.protocol.replace('http', 'ws');
     const socket = new WebSocket(address);
     socket.binaryType = 'arraybuffer';
-    const boxes = new Boxes();
+    const boxes = this.#cutter();
     const connection = { hasData: false, close: () => socket.close() };
     const isOurs = () => this.#connection === connection;
     socket.onmessage = ({ data }) => isOurs() && this.#receive(connection, boxes, new Uint8Array(data));
@@ -199,13 +203,18 @@ export class Player extends EventTarget {
     return connection;
   }
 
+  #cutter() {
+    return this.#container === 'mp4' ? new Boxes() : new Remuxer();
+  }
+
   async #askWhy() {
     const connection = { hasData: false, close: () => abort.abort() };
     const abort = new AbortController();
     this.#connection = connection;
     let status = 0;
     try {
-      ({ status } = await fetch(this.#address('.mp4'), { method: 'HEAD', signal: abort.signal, cache: 'no-store' }));
+      const options = { method: 'HEAD', signal: abort.signal, cache: 'no-store' };
+      ({ status } = await fetch(this.#address(`.${this.#container}`), options));
     } catch {
       // The server does not answer.
     }
@@ -233,11 +242,11 @@ export class Player extends EventTarget {
     await null;
     const isOurs = () => this.#connection === connection;
     try {
-      const answer = await fetch(this.#address('.mp4'), { signal, cache: 'no-store' });
+      const answer = await fetch(this.#address(`.${this.#container}`), { signal, cache: 'no-store' });
       if (!answer.ok) {
         return isOurs() && this.#refused(answer.status);
       }
-      const boxes = new Boxes();
+      const boxes = this.#cutter();
       for (const reader = answer.body.getReader(); isOurs(); ) {
         const { value, done } = await reader.read();
         if (done) {
@@ -267,6 +276,15 @@ export class Player extends EventTarget {
       this.#close();
       clearInterval(this.#clock);
       this.#become('refused', 'not_allowed');
+      return;
+    }
+    // The server may have the stream in the other container. A page may not see the status of a refusal of another
+    // origin.
+    const isFirst = this.#container === 'flv';
+    const hasOther = isFirst && (status === 404 || status === 0);
+    this.#container = hasOther ? 'mp4' : 'flv';
+    if (hasOther) {
+      this.#open();
       return;
     }
     const words = { 0: 'no_answer', 404: 'not_live', 503: 'server_full' }[status] ?? 'failed';
@@ -303,7 +321,13 @@ export class Player extends EventTarget {
     let whole;
     try {
       whole = boxes.push(bytes);
-    } catch {
+    } catch (error) {
+      if (error.message === 'codec') {
+        // FLV is only for the oldest codecs here.
+        this.#container = 'mp4';
+        this.#open();
+        return;
+      }
       this.#ended();
       return;
     }
@@ -386,10 +410,8 @@ export class Player extends EventTarget {
   #prepare(source, init) {
     const type = `video/mp4; codecs="${codecsOf(init).join(', ')}"`;
     if (!Source.isTypeSupported(type)) {
-      this.#close();
-      clearInterval(this.#clock);
+      this.#giveUp();
       this.#type = type;
-      this.#become('unsupported', 'codec');
       return false;
     }
     if (this.#buffer === null) {
@@ -404,6 +426,12 @@ export class Player extends EventTarget {
     }
     this.#type = type;
     return true;
+  }
+
+  #giveUp() {
+    this.#close();
+    clearInterval(this.#clock);
+    this.#become('unsupported', 'codec');
   }
 
   // Time.

@@ -53,7 +53,8 @@ export function pushRow(first, console) {
 
 /** A form that adds a push: of a certain stream, or of one that the form asks for. */
 export function pushForm(console, streamOf) {
-  const stream = el('input', { type: 'text', required: true, autocomplete: 'off', spellcheck: 'false', name: 'stream' });
+  const stream = el('input', { type: 'text', required: true, autocomplete: 'off', spellcheck: 'false',
+    name: 'stream' });
   const url = el('input', { type: 'text', required: true, autocomplete: 'off', spellcheck: 'false', name: 'url',
     placeholder: 'rtmp://other.example/live/cam' });
   const field = (key, input) => el('label', {}, el('span', { 'data-t': key }, t(key)), input);

@@ -78,8 +78,9 @@ export function serverView(console) {
       [recordings, hooks, runs].forEach((list) => list.end());
     },
     async refresh(signal) {
+      const paths = ['/health', '/summaries', '/versions', '/recordings', '/hooks', '/runs'];
       const [health, summaries, versions, recorded, called, programs] = await Promise.all(
-        ['/health', '/summaries', '/versions', '/recordings', '/hooks', '/runs'].map((path) => ask('GET', path, {}, signal)));
+        paths.map((path) => ask('GET', path, {}, signal)));
       const { reasons: wrong, drain } = health.data;
       well.hidden = wrong.length > 0;
       reasons.replaceChildren(...wrong.map((reason) => el('li', {},

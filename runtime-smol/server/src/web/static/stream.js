@@ -20,7 +20,8 @@ export function streamView(console, id, playsAtOnce) {
   const box = el('div', { class: 'screen-box' });
   const forms = el('select', { id: 'form' });
   const toggle = button('start_player', () => (screen ? end() : begin()), 'main');
-  const watch = el('a', { target: '_blank', rel: 'noopener', class: 'button', 'data-t': 'watch_page' }, t('watch_page'));
+  const watch = el('a', { target: '_blank', rel: 'noopener', class: 'button', 'data-t': 'watch_page' },
+    t('watch_page'));
   const kick = button('remove_publisher', () => remove(), 'danger');
   // Nothing is known of the stream yet.
   toggle.disabled = kick.disabled = true;

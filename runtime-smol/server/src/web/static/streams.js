@@ -51,7 +51,8 @@ export function marks(stream) {
 /** Replaces marks only if they have changed. */
 export function putMarks(place, stream) {
   const now = marks(stream);
-  const same = now.map((mark) => mark.textContent).join() === [...place.children].map((mark) => mark.textContent).join();
+  const words = (nodes) => nodes.map((mark) => mark.textContent).join();
+  const same = words(now) === words([...place.children]);
   if (!same) {
     place.replaceChildren(...now);
   }
@@ -59,7 +60,8 @@ export function putMarks(place, stream) {
 
 function card(first, media) {
   const href = `#/streams/${encodeURIComponent(first.id)}`;
-  const canvas = el('canvas', { class: 'picture', role: 'img', 'aria-label': t('picture_of', first.key), hidden: true });
+  const label = t('picture_of', first.key);
+  const canvas = el('canvas', { class: 'picture', role: 'img', hidden: true, 'aria-label': label });
   const words = el('p', { class: 'picture-words' });
   const take = button('take_picture', async () => {
     take.disabled = true;
@@ -74,14 +76,14 @@ function card(first, media) {
   const [video, picture, audio] = Array.from({ length: 3 }, () => el('p', { class: 'codecs' }));
   const place = el('p', { class: 'marks' });
   const chart = new Chart(true);
-  const label = (key, value) => el('div', {}, el('dt', { 'data-t': key }, t(key)), el('dd', {}, value));
+  const fact = (key, value) => el('div', {}, el('dt', { 'data-t': key }, t(key)), el('dd', {}, value));
   const node = el('li', { class: 'card stream', 'data-key': first.key },
     el('div', { class: 'picture-box' }, canvas, words, el('div', { class: 'picture-tools' }, play, take)),
     el('div', { class: 'stream-body' },
       el('h2', {}, el('a', { href }, first.key)), place,
       video, picture, audio,
       el('div', { class: 'stream-rate' }, el('strong', {}, now), chart.node),
-      el('dl', { class: 'small-facts' }, label('players', players), label('drops', drops), label('lag', lag))));
+      el('dl', { class: 'small-facts' }, fact('players', players), fact('drops', drops), fact('lag', lag))));
   return {
     node,
     update(stream) {

@@ -1,5 +1,5 @@
-// A page with nothing but the player. Its address, /watch/APP/STREAM, names the stream; parameters such as a token go with
-// each request for it. `form` chooses how it is played.
+// A page with nothing but the player. Its address, /watch/APP/STREAM, names the stream; parameters such as a token go
+// with each request for it. `form` chooses how it is played.
 
 import './looks.js';
 import { el } from './elements.js';

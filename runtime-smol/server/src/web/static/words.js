@@ -25,8 +25,8 @@ const WORDS = {
   codec: ['This browser cannot play the codecs of this stream.', '此浏览器不支持该流的编码格式。'],
   no_mse: ['This browser can play none of the forms.', '此浏览器不支持任何播放方式。'],
   form: ['Form', '方式'],
-  form_websocket: ['fMP4, WebSocket', 'fMP4（WebSocket）'],
-  form_http: ['fMP4, HTTP', 'fMP4（HTTP）'],
+  form_websocket: ['{0} WebSocket', '{0} WebSocket'],
+  form_http: ['{0} HTTP', '{0} HTTP'],
   form_hls: ['HLS, by the browser', 'HLS（浏览器自带）'],
   codecs: ['Codecs', '编码'],
   picture: ['Picture', '画面'],
@@ -58,7 +58,7 @@ const WORDS = {
   views: ['Views', '页面'],
   language: ['Language', '语言'],
   theme: ['Colours', '配色'],
-  theme_: ['Colours of the system', '跟随系统'],
+  theme_: ['Auto', '自动'],
   theme_light: ['Light', '浅色'],
   theme_dark: ['Dark', '深色'],
   sign_out: ['Sign out', '退出'],
@@ -87,10 +87,6 @@ const WORDS = {
     'The console shows what the API gives. On this address it is served only with credentials. Add this to the '
       + 'configuration, and start the server again:',
     '控制台显示 API 提供的内容。只有设置了凭据，此地址才提供 API。请在配置中加入以下内容，然后重新启动服务器：',
-  ],
-  no_api_local: [
-    'Or open the console on the machine of the server, where no credentials are needed: {0}',
-    '或者在服务器本机上打开控制台，无需凭据：{0}',
   ],
 
   // Numbers.

@@ -1,0 +1,54 @@
+use anabranch_tests::browser::{Browser, Look};
+use anabranch_tests::media::READ_MARK;
+use anabranch_tests::program::{Launch, Program, Runtime};
+use serde_json::Value;
+
+/// The program with HTTP and the API on free ports.
+fn start_with_web(settings: &str) -> Program {
+    let settings = format!("[api]\nlisten = '127.0.0.1:0'\n{settings}");
+    Launch::of(Runtime::Smol).with_web().settings(&settings).start()
+}
+
+/// Waits until the video of the page moves.
+pub(crate) fn wait_playing(browser: &mut Browser) {
+    browser.wait(
+        "moving picture",
+        "document.querySelector('video')?.currentTime > 0 && !document.querySelector('video').paused",
+    );
+    let begun = browser.number("document.querySelector('video').currentTime");
+    browser.wait("more of it", &format!("document.querySelector('video').currentTime > {begun} + 1"));
+}
+
+/// The numbers of the next frames that the browser shows, each with its time in the stream.
+pub(crate) fn frames(browser: &mut Browser, count: usize) -> Vec<(f64, f64)> {
+    let read = format!(
+        "new Promise(done => {{ const video = document.querySelector('video'); const frames = []; \
+         const next = (_, {{ mediaTime }}) => {{ frames.push([{READ_MARK}, mediaTime]); \
+         if (frames.length < {count}) video.requestVideoFrameCallback(next); else done(frames); }}; \
+         video.requestVideoFrameCallback(next); }})"
+    );
+    let frames = browser.value(&read);
+    let pair = |frame: &Value| (frame[0].as_f64().expect("a number"), frame[1].as_f64().expect("a time"));
+    frames.as_array().expect("frames").iter().map(pair).collect()
+}
+
+/// The picture that is shown at a time is the one that was published for that time: 30 a second.
+pub(crate) fn assert_published(frames: &[(f64, f64)]) {
+    let (first, begun) = frames[0];
+    for &(number, time) in frames {
+        // Times have whole milliseconds. A canvas may be one picture later than the call that told of one.
+        let expected = first + (time - begun) * 30.0;
+        assert!((number - expected).abs() <= 2.0, "{number} at {time}, expected {expected}: {frames:?}");
+    }
+    let passed = frames[frames.len() - 1].0 - first;
+    assert!(passed >= frames.len() as f64 / 2.0, "{frames:?}");
+}
+
+#[test]
+fn without_credentials_the_console_names_the_missing_line() {
+    let program = start_with_web("");
+    let mut browser = Browser::chromium(Look::DESK);
+    browser.open(&format!("http://{}/", program.web()));
+    browser.wait("words", "document.getElementById('no-api').checkVisibility()");
+    assert!(browser.text("document.getElementById('no-api').innerText").contains("[api]\ntoken = "));
+}
