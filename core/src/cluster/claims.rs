@@ -1,7 +1,6 @@
 use std::time::{Duration, Instant};
 
 use super::{ClaimNumber, Cluster, DirectoryOrder, key_of, name_of};
-use crate::hub::{Lack, Waiting};
 use crate::location::{ClaimError, Conflict};
 use crate::policy::{AskId, Verdict};
 use crate::url::StreamKey;
@@ -34,6 +33,27 @@ pub(super) struct Claim {
 
 /// How soon the name of a client that stands by may be claimed again.
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
+
+/// What a publisher lacks that waits for a name of another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Nothing comes from the other server.
+    Gone,
+    /// The other server has sent nothing, or no pictures, for too long.
+    Stalled {
+        /// True if it has sent media since this publisher is here.
+        seen: bool,
+    },
+}
+
+/// A publisher that waits for a name of another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// Its connection.
+    pub(crate) connection: u64,
+    /// Why it should be on air, if it should.
+    pub(crate) lack: Option<Lack>,
+}
 
 /// What follows of the outcome of a claim.
 #[derive(Debug, PartialEq, Eq)]

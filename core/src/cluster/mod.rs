@@ -32,8 +32,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use children::{Children, SeatNumber, Shape, Told};
-pub(crate) use claims::Claimed;
 use claims::{Claim, Name};
+pub(crate) use claims::{Claimed, Lack, Waiting};
 use places::{Asked, Want};
 pub(crate) use places::{Learned, Place};
 pub(crate) use signature::MOST_AVOIDED;

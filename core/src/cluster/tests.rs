@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use super::claims::PAUSE;
 use super::*;
-use crate::hub::{Lack, Waiting};
 use crate::location::{ClaimError, Located, Owner};
 use crate::policy::{AskId, Verdict};
 

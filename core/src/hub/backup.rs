@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use super::group::HostCounts;
 use super::{Entry, HeldBy, Holder, Holds, Hub, Registry, Stream, StreamId};
+use crate::cluster::{Lack, Waiting};
 use crate::source::{Bridge, Bridged, Frame, Source, Timeline};
 use crate::url::StreamKey;
 
@@ -75,27 +76,6 @@ impl Switched {
             Switched::Began => "began",
         }
     }
-}
-
-/// What a publisher lacks that waits for a name of another server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lack {
-    /// Nothing comes from the other server.
-    Gone,
-    /// The other server has sent nothing, or no pictures, for too long.
-    Stalled {
-        /// True if it has sent media since this publisher is here.
-        seen: bool,
-    },
-}
-
-/// A publisher that waits for a name of another server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Waiting {
-    /// Its connection.
-    pub(crate) connection: u64,
-    /// Why it should be on air, if it should.
-    pub(crate) lack: Option<Lack>,
 }
 
 /// What has become of a publisher that stands by or stood by.

@@ -62,7 +62,6 @@ use std::time::Instant;
 use admission::Joins;
 pub use admission::NotAdmitted;
 pub use backup::{BackupRules, StandbyEvent, Switched};
-pub(crate) use backup::{Lack, Waiting};
 use backup::{Rank, Reserve, Standby, Waits};
 pub(crate) use changes::{Changes, RelayFacts, Standing, Wanted};
 use group::HostCounts;

@@ -1,7 +1,7 @@
 //! A publisher that stands by for the name of another server.
 
 use super::*;
-use crate::hub::{Lack, Waiting};
+use crate::cluster::{Lack, Waiting};
 
 /// A rig whose clients publish names that relays pull, with a publisher of a relay and one that waits for the name.
 fn pulled() -> (Rig, Encoder, Encoder) {
