@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use anabranch_core::capture::{Capture, Opening};
-use anabranch_core::conn::{Config, Core, Output};
+use anabranch_core::conn::{Accepts, Config, Core, Output};
 use anabranch_core::session::CloseReason;
 
 use super::tap::{ALL_UNDECIDED, UNDECIDED};
@@ -124,7 +124,7 @@ fn clients_of_a_stream_are_captured_from_their_first_byte_and_no_others() {
     let choice = CaptureChoice::Stream { key: key("cam"), role: Some(Role::Publisher) };
     let number = begin(&captures, choice, LIMITS);
     let tap = || captures.tap(Arriving { peer: from(1), is_proxy: false }).unwrap();
-    let opening = Opening { connection: 7, seed: [0; 32], peer: None, unix_time: None };
+    let opening = Opening { connection: 7, seed: [0; 32], peer: None, accepts: Accepts::Rtmp, unix_time: None };
     let records = |tap: &mut Box<dyn Tap>| {
         tap.opened(&opening);
         tap.record(&[1; 100]);
