@@ -54,14 +54,14 @@ impl Net {
     }
 
     pub(super) fn member_of(&mut self, config: Config, on_loss: OnLoss) -> usize {
-        self.member_in(config, on_loss, ClusterConfig::default())
+        self.member_in(config, on_loss, &ClusterConfig::default())
     }
 
     /// One with these settings of the cluster.
-    pub(super) fn member_in(&mut self, config: Config, on_loss: OnLoss, cluster: ClusterConfig) -> usize {
+    pub(super) fn member_in(&mut self, config: Config, on_loss: OnLoss, cluster: &ClusterConfig) -> usize {
         let node: Arc<str> = self.address_of(self.servers.len()).to_string().into();
         let member = crate::cluster::Member { node: node.clone(), address: format!("rtmp://{node}").into() };
-        let cluster = Some(ClusterConfig { member, ..cluster });
+        let cluster = Some(ClusterConfig { member, ..cluster.clone() });
         let at = self.server_of(Config { cluster, ..config });
         let core = &self.servers[at].core;
         core.set_clock(self.now, 1_000_000);
@@ -92,10 +92,10 @@ impl Net {
     }
 
     /// It is back, with no memory, and these settings of the cluster.
-    pub(super) fn join_again(&mut self, server: usize, cluster: ClusterConfig) {
+    pub(super) fn join_again(&mut self, server: usize, cluster: &ClusterConfig) {
         let node: Arc<str> = self.address_of(server).to_string().into();
         let member = crate::cluster::Member { node: node.clone(), address: format!("rtmp://{node}").into() };
-        let config = Config { cluster: Some(ClusterConfig { member, ..cluster }), ..Config::default() };
+        let config = Config { cluster: Some(ClusterConfig { member, ..cluster.clone() }), ..Config::default() };
         self.last_end += 1;
         let core = Core::new(config, [server as u8 + 100 + self.last_end as u8 % 100; 32]);
         core.set_clock(self.now, 1_000_000);

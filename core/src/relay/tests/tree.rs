@@ -20,7 +20,7 @@ impl Tree {
     fn new(servers: usize, children: usize, depth: u8) -> Self {
         let mut net = Net::new();
         let cluster = ClusterConfig { children, depth, ..ClusterConfig::default() };
-        let member = |net: &mut Net| net.member_in(VhostConfig::default().into(), OnLoss::Serve, cluster.clone());
+        let member = |net: &mut Net| net.member_in(VhostConfig::default().into(), OnLoss::Serve, &cluster);
         let servers: Vec<usize> = (0..servers).map(|_| member(&mut net)).collect();
         net.run(SECOND);
         let publisher = net.encoder(servers[0], CAM).expect("the name is free");
@@ -314,7 +314,7 @@ fn a_puller_and_its_replacement_are_two_connections_and_a_third_is_refused() {
     // The server comes back before the owner knows that it was gone.
     for run in 0..3_u8 {
         tree.net.vanish(other);
-        tree.net.join_again(other, tree.cluster.clone());
+        tree.net.join_again(other, &tree.cluster);
         let player = tree.net.player(other, CAM);
         tree.stream(1);
         let is_served = !tree.net.heard(player).media.is_empty();
@@ -337,7 +337,7 @@ fn whatever_fails_every_server_that_is_alive_gets_the_stream_once_and_in_no_circ
             match below(3) {
                 0 if tree.net.is_member(server) => tree.net.crash(server),
                 1 if !tree.net.is_member(server) => {
-                    tree.net.join_again(server, tree.cluster.clone());
+                    tree.net.join_again(server, &tree.cluster);
                     tree.players[at - 1] = tree.net.player(server, CAM);
                 }
                 2 if tree.net.is_member(server) => {
