@@ -198,8 +198,8 @@ pub fn segmenter(mut input: &[u8]) {
         }
         version = segmenter.version();
         let Some(text) = segmenter.media_playlist(&PlaylistRequest::default(), &[]) else { continue };
-        let playlist = checker.check(&text);
-        for (_, segment) in playlist.numbered() {
+        checker.check(&text);
+        for (_, segment) in checker.last_checked().numbered() {
             let names = segment.parts.iter().map(|part| &part.uri).chain(&segment.map);
             let names = names.chain(std::iter::once(&segment.uri).filter(|uri| !uri.is_empty()));
             for name in names {
