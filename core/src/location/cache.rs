@@ -20,6 +20,8 @@ pub(super) struct Waiting {
     pub(super) finds: Vec<FindId>,
     /// The highest number of a lease that was told of meanwhile.
     told: u64,
+    /// True if it is remembered that no server has the name.
+    notes_absence: bool,
 }
 
 /// Where streams are, as the directory has said, and the questions that wait for it.
@@ -109,17 +111,24 @@ impl Cache {
         self.waiting.get(name).map_or(0, |waiting| waiting.told)
     }
 
-    /// Adds a question; `deadline` holds if it is the first for its name.
-    pub(super) fn wait(&mut self, name: &Arc<str>, find: FindId, deadline: Instant) -> Waits {
+    /// True if it is to be remembered that no server has the name, or if something else is remembered of it.
+    pub(super) fn notes_absence(&self, name: &str) -> bool {
+        self.entries.contains_key(name) || self.waiting.get(name).is_none_or(|waiting| waiting.notes_absence)
+    }
+
+    /// Adds a question; `deadline` holds if it is the first for its name. If all questions for the name come of anyone, it
+    /// is not remembered that no server has it.
+    pub(super) fn wait(&mut self, name: &Arc<str>, find: FindId, deadline: Instant, by_anyone: bool) -> Waits {
         if let Some(waiting) = self.waiting.get_mut(name) {
             waiting.finds.push(find);
+            waiting.notes_absence |= !by_anyone;
             self.names.insert(find, name.clone());
             return Waits::WithOthers;
         }
         if self.waiting.len() >= self.most {
             return Waits::No;
         }
-        self.waiting.insert(name.clone(), Waiting { deadline, finds: vec![find], told: 0 });
+        self.waiting.insert(name.clone(), Waiting { deadline, finds: vec![find], told: 0, notes_absence: !by_anyone });
         self.names.insert(find, name.clone());
         Waits::First
     }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{ClaimId, Conflict, RequestId};
+use super::{ClaimError, ClaimId, Conflict, RequestId};
 
 /// A number that a server chooses for a lease, so that it knows its own again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +19,8 @@ pub(super) struct Lease {
     /// The claims, and whether they are granted: all are, or none.
     pub(super) claims: Vec<ClaimId>,
     pub(super) is_granted: bool,
+    /// The name is lost, and given free when its claims are released. Claims that come before that are refused with this.
+    pub(super) lost: Option<ClaimError>,
     /// The request for it that has no reply.
     pub(super) asked: Option<RequestId>,
     /// When the timers have the next request, the end of reliance and the end of the claims' waiting.
@@ -35,6 +37,7 @@ impl Lease {
             fencing: None,
             claims: Vec::new(),
             is_granted: false,
+            lost: None,
             asked: None,
             renew: None,
             expire: None,

@@ -21,6 +21,7 @@
 //!   answer was lost can therefore be repeated: the directory takes it for a renewal.
 //! - A server measures a lease with its own clock, from before the request was sent, and counts four fifths of the time
 //!   to live. It has stopped relying on a lease before the directory gives the name to another server.
+//! - With [`OnLoss::Strict`] a name that the server loses is given free when its publisher has stopped, not before.
 //! - Streams that run go on while the directory is slow, dead or empty, unless [`OnLoss::Strict`] says otherwise.
 //! - What the directory has answered is remembered for a moment, and as long as it does not answer. Any number of
 //!   callers that ask for one name cause one request.
@@ -149,7 +150,7 @@ pub enum Event {
     Granted {
         /// The claim.
         claim: ClaimId,
-        /// Its lease. `None` if the directory does not answer and [`OnLoss::Serve`] is set: the server may publish the
+        /// Its lease. `None` if the directory gives none now and [`OnLoss::Serve`] is set: the server may publish the
         /// name, and gets [`Registered`](Event::Registered) or [`Lost`](Event::Lost) for it later.
         fencing: Option<u64>,
     },
@@ -167,7 +168,8 @@ pub enum Event {
         /// The lease.
         fencing: u64,
     },
-    /// The server must stop publishing the name.
+    /// The server must stop publishing the name, and then release its claims: with [`OnLoss::Strict`] no other server
+    /// gets the name before.
     Lost {
         /// The name.
         name: Arc<str>,
@@ -223,7 +225,8 @@ enum Connection {
 /// What is due at a time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    /// The lease of this name may not be relied on any longer.
+    /// The lease of this name may not be relied on any longer; or it is lost, and the directory ends it now if it was not
+    /// given free.
     Expire(Arc<str>),
     /// The claims for this name have waited as long as they may.
     Claims(Arc<str>),
@@ -243,6 +246,8 @@ pub struct Location {
     random: u64,
     last_number: u64,
     connection: Connection,
+    /// The server drains: it takes no names from others.
+    drains: bool,
     /// When the directory answered last, in the order of requests.
     heard: Instant,
     requests: Requests,
@@ -283,6 +288,7 @@ impl Location {
             random: seed,
             last_number: 0,
             connection: Connection::Down { retry: now, failures: 0 },
+            drains: false,
             heard: now,
             requests: Requests::default(),
             watched: BTreeMap::new(),
@@ -308,10 +314,14 @@ impl Location {
     }
 
     /// Claims a name for a publisher. The answer is [`Event::Granted`] or [`Event::Refused`]. Each claim is ended by
-    /// [`release`](Location::release), except after `Refused` and [`Event::Lost`].
+    /// [`release`](Location::release), except after `Refused`.
     pub fn claim(&mut self, now: Instant, name: &Arc<str>, conflict: Conflict) -> ClaimId {
         let claim = ClaimId(self.number());
         if let Some(lease) = self.leases.get_mut(name) {
+            if let Some(error) = lease.lost.clone() {
+                self.event(Event::Refused { claim, error });
+                return claim;
+            }
             if lease.is_granted {
                 let fencing = lease.fencing;
                 self.event(Event::Granted { claim, fencing });
@@ -349,8 +359,24 @@ impl Location {
         }
     }
 
+    /// The server drains, or does not any more. While it does, no claim takes a name from another server: the publisher
+    /// would have to leave at once.
+    pub fn set_draining(&mut self, drains: bool) {
+        self.drains = drains;
+    }
+
     /// Asks which server has a stream. The answer is an [`Event::Located`].
     pub fn find(&mut self, now: Instant, name: &Arc<str>) -> FindId {
+        self.find_for(now, name, false)
+    }
+
+    /// As [`find`](Self::find), for a caller that anyone can have ask: it is not remembered that no server has a name, so
+    /// that made-up names take no room.
+    pub fn find_for_anyone(&mut self, now: Instant, name: &Arc<str>) -> FindId {
+        self.find_for(now, name, true)
+    }
+
+    fn find_for(&mut self, now: Instant, name: &Arc<str>, anyone: bool) -> FindId {
         let find = FindId(self.number());
         if self.leases.is_granted(name) {
             self.event(Event::Located { find, located: Located::Here });
@@ -359,7 +385,7 @@ impl Location {
             self.event(Event::Located { find, located });
         } else {
             let deadline = deadline_after(now, self.config.answer_limit);
-            match self.cache.wait(name, find, deadline) {
+            match self.cache.wait(name, find, deadline, anyone) {
                 Waits::First => {
                     self.timers.insert((deadline, Timer::Finds(name.clone())));
                     self.ask(now, Request::Find { name: name.clone() });
@@ -435,8 +461,11 @@ impl Location {
             Timer::Expire(name) => {
                 if let Some(lease) = self.leases.get_mut(&name) {
                     lease.expire = None;
-                    self.end_lease(now, &name);
-                    self.event(Event::Lost { name, reason: LostReason::Expired });
+                    if lease.lost.is_some() {
+                        self.remove_lease(&name);
+                    } else {
+                        self.lose(now, &name, LostReason::Expired);
+                    }
                 }
             }
             Timer::Claims(name) => {
@@ -483,6 +512,26 @@ impl Location {
             self.event(Event::Granted { claim, fencing });
         }
         self.answer_finds(name, &Located::Here);
+    }
+
+    /// The server has to stop its publisher, and gives the name free when that is done. If that takes too long, the
+    /// directory ends the lease by itself.
+    fn lose(&mut self, now: Instant, name: &Arc<str>, reason: LostReason) {
+        let Some(lease) = self.leases.get_mut(name) else { return };
+        lease.is_granted = false;
+        lease.lost = Some(match &reason {
+            LostReason::Taken(node) => ClaimError::Held(node.clone()),
+            LostReason::Expired => ClaimError::NoAnswer,
+        });
+        if let Some(at) = lease.renew.take() {
+            self.timers.remove(&(at, Timer::Renew(name.clone())));
+        }
+        if lease.expire.is_none() {
+            let end = deadline_after(now, self.config.ttl.saturating_sub(self.config.reliance()));
+            lease.expire = Some(end);
+            self.timers.insert((end, Timer::Expire(name.clone())));
+        }
+        self.event(Event::Lost { name: name.clone(), reason });
     }
 
     /// Gives a name free, here and in the directory.
@@ -534,7 +583,10 @@ impl Location {
 
     /// Sends the request that the lease of a name needs: a claim until it has a number, a renewal from then on.
     fn ask_for_lease(&mut self, now: Instant, name: &Arc<str>) {
-        let Some(lease) = self.leases.get_mut(name).filter(|lease| lease.asked.is_none()) else { return };
+        let Some(lease) = self.leases.get_mut(name).filter(|lease| lease.asked.is_none() && lease.lost.is_none())
+        else {
+            return;
+        };
         if self.connection != Connection::Up {
             return;
         }
@@ -547,6 +599,7 @@ impl Location {
         } else {
             let is_strict = self.config.on_loss == OnLoss::Strict;
             let taking = match lease.conflict {
+                _ if self.drains => Taking::Never,
                 Conflict::Refuse if is_strict => Taking::AskIfDraining,
                 Conflict::Refuse => Taking::NowIfDraining,
                 Conflict::Take if is_strict => Taking::Ask,

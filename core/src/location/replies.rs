@@ -104,6 +104,10 @@ impl Location {
             return;
         };
         lease.asked = None;
+        if lease.lost.is_some() {
+            // It waits for its publisher to stop.
+            return;
+        }
         match reply {
             Reply::Granted { fencing } => self.leased(now, sent, name, fencing),
             Reply::Held(owner) => self.held_elsewhere(now, name, owner),
@@ -175,10 +179,13 @@ impl Location {
 
     fn on_hold(&mut self, now: Instant, name: &Arc<str>, time: Duration) {
         let until = deadline_after(now, time.min(self.config.ttl));
+        let pause = self.config.renewal();
+        let renewal = deadline_after(now, self.jitter(pause));
         let Some(lease) = self.leases.get(name) else { return };
         let fits = lease.deadline.is_none_or(|deadline| until < deadline);
         if lease.is_granted || fits || self.config.on_loss == OnLoss::Serve {
-            self.ask_again_at(name, until);
+            // The server that had the name may have said so again meanwhile.
+            self.ask_again_at(name, until.min(renewal));
         }
         if !fits {
             self.decide_without_answer(now, name, &ClaimError::Hold);
@@ -195,7 +202,7 @@ impl Location {
         };
         let answer = if self.leases.is_granted(name) { Located::Here } else { located(owner.clone(), false) };
         // An answer that was overtaken by a notice is given, since it is what there is, but not remembered.
-        if !older {
+        if !older && (owner.is_some() || self.cache.notes_absence(name)) {
             self.cache.put(name, owner, now, deadline_after(now, time));
         }
         self.answer_finds(name, &answer);
@@ -208,8 +215,7 @@ impl Location {
         }
         if let Some(lease) = self.leases.get(name).filter(|lease| lease.is_granted) {
             if self.config.on_loss == OnLoss::Strict && lease.fencing == Some(fencing) {
-                self.end_lease(now, name);
-                self.event(Event::Lost { name: name.clone(), reason: LostReason::Taken(node.clone()) });
+                self.lose(now, name, LostReason::Taken(node.clone()));
             } else {
                 // It may be late. A renewal tells for certain.
                 self.ask_for_lease(now, name);

@@ -50,6 +50,8 @@ pub enum Request {
 /// What a claim does to the lease of another server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taking {
+    /// Nothing.
+    Never,
     /// Nothing, unless that server's record says that it drains: then it ends, as with [`Now`](Self::Now).
     NowIfDraining,
     /// Nothing, unless that server's record says that it drains: then that is asked, as with [`Ask`](Self::Ask).
@@ -72,7 +74,7 @@ impl Taking {
             Taking::Now => true,
             Taking::NowFrom(from) => drains || from == fencing,
             Taking::NowIfDraining => drains,
-            Taking::AskIfDraining | Taking::Ask | Taking::AskFrom(_) => false,
+            Taking::Never | Taking::AskIfDraining | Taking::Ask | Taking::AskFrom(_) => false,
         }
     }
 
@@ -82,7 +84,7 @@ impl Taking {
             Taking::Ask => true,
             Taking::AskFrom(from) => drains || from == fencing,
             Taking::AskIfDraining => drains,
-            Taking::NowIfDraining | Taking::Now | Taking::NowFrom(_) => false,
+            Taking::Never | Taking::NowIfDraining | Taking::Now | Taking::NowFrom(_) => false,
         }
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Server {
     pub(super) finds: BTreeMap<FindId, Instant>,
     /// What it publishes: the claim of each name, and its lease.
     pub(super) published: BTreeMap<Arc<str>, (ClaimId, Option<u64>)>,
+    /// Publishers of lost names, and when they will have stopped.
+    stopping: Vec<(Instant, Arc<str>, ClaimId)>,
     pub(super) events: Vec<Event>,
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Cluster {
     pub(super) servers: Vec<Server>,
     /// The longest time that a message takes.
     pub(super) delay: Duration,
+    /// How long a server takes to stop a publisher.
+    pub(super) stop: Duration,
     /// Notices are lost.
     pub(super) is_deaf: bool,
     pub(super) requests: usize,
@@ -72,6 +76,7 @@ impl Cluster {
             is_down: false,
             servers: Vec::new(),
             delay: Duration::from_millis(1),
+            stop: Duration::ZERO,
             is_deaf: false,
             requests: 0,
             random: seed,
@@ -107,6 +112,7 @@ impl Cluster {
             claims: BTreeMap::new(),
             finds: BTreeMap::new(),
             published: BTreeMap::new(),
+            stopping: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -208,6 +214,7 @@ impl Cluster {
             if let Some(wait) = self.run_server(index) {
                 next = next.min(wait.max(self.now));
             }
+            next = self.servers[index].stopping.iter().map(|(at, ..)| *at).fold(next, Instant::min);
         }
         if let Some(((at, _), _)) = self.under_way.first_key_value() {
             next = next.min(*at);
@@ -220,6 +227,7 @@ impl Cluster {
             self.deliver(message);
         }
         for index in 0..self.servers.len() {
+            self.servers[index].stop(self.now);
             self.run_server(index);
         }
         self.now < end
@@ -247,7 +255,7 @@ impl Cluster {
                     let connection = server.connection;
                     self.send(index, connection, true, Message::Request(index, connection, id, request));
                 }
-                Output::Event(event) => server.take(event, self.now, &self.config),
+                Output::Event(event) => server.take(event, self.now, &self.config, self.stop),
                 Output::Wait(until) => return until,
             }
         }
@@ -356,7 +364,17 @@ impl Server {
         self.connection
     }
 
-    fn take(&mut self, event: Event, now: Instant, config: &LocationConfig) {
+    /// Publishers that have stopped by now.
+    fn stop(&mut self, now: Instant) {
+        for (_, name, claim) in self.stopping.extract_if(.., |(at, ..)| *at <= now) {
+            if self.published.get(&name).is_some_and(|(of, _)| *of == claim) {
+                self.published.remove(&name);
+                self.location.release(now, claim);
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event, now: Instant, config: &LocationConfig, stop: Duration) {
         let in_time = |begin: Instant| {
             assert!(now <= begin + config.answer_limit, "{event:?} took {:?}", now - begin);
         };
@@ -380,7 +398,11 @@ impl Server {
                 *lease = Some(*fencing);
             }
             Event::Lost { name, .. } => {
-                self.published.remove(name).expect("it is published");
+                let (claim, _) = self.published[name];
+                self.stopping.push((now + stop, name.clone(), claim));
+                if stop.is_zero() {
+                    self.stop(now);
+                }
             }
             Event::Located { find, .. } => {
                 let begin = self.finds.remove(find).expect("it is answered once");

@@ -237,3 +237,17 @@ fn a_directory_that_takes_long_for_many_leases_is_no_dead_one() {
     while !matches!(server.poll(begin + hang * 6), Output::Wait(_)) {}
     assert!(!server.is_connected(), "silence counts");
 }
+
+#[test]
+fn a_publisher_that_was_accepted_during_a_hold_is_closed_within_a_third_also_without_a_notice() {
+    let mut cluster = Cluster::connected(2, OnLoss::Serve);
+    cluster.publish(0, "live/cam").expect("it is free");
+    cluster.directory.flush();
+    cluster.is_deaf = true;
+    assert_eq!(cluster.publish(1, "live/cam"), Ok(None));
+    // The owner renews within a third, and the other one claims again in another third.
+    cluster.pass(cluster.config.ttl * 2 / 3 * 11 / 10);
+    assert_eq!(cluster.owners("live/cam"), [0]);
+    assert!(cluster.directory.len(cluster.now) == 1 && cluster.servers[1].location.leases() == (0, 0));
+    cluster.end();
+}

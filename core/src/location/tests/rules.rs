@@ -273,3 +273,81 @@ fn a_strict_server_gives_a_name_up_that_another_takes_before_that_one_has_it() {
     assert_eq!(cluster.outcome(0, claim), Err(ClaimError::Held("node-1".into())));
     cluster.end();
 }
+
+#[test]
+fn a_strict_server_gives_a_name_free_when_its_publisher_has_stopped() {
+    for drains in [false, true] {
+        let mut cluster = Cluster::connected(2, OnLoss::Strict);
+        cluster.stop = Duration::from_millis(450);
+        cluster.publish(0, "live/cam").expect("it is free");
+        let node = cluster.servers[0].node.clone();
+        let conflict = if drains { Conflict::Refuse } else { Conflict::Take };
+        if drains {
+            cluster.directory.drains(&node);
+        }
+        let begin = cluster.now;
+        let claim = cluster.claim(1, "live/cam", conflict);
+        cluster.pass(Duration::from_millis(100));
+        assert_eq!(cluster.publish(0, "live/cam"), Err(ClaimError::Held("node-1".into())), "it is another server's");
+        while cluster.owners("live/cam") != [1] {
+            assert_eq!(cluster.owners("live/cam").len().max(1), 1, "two publish");
+            assert!(cluster.step(cluster.now + cluster.config.answer_limit), "it is granted in time");
+        }
+        assert!(cluster.outcome(1, claim).is_ok() && cluster.now >= begin + cluster.stop);
+        cluster.end();
+    }
+}
+
+#[test]
+fn a_strict_server_that_cannot_stop_its_publisher_holds_the_name_for_the_time_to_live_at_most() {
+    let mut cluster = Cluster::connected(2, OnLoss::Strict);
+    cluster.publish(0, "live/cam").expect("it is free");
+    cluster.stop = cluster.config.ttl * 5;
+    let claim = cluster.claim(1, "live/cam", Conflict::Take);
+    assert_eq!(cluster.outcome(1, claim), Err(ClaimError::Held("node-0".into())));
+    let end = cluster.now + cluster.config.ttl + Duration::from_secs(1);
+    while cluster.publish(1, "live/cam").is_err() {
+        assert!(cluster.now < end);
+        cluster.pass(Duration::from_millis(100));
+    }
+    cluster.pass(cluster.config.ttl * 5);
+    assert_eq!(cluster.owners("live/cam"), [1]);
+    cluster.end();
+}
+
+#[test]
+fn a_server_that_drains_takes_no_name() {
+    for on_loss in [OnLoss::Serve, OnLoss::Strict] {
+        for conflict in [Conflict::Refuse, Conflict::Take] {
+            let mut cluster = Cluster::connected(2, on_loss);
+            cluster.publish(0, "live/cam").expect("it is free");
+            let node = cluster.servers[0].node.clone();
+            cluster.directory.drains(&node);
+            cluster.servers[1].location.set_draining(true);
+            let claim = cluster.claim(1, "live/cam", conflict);
+            assert_eq!(cluster.outcome(1, claim), Err(ClaimError::Held(node)), "{on_loss:?} {conflict:?}");
+            cluster.servers[1].location.set_draining(false);
+            let claim = cluster.claim(1, "live/cam", conflict);
+            assert!(cluster.outcome(1, claim).is_ok(), "{on_loss:?} {conflict:?}");
+            cluster.end();
+        }
+    }
+}
+
+#[test]
+fn names_that_anyone_makes_up_are_not_remembered() {
+    let mut cluster = Cluster::connected(2, OnLoss::Serve);
+    cluster.publish(0, "live/cam").expect("it is free");
+    let now = cluster.now;
+    let names = ["live/cam", "live/none"];
+    for name in names {
+        let find = cluster.servers[1].location.find_for_anyone(now, &name.into());
+        cluster.servers[1].finds.insert(find, now);
+    }
+    cluster.pass(Duration::from_millis(10));
+    assert!(cluster.servers[1].finds.is_empty(), "both are answered");
+    assert_eq!(cluster.servers[1].location.cache.len(), 1, "the one that a server has");
+    assert_eq!(cluster.ask(1, "live/none"), Located::Nowhere);
+    assert_eq!(cluster.servers[1].location.cache.len(), 2, "one that this server needs");
+    cluster.end();
+}

@@ -20,10 +20,10 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'{').add(b'}').add(b'%');
 
 /// Claims a name, or renews its lease.
 ///
-/// KEYS: the name's key, `born`. ARGV: node, session, time to live, what happens to another owner (`now`, `ask`, the same
-/// with `_if_draining`, or `renew` for a renewal), hold in milliseconds, channel, name in notices, prefix of records,
-/// whether leases of an earlier run of the same node end (`1`), the number of the only lease that `now` and `ask` mean
-/// (empty: of any).
+/// KEYS: the name's key, `born`. ARGV: node, session, time to live, what happens to another owner (`never` nothing, `now`,
+/// `ask`, the same with `_if_draining`, or `renew` for a renewal), hold in milliseconds, channel, name in notices, prefix of
+/// records, whether leases of an earlier run of the same node end (`1`), the number of the only lease that `now` and `ask`
+/// mean (empty: of any).
 const CLAIM: &str = r#"
 local owner = redis.call('HMGET', KEYS[1], 'node', 'session', 'epoch')
 if owner[1] == ARGV[1] and owner[2] == ARGV[2] then

@@ -193,6 +193,7 @@ impl Question {
         match self {
             Question::Core(_, Request::Claim { name, session, taking }, _) => {
                 let (taking, from) = match *taking {
+                    Taking::Never => ("never", None),
                     Taking::NowIfDraining => ("now_if_draining", None),
                     Taking::AskIfDraining => ("ask_if_draining", None),
                     Taking::Now => ("now", None),

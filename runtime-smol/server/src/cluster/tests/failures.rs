@@ -204,13 +204,25 @@ fn with_strict_exclusion_the_owner_ends_before_another_begins() {
     let (taking, answer) = a.claim_as("v/live/own", Conflict::Take);
     assert!(answer.is_ok());
     drop(taking);
-    let _kept = a.take("v/live/asked");
+    let kept = a.take("v/live/asked");
     wait_for("subscription", TIMEOUT, || redis.command(&["PUBSUB", "NUMSUB", "ab:c"]).ends_with('2').then_some(()));
-    let (_asked, answer) = b.claim_as("v/live/asked", Conflict::Take);
-    let granted = Instant::now();
-    assert!(answer.is_ok(), "{answer:?}");
-    let (lost, reason) = a.wait_lost("v/live/asked");
-    assert!(lost <= granted && reason == LostReason::Taken("b".into()), "{reason}");
+    let (stopped, reason, granted) = thread::scope(|scope| {
+        let a = &a;
+        let stops = scope.spawn(move || {
+            let (_, reason) = a.wait_lost("v/live/asked");
+            // The publisher takes its time to stop.
+            thread::sleep(Duration::from_millis(200));
+            let stopped = Instant::now();
+            drop(kept);
+            (stopped, reason)
+        });
+        let (_asked, answer) = b.claim_as("v/live/asked", Conflict::Take);
+        let granted = Instant::now();
+        assert!(answer.is_ok(), "{answer:?}");
+        let (stopped, reason) = stops.join().expect("the name is lost");
+        (stopped, reason, granted)
+    });
+    assert!(stopped <= granted && reason == LostReason::Taken("b".into()), "{reason}");
 }
 
 #[test]
