@@ -125,24 +125,47 @@ fn of_two_encoders_with_one_name_exactly_one_wins() {
     wait_names(&redis, 0);
 }
 
-#[test]
-fn players_lose_no_frame_while_the_redis_is_dead() {
+/// The Redis is away for so long, and players and the publisher lose nothing.
+fn loses_no_frame(away: Duration, leave: fn(&mut Redis), come_back: fn(&mut Redis)) {
     let mut redis = Redis::new();
     let [a, b] = [(); 2].map(|()| node(&redis));
     let _encoder = Encoder::start(&a, "cam");
-    let mut player = b.player("cam");
+    let mut players = [b.player("cam"), b.player("cam"), a.player("cam")];
     // The sequence header has the time of the frame behind it.
-    let first = times(&mut player, 2)[1];
-    redis.kill();
+    let first = players.each_mut().map(|player| times(player, 2)[1]);
+    let left = Instant::now();
+    leave(&mut redis);
     wait_state(&b, "lost");
-    // Ten seconds, more than three times the life of a name.
-    let during = times(&mut player, 500);
-    redis.start();
+    let frames = u32::try_from(away.as_millis() / 20).expect("a short time");
+    let during = players.each_mut().map(|player| times(player, frames as usize));
+    assert!(left.elapsed() >= away, "frames come in real time");
+    come_back(&mut redis);
     wait_state(&b, "connected");
-    let after = times(&mut player, 100);
-    let expected: Vec<_> = (1..=600).map(|number| first + number * 20).collect();
-    assert_eq!([during, after].concat(), expected);
+    for ((player, during), first) in players.iter_mut().zip(during).zip(first) {
+        let after = times(player, 100);
+        let expected: Vec<_> = (1..=frames + 100).map(|number| first + number * 20).collect();
+        assert_eq!([during, after].concat(), expected);
+    }
     wait_names(&redis, 1);
+    assert!(a.lines("name_lost").is_empty() && a.lines("lease_lost").is_empty());
+}
+
+#[test]
+fn players_lose_no_frame_while_the_redis_is_dead() {
+    // Longer than a name is held.
+    loses_no_frame(Duration::from_secs(5), Redis::kill, Redis::start);
+}
+
+#[test]
+#[ignore = "takes half a minute: tests/run --all-clients runs it"]
+fn players_lose_no_frame_while_the_redis_is_dead_for_half_a_minute() {
+    loses_no_frame(Duration::from_secs(30), Redis::kill, Redis::start);
+}
+
+#[test]
+#[ignore = "takes half a minute: tests/run --all-clients runs it"]
+fn players_lose_no_frame_while_the_redis_is_stopped_for_half_a_minute() {
+    loses_no_frame(Duration::from_secs(30), |redis| redis.pause(), |redis| redis.resume());
 }
 
 #[test]
