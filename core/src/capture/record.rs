@@ -13,6 +13,7 @@ use crate::policy::{Action, Refusal, Verdict};
 use crate::session::{Accepts, CloseReason, Outbound, Rejection, TlsFault};
 use crate::shown::Shown;
 use crate::source::{Frame, FrameKind, Gap, WireFormat};
+use crate::url::StreamKey;
 
 /// What a connection was created with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub(crate) enum Call<'a> {
     Timeout,
     Disconnect(&'a CloseReason),
     Close(&'a CloseReason),
+    LoseName(&'a StreamKey),
     Shutdown,
     Drain { deadline: Instant, tc_url: Option<&'a str> },
     StopDraining,
@@ -55,6 +57,7 @@ pub(crate) enum Called {
     Timeout,
     Disconnect(Reason),
     Close(Reason),
+    LoseName(StreamKey),
     Shutdown,
     /// Time since the opening.
     Drain {
@@ -412,6 +415,7 @@ pub(super) mod tag {
     pub(in super::super) const POLL: u8 = 24;
     pub(in super::super) const STOP_DRAINING: u8 = 25;
     pub(in super::super) const RESPOND: u8 = 26;
+    pub(in super::super) const LOSE_NAME: u8 = 27;
     pub(in super::super) const DECISION: u8 = 32;
     pub(in super::super) const PULL: u8 = 33;
     pub(in super::super) const OUTPUT: u8 = 34;
@@ -484,6 +488,10 @@ impl Call<'_> {
                 Reason::put(reason, out);
                 tag::CLOSE
             }
+            Call::LoseName(key) => {
+                out.text(key.as_str());
+                tag::LOSE_NAME
+            }
             Call::Shutdown => tag::SHUTDOWN,
             Call::Drain { deadline, tc_url } => {
                 out.number(nanoseconds(since(deadline)));
@@ -537,6 +545,7 @@ impl Called {
             tag::TIMEOUT => Called::Timeout,
             tag::DISCONNECT => Called::Disconnect(Reason::take(take)?),
             tag::CLOSE => Called::Close(Reason::take(take)?),
+            tag::LOSE_NAME => Called::LoseName(StreamKey::of_text(&take.text()?)?),
             tag::SHUTDOWN => Called::Shutdown,
             tag::DRAIN => Called::Drain { deadline: Duration::from_nanos(take.number()?), tc_url: take.optional()? },
             tag::RECONNECT => Called::Reconnect { tc_url: take.optional()?, description: take.text()? },

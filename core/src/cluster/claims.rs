@@ -20,11 +20,13 @@ pub(super) struct Claim {
     key: StreamKey,
     connection: u64,
     /// The question that the client waits for; `None` once it is answered.
-    pub(super) ask: Option<AskId>,
+    ask: Option<AskId>,
     /// True if the client stands by should another server have the name.
     is_backup: bool,
     /// True once it is granted.
     has_name: bool,
+    /// True once the name is lost, until the client has stopped to publish.
+    is_lost: bool,
     /// As what the directory has it; `None` while the client stands by and nothing is asked.
     order: Option<ClaimNumber>,
     /// When it may be asked again.
@@ -63,6 +65,8 @@ pub(crate) enum Claimed {
     Verdict(u64, AskId, Verdict),
     /// The client of this connection, which stood by, has the name now.
     Name(StreamKey, u64),
+    /// The client was accepted without an answer, and another server has the name.
+    Lost(Lost),
 }
 
 /// The connections that publish a name which is no longer this server's.
@@ -83,9 +87,11 @@ impl Cluster {
         is_backup: bool,
     ) -> ClaimNumber {
         let claim = ClaimNumber(self.number());
-        let (ask, order) = (Some(ask), Some(claim));
-        let own = Claim { key: key.clone(), connection, ask, is_backup, has_name: false, order, next: None };
+        let (ask, order, next) = (Some(ask), Some(claim), None);
+        let (has_name, is_lost) = (false, false);
+        let own = Claim { key: key.clone(), connection, ask, is_backup, has_name, is_lost, order, next };
         self.claims.insert(claim, own);
+        self.waiting += 1;
         self.names.entry(key.clone()).or_default().claims.push(claim);
         self.orders.push_back(DirectoryOrder::Claim { claim, name: name_of(key), conflict });
         claim
@@ -137,6 +143,7 @@ impl Cluster {
 
     fn drop_claim(&mut self, claim: ClaimNumber) -> Option<Claim> {
         let ended = self.claims.remove(&claim)?;
+        self.waiting -= usize::from(ended.ask.is_some());
         self.drop_name(&ended.key, claim);
         if let Some(backups) = self.backups.get_mut(&ended.key) {
             backups.retain(|known| *known != claim);
@@ -156,6 +163,21 @@ impl Cluster {
         }
     }
 
+    /// Nothing has answered the claim, and the client publishes all the same.
+    pub(crate) fn accept(&mut self, claim: ClaimNumber) {
+        let Some(waiting) = self.claims.get_mut(&claim) else { return };
+        if waiting.ask.take().is_none() {
+            return;
+        }
+        waiting.has_name = true;
+        self.waiting -= 1;
+        self.totals.granted += 1;
+        self.totals.unconfirmed += 1;
+        if let Some(name) = self.names.get_mut(&waiting.key) {
+            name.is_granted = true;
+        }
+    }
+
     /// The outcome of a claim.
     pub(crate) fn claimed(&mut self, order: ClaimNumber, outcome: Result<Option<u64>, ClaimError>) -> Claimed {
         let attempt = self.attempts.remove(&order);
@@ -165,8 +187,9 @@ impl Cluster {
             return Claimed::Nothing;
         };
         let (key, connection, ask) = (own.key.clone(), own.connection, own.ask.take());
+        self.waiting -= usize::from(ask.is_some());
         if attempt.is_none() && ask.is_none() {
-            return Claimed::Nothing;
+            return self.claimed_late(claim, outcome);
         }
         let totals = &mut self.totals;
         let error = match outcome {
@@ -207,6 +230,27 @@ impl Cluster {
         Claimed::Verdict(connection, ask, verdict)
     }
 
+    /// The outcome of a claim whose client publishes already.
+    fn claimed_late(&mut self, claim: ClaimNumber, outcome: Result<Option<u64>, ClaimError>) -> Claimed {
+        let Some(granted) = self.claims.get_mut(&claim).filter(|claim| claim.publishes()) else {
+            return Claimed::Nothing;
+        };
+        let (key, connection) = (granted.key.clone(), granted.connection);
+        if let Ok(fencing) = outcome {
+            if let Some(name) = self.names.get_mut(&key) {
+                name.fencing = name.fencing.max(fencing);
+            }
+            return Claimed::Nothing;
+        }
+        granted.is_lost = true;
+        self.totals.lost += 1;
+        if let Some(name) = self.names.get_mut(&key) {
+            let claims = &self.claims;
+            name.is_granted = name.claims.iter().any(|claim| claims.get(claim).is_some_and(Claim::publishes));
+        }
+        Claimed::Lost(Lost { key, connections: vec![connection] })
+    }
+
     /// The directory has confirmed a name, or given it another lease.
     pub(crate) fn registered(&mut self, name: &str, fencing: u64) {
         if let Some(name) = key_of(name).and_then(|key| self.names.get_mut(&key)) {
@@ -214,24 +258,20 @@ impl Cluster {
         }
     }
 
-    /// Another server has the name now, or it could not be renewed.
+    /// Another server has the name now, or it could not be renewed. The claims are released when their clients have stopped
+    /// to publish: no other server may get the name before.
     pub(crate) fn lost(&mut self, name: &str) -> Option<Lost> {
         let key = key_of(name)?;
         let name = self.names.get_mut(&key).filter(|name| name.is_granted)?;
         self.totals.lost += 1;
-        // Claims that wait have an answer of the directory to come.
-        let (waiting, granted): (Vec<_>, Vec<_>) = std::mem::take(&mut name.claims)
-            .into_iter()
-            .partition(|claim| self.claims.get(claim).is_some_and(|claim| !claim.has_name));
-        (name.claims, name.is_granted, name.fencing) = (waiting, false, None);
-        if name.claims.is_empty() {
-            self.names.remove(&key);
-        }
+        (name.is_granted, name.fencing) = (false, None);
         let mut connections = Vec::new();
-        for claim in granted {
-            let Some(ended) = self.drop_claim(claim) else { continue };
-            connections.push(ended.connection);
-            self.orders.extend(ended.order.map(DirectoryOrder::Release));
+        for claim in &name.claims {
+            // Claims that wait have an answer of the directory to come.
+            if let Some(claim) = self.claims.get_mut(claim).filter(|claim| claim.publishes()) {
+                claim.is_lost = true;
+                connections.push(claim.connection);
+            }
         }
         Some(Lost { key, connections })
     }
@@ -239,6 +279,13 @@ impl Cluster {
     /// The lease of a name that this server has.
     pub(crate) fn lease(&self, key: &StreamKey) -> Option<u64> {
         self.names.get(key).filter(|name| name.is_granted)?.fencing
+    }
+}
+
+impl Claim {
+    /// True if its client may publish.
+    fn publishes(&self) -> bool {
+        self.has_name && !self.is_lost
     }
 }
 

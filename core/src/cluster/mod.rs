@@ -24,22 +24,24 @@ mod children;
 mod claims;
 mod places;
 mod signature;
+mod spread;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) use children::{Children, SeatNumber, Shape, Told};
 use claims::{Claim, Name};
-pub(crate) use claims::{Claimed, Lack, Waiting};
+pub(crate) use claims::{Claimed, Lack, Lost, Waiting};
 use places::{Asked, Want};
 pub(crate) use places::{Learned, Place};
 pub(crate) use signature::MOST_AVOIDED;
 pub use signature::{Member, PullSigner, Referral, SignedPull};
+pub use spread::Spread;
 
-use crate::location::Conflict;
+use crate::location::{Conflict, OnLoss};
 use crate::url::StreamKey;
 
 /// That the server belongs to a cluster: names of streams are claimed in a directory, and streams that other servers have
@@ -58,11 +60,23 @@ pub struct ClusterConfig {
     /// Over how many connections between servers a stream comes at most; 1 if all get it from its owner. A server that
     /// cannot send others on sends the stream to more than `children`. At most 16. Default 3.
     pub depth: u8,
+    /// Whether a client may publish if nothing answers its claim, as when the part that talks to the directory has failed:
+    /// yes with [`OnLoss::Serve`], the default.
+    pub on_loss: OnLoss,
+    /// How often the directory is asked about a stream that comes from another server. Default 10 s.
+    pub recheck: Duration,
 }
 
 impl Default for ClusterConfig {
     fn default() -> Self {
-        ClusterConfig { redirect: false, member: Member::default(), children: 8, depth: 3 }
+        ClusterConfig {
+            redirect: false,
+            member: Member::default(),
+            children: 8,
+            depth: 3,
+            on_loss: OnLoss::default(),
+            recheck: Duration::from_secs(10),
+        }
     }
 }
 
@@ -113,15 +127,19 @@ pub enum DirectoryOrder {
 /// What this server has and wants in the directory, for listings.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterSnapshot {
-    /// The names that clients publish here, each with the number of its lease; `None` while the directory has not confirmed
-    /// it.
+    /// The first names that clients publish here, each with the number of its lease; `None` while the directory has not
+    /// confirmed it.
     pub names: Vec<(StreamKey, Option<u64>)>,
     /// Claims that wait for an answer.
     pub waiting: usize,
-    /// The names that this server's players want and other servers have: the server's id and its address.
+    /// The first names that this server's players want and other servers have: the server's id and its address.
     pub places: Vec<(StreamKey, Arc<str>, Arc<str>)>,
-    /// The streams that other servers get from here, and the ids of these servers.
+    /// The first streams that other servers get from here, and the ids of these servers.
     pub children: Vec<(StreamKey, Vec<Arc<str>>)>,
+    /// How many servers they are in all, each counted once a stream.
+    pub served: usize,
+    /// How many names there are of which `places` has the first.
+    pub pulls: usize,
     /// Totals since the start.
     pub totals: ClusterTotals,
     /// Totals of the pulls of other servers.
@@ -133,7 +151,7 @@ pub struct ClusterSnapshot {
 pub struct ClusterTotals {
     /// Claims that were granted.
     pub granted: u64,
-    /// Granted while the directory did not answer.
+    /// Granted while the directory gave no lease.
     pub unconfirmed: u64,
     /// Claims of names that another server had.
     pub held: u64,
@@ -163,14 +181,20 @@ pub(crate) struct Cluster {
     pub(crate) children: Children,
     orders: VecDeque<DirectoryOrder>,
     last_number: u64,
-    names: HashMap<StreamKey, Name>,
+    names: BTreeMap<StreamKey, Name>,
     claims: HashMap<ClaimNumber, Claim>,
     /// The claims of clients that stand by, or stood by.
     backups: HashMap<StreamKey, Vec<ClaimNumber>>,
     /// The claims of which these ones are another attempt.
     attempts: HashMap<ClaimNumber, ClaimNumber>,
+    /// How many claims wait for an answer.
+    waiting: usize,
     wants: BTreeMap<StreamKey, Want>,
+    /// When the directory is asked about the wanted names again.
+    looks: BTreeSet<(Instant, StreamKey)>,
     finds: HashMap<FindNumber, Asked>,
+    /// [`ClusterConfig::recheck`].
+    recheck: Duration,
     totals: ClusterTotals,
 }
 
@@ -185,21 +209,29 @@ impl Cluster {
         !self.orders.is_empty()
     }
 
-    pub(crate) fn snapshot(&self) -> ClusterSnapshot {
+    pub(crate) fn set_recheck(&mut self, recheck: Duration) {
+        self.recheck = recheck;
+    }
+
+    /// With at most `limit` entries in each list.
+    pub(crate) fn snapshot(&self, limit: usize) -> ClusterSnapshot {
         let granted = self.names.iter().filter(|(_, name)| name.is_granted);
-        let mut names: Vec<_> = granted.map(|(key, name)| (key.clone(), name.fencing)).collect();
-        names.sort_unstable();
+        let names = granted.map(|(key, name)| (key.clone(), name.fencing)).take(limit).collect();
         let mut children: Vec<_> = self.children.list().map(|(key, nodes)| (key.clone(), nodes)).collect();
+        let served = children.iter().map(|(_, nodes)| nodes.len()).sum();
         children.sort_unstable();
+        children.truncate(limit);
         let places = self.wants.iter().filter_map(|(key, want)| {
             let place = want.place.as_ref()?;
             Some((key.clone(), place.node.clone(), place.address.clone()))
         });
         ClusterSnapshot {
             names,
-            waiting: self.claims.values().filter(|claim| claim.ask.is_some()).count(),
-            places: places.collect(),
+            waiting: self.waiting,
+            places: places.take(limit).collect(),
+            pulls: self.wants.values().filter(|want| want.place.is_some()).count(),
             children,
+            served,
             totals: self.totals,
             tree: self.children.totals(),
         }
@@ -218,12 +250,5 @@ fn name_of(key: &StreamKey) -> Arc<str> {
 
 /// The stream of a name in the directory.
 fn key_of(name: &str) -> Option<StreamKey> {
-    let (vhost, path) = name.split_once('/')?;
-    let (app, stream) = path.rsplit_once('/')?;
-    StreamKey::new(vhost, app, stream).ok()
-}
-
-/// The earlier of two times.
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    one.into_iter().chain(other).min()
+    StreamKey::of_text(name)
 }

@@ -1,13 +1,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Cluster, DirectoryOrder, FindNumber, earlier, key_of, name_of};
+use super::{Cluster, DirectoryOrder, FindNumber, key_of, name_of};
 use crate::location::{Located, Owner};
 use crate::policy::{AskId, Verdict};
 use crate::url::{DEFAULT_VHOST, StreamKey};
 
-/// How often it is asked where a wanted stream is while it does not come: a notice may be lost.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How soon it is asked again where a wanted stream is while it does not come: a notice may be lost.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
+/// The longest time between questions about a stream that no server has: each one in a row that says so doubles it.
+const LONGEST_AGAIN: Duration = Duration::from_secs(4);
+/// An adapter that answers nothing for so long is asked again.
+const UNANSWERED: Duration = Duration::from_secs(5);
 
 /// A name that players here want.
 #[derive(Debug, Default)]
@@ -17,8 +21,12 @@ pub(super) struct Want {
     asked: Option<FindNumber>,
     /// True if something has changed since it was asked.
     is_outdated: bool,
-    /// When it is asked again, unless the stream comes.
+    /// True while the stream comes.
+    comes: bool,
+    /// When it is asked again, as noted among the looks.
     next: Option<Instant>,
+    /// How many answers in a row said that no server has it.
+    nowhere: u32,
     /// The lease that its server has denied. It is not asked about twice in a row.
     denied: Option<u64>,
 }
@@ -75,6 +83,9 @@ impl Cluster {
             if let Some(find) = want.asked {
                 self.finds.remove(&find);
             }
+            if let Some(at) = want.next {
+                self.looks.remove(&(at, key.clone()));
+            }
             self.orders.push_back(DirectoryOrder::Unwatch(name_of(key)));
         }
     }
@@ -88,36 +99,57 @@ impl Cluster {
         self.wants.get(key)?.place.as_ref()
     }
 
-    /// Whether the stream comes. While it does not, the directory is asked from time to time: at once when it stops.
+    /// Whether the stream comes. While it does not, the directory is asked from time to time: at once when it stops. While it
+    /// does, it is asked now and then only: the server that sends it may have lost its name, and the notice be lost.
     pub(crate) fn look(&mut self, now: Instant, key: &StreamKey, comes: bool) {
         let Some(want) = self.wants.get_mut(key) else { return };
+        let came = std::mem::replace(&mut want.comes, comes);
         if comes {
-            (want.next, want.denied) = (None, None);
-        } else if want.next.is_none() && want.asked.is_none() {
+            (want.denied, want.nowhere) = (None, 0);
+            if !came || want.next.is_none() {
+                self.ask_at(key, now + self.recheck);
+            }
+        } else if (came || want.next.is_none()) && want.asked.is_none() {
             self.find(now, key);
         }
     }
 
     /// Asks about what is due. Returns when the next is.
     pub(crate) fn tick(&mut self, now: Instant) -> Option<Instant> {
-        let is_due = |want: &Want| want.next.is_some_and(|at| at <= now);
-        let due: Vec<_> = self.wants.iter().filter(|(_, want)| is_due(want)).map(|(key, _)| key.clone()).collect();
-        for key in due {
+        while let Some((at, key)) = self.looks.first().cloned() {
+            if at > now {
+                return Some(at);
+            }
+            self.looks.pop_first();
+            if let Some(want) = self.wants.get_mut(&key) {
+                want.next = None;
+                // Its answer may come all the same, and finds nothing.
+                if let Some(find) = want.asked.take() {
+                    self.finds.remove(&find);
+                }
+            }
             self.find(now, &key);
         }
-        self.wants.values().fold(None, |first, want| earlier(first, want.next))
+        None
+    }
+
+    fn ask_at(&mut self, key: &StreamKey, at: Instant) {
+        let Some(want) = self.wants.get_mut(key) else { return };
+        if let Some(before) = want.next.replace(at) {
+            self.looks.remove(&(before, key.clone()));
+        }
+        self.looks.insert((at, key.clone()));
     }
 
     pub(super) fn find(&mut self, now: Instant, key: &StreamKey) {
         let find = FindNumber(self.number());
         let Some(want) = self.wants.get_mut(key) else { return };
-        // An adapter that answers nothing is looked at again all the same.
-        want.next = Some(now + AGAIN * 5);
         if want.asked.is_some() {
             want.is_outdated = true;
             return;
         }
         (want.asked, want.is_outdated) = (Some(find), false);
+        self.ask_at(key, now + UNANSWERED);
         self.totals.finds += 1;
         self.finds.insert(find, Asked::Relay(key.clone()));
         self.orders.push_back(DirectoryOrder::Find { find, name: name_of(key) });
@@ -146,7 +178,11 @@ impl Cluster {
     /// True if the place of the stream may have changed.
     fn placed(&mut self, now: Instant, key: &StreamKey, find: FindNumber, located: Located) -> bool {
         let Some(want) = self.wants.get_mut(key).filter(|want| want.asked == Some(find)) else { return false };
-        (want.asked, want.next) = (None, Some(now + AGAIN));
+        want.asked = None;
+        // Anyone can ask for names that are nowhere. A notice tells at once when one of them appears.
+        want.nowhere = if matches!(located, Located::Nowhere) { want.nowhere.saturating_add(1) } else { 0 };
+        let again = AGAIN.saturating_mul(1 << want.nowhere.saturating_sub(1).min(8)).min(LONGEST_AGAIN);
+        let (again, is_outdated) = (if want.comes { self.recheck } else { again }, want.is_outdated);
         let place = match located {
             Located::At { owner, .. } => {
                 // Without an address it is a server that is probably dead.
@@ -161,7 +197,8 @@ impl Cluster {
         if let Some(place) = place {
             want.place = place;
         }
-        if want.is_outdated {
+        self.ask_at(key, now + again);
+        if is_outdated {
             self.find(now, key);
         }
         is_new

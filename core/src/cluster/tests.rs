@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use super::claims::PAUSE;
+use super::claims::{Claimed, Lost, PAUSE};
+use super::places::AGAIN;
 use super::*;
 use crate::location::{ClaimError, Located, Owner};
 use crate::policy::{AskId, Verdict};
@@ -12,6 +13,14 @@ fn key(text: &str) -> StreamKey {
 fn start() -> Instant {
     #[allow(clippy::disallowed_methods)] // any instant does; the test's clock starts there
     Instant::now()
+}
+
+const RECHECK: Duration = Duration::from_secs(10);
+
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::default();
+    cluster.set_recheck(RECHECK);
+    cluster
 }
 
 fn orders(cluster: &mut Cluster) -> Vec<DirectoryOrder> {
@@ -49,14 +58,15 @@ fn claim(cluster: &mut Cluster, connection: u64) -> ClaimNumber {
 
 #[test]
 fn a_claim_is_decided_once_and_released_once() {
-    let mut cluster = Cluster::default();
+    let mut cluster = cluster();
     let one = claim(&mut cluster, 7);
     let name: Arc<str> = "__defaultVhost__/live/cam".into();
     let expected = DirectoryOrder::Claim { claim: one, name, conflict: Conflict::Refuse };
     assert_eq!(orders(&mut cluster), [expected]);
-    assert_eq!(cluster.snapshot().waiting, 1);
+    assert_eq!(cluster.snapshot(100).waiting, 1);
     assert_eq!(cluster.claimed(one, Ok(Some(5))), Claimed::Verdict(7, AskId(7), Verdict::Allow));
     assert_eq!(cluster.claimed(one, Ok(Some(5))), Claimed::Nothing);
+    assert_eq!(cluster.snapshot(100).waiting, 0);
     assert_eq!((cluster.lease(&key("live/cam")), cluster.lease(&key("live/other"))), (Some(5), None));
     cluster.release(one);
     cluster.release(one);
@@ -107,6 +117,8 @@ fn a_client_that_stands_by_asks_again_as_another_claim_until_it_has_the_name_or_
             assert!(!cluster.stands_by(one));
             let lost = cluster.lost("__defaultVhost__/live/cam").expect("it had the name");
             assert_eq!(lost.connections, [7]);
+            assert_eq!(orders(&mut cluster), [], "its client publishes still");
+            cluster.release(one);
             assert_eq!(orders(&mut cluster), [DirectoryOrder::Release(third)]);
         }
         assert!(cluster.names.is_empty() && cluster.claims.is_empty());
@@ -133,7 +145,7 @@ fn a_client_that_stands_by_has_the_name_when_another_client_of_its_server_gets_i
 
 #[test]
 fn a_claim_of_a_client_that_has_left_is_released_whatever_the_answer() {
-    let mut cluster = Cluster::default();
+    let mut cluster = cluster();
     let one = claim(&mut cluster, 7);
     cluster.release(one);
     assert_eq!(cluster.claimed(one, Ok(Some(5))), Claimed::Nothing);
@@ -143,7 +155,7 @@ fn a_claim_of_a_client_that_has_left_is_released_whatever_the_answer() {
 
 #[test]
 fn a_refused_claim_tells_clients_nothing_of_the_other_server() {
-    let mut cluster = Cluster::default();
+    let mut cluster = cluster();
     for (error, is_taken) in [(ClaimError::Held("secret-node".into()), true), (ClaimError::NoAnswer, false)] {
         let one = claim(&mut cluster, 7);
         let Claimed::Verdict(.., verdict) = cluster.claimed(one, Err(error)) else { panic!("it waits") };
@@ -151,13 +163,13 @@ fn a_refused_claim_tells_clients_nothing_of_the_other_server() {
         assert_eq!(matches!(verdict, Verdict::Origin { .. }), is_taken, "{verdict:?}");
     }
     assert!(cluster.names.is_empty() && cluster.claims.is_empty());
-    let totals = cluster.snapshot().totals;
+    let totals = cluster.snapshot(100).totals;
     assert_eq!((totals.held, totals.refused, totals.granted), (1, 1, 0));
 }
 
 #[test]
 fn who_publishes_a_lost_name_is_known_and_those_that_wait_go_on_waiting() {
-    let mut cluster = Cluster::default();
+    let mut cluster = cluster();
     let (one, waits) = (claim(&mut cluster, 7), claim(&mut cluster, 8));
     cluster.claimed(one, Ok(None));
     cluster.registered("__defaultVhost__/live/cam", 9);
@@ -166,13 +178,17 @@ fn who_publishes_a_lost_name_is_known_and_those_that_wait_go_on_waiting() {
     assert_eq!((lost.key, lost.connections), (key("live/cam"), vec![7]));
     assert!(cluster.lost("__defaultVhost__/live/cam").is_none(), "told once");
     assert_eq!(cluster.lease(&key("live/cam")), None);
-    assert_ne!(cluster.claimed(waits, Err(ClaimError::Held("b".into()))), Claimed::Nothing);
+    assert!(matches!(cluster.claimed(waits, Err(ClaimError::Held("b".into()))), Claimed::Verdict(8, ..)));
+    let released = |orders: &[DirectoryOrder]| orders.contains(&DirectoryOrder::Release(one));
+    assert!(!released(&orders(&mut cluster)), "its client publishes still");
+    cluster.release(one);
+    assert!(released(&orders(&mut cluster)));
     assert!(cluster.names.is_empty() && cluster.claims.is_empty());
 }
 
 #[test]
 fn a_wanted_name_is_asked_about_until_it_comes_and_again_when_it_stops() {
-    let (mut cluster, now) = (Cluster::default(), start());
+    let (mut cluster, now) = (cluster(), start());
     let cam = key("live/cam");
     cluster.want(now, &cam);
     cluster.want(now, &cam);
@@ -184,7 +200,13 @@ fn a_wanted_name_is_asked_about_until_it_comes_and_again_when_it_stops() {
     assert_eq!(cluster.located(now, find, at("b", 5)), Learned::Place(cam.clone()));
     assert_eq!(cluster.wants[&cam].place.as_ref().map(|place| place.fencing), Some(5));
     cluster.look(now, &cam, true);
-    assert_eq!((cluster.tick(now + Duration::from_secs(9)), orders(&mut cluster)), (None, Vec::new()));
+    assert_eq!(cluster.tick(now + Duration::from_secs(9)), Some(now + RECHECK));
+    cluster.look(now + Duration::from_secs(9), &cam, true);
+    assert!(orders(&mut cluster).is_empty());
+    cluster.tick(now + RECHECK);
+    let find = question(&mut cluster);
+    assert_eq!(cluster.located(now + RECHECK, find, at("b", 5)), Learned::Nothing, "as it was");
+    assert_eq!(cluster.tick(now + RECHECK), Some(now + RECHECK * 2), "while it comes, a notice may have been lost");
     cluster.look(now, &cam, false);
     let find = question(&mut cluster);
     assert_eq!(cluster.located(now, find, Located::Unknown), Learned::Nothing, "what was known holds");
@@ -196,7 +218,7 @@ fn a_wanted_name_is_asked_about_until_it_comes_and_again_when_it_stops() {
 
 #[test]
 fn a_change_while_a_question_is_open_leads_to_another_question() {
-    let (mut cluster, now) = (Cluster::default(), start());
+    let (mut cluster, now) = (cluster(), start());
     cluster.want(now, &key("live/cam"));
     let find = question(&mut cluster);
     cluster.changed(now, "__defaultVhost__/live/cam");
@@ -210,7 +232,7 @@ fn a_change_while_a_question_is_open_leads_to_another_question() {
 
 #[test]
 fn a_denial_is_asked_about_once() {
-    let (mut cluster, now) = (Cluster::default(), start());
+    let (mut cluster, now) = (cluster(), start());
     let cam = key("live/cam");
     cluster.want(now, &cam);
     let find = question(&mut cluster);
@@ -220,12 +242,12 @@ fn a_denial_is_asked_about_once() {
     cluster.located(now, find, at("b", 5));
     cluster.denied(now, &cam, 5);
     assert!(orders(&mut cluster).is_empty());
-    assert_eq!(cluster.snapshot().totals.denied, 1);
+    assert_eq!(cluster.snapshot(100).totals.denied, 1);
 }
 
 #[test]
 fn a_player_that_follows_redirects_is_sent_with_its_own_parameters() {
-    let (mut cluster, now) = (Cluster::default(), start());
+    let (mut cluster, now) = (cluster(), start());
     let here = key("live/cam");
     let there = StreamKey::new("tv.example", "live", "cam").expect("a name");
     for (key, params, located, expected) in [
@@ -242,4 +264,72 @@ fn a_player_that_follows_redirects_is_sent_with_its_own_parameters() {
         assert_eq!(cluster.located(now, find, located), Learned::Verdict(7, AskId(1), verdict));
     }
     assert!(cluster.finds.is_empty());
+}
+
+#[test]
+fn a_client_that_was_accepted_without_an_answer_is_closed_if_another_server_has_the_name() {
+    let mut cluster = cluster();
+    let (one, two) = (claim(&mut cluster, 7), claim(&mut cluster, 8));
+    [one, two].into_iter().for_each(|claim| cluster.accept(claim));
+    assert_eq!((cluster.lease(&key("live/cam")), cluster.snapshot(100).names), (None, vec![(key("live/cam"), None)]));
+    assert_eq!(cluster.claimed(two, Ok(Some(5))), Claimed::Nothing);
+    assert_eq!(cluster.lease(&key("live/cam")), Some(5));
+    let lost = Lost { key: key("live/cam"), connections: vec![7] };
+    assert_eq!(cluster.claimed(one, Err(ClaimError::Held("b".into()))), Claimed::Lost(lost));
+    let lost = cluster.lost("__defaultVhost__/live/cam").expect("the other one publishes it");
+    assert_eq!(lost.connections, [8]);
+    [one, two].into_iter().for_each(|claim| cluster.release(claim));
+    assert!(cluster.names.is_empty() && cluster.claims.is_empty());
+    let totals = cluster.snapshot(100).totals;
+    assert_eq!((totals.granted, totals.unconfirmed, totals.lost), (2, 2, 2));
+}
+
+#[test]
+fn a_name_that_is_nowhere_is_asked_about_less_and_less_often() {
+    let (mut cluster, start) = (cluster(), start());
+    let cam = key("live/cam");
+    cluster.want(start, &cam);
+    let mut now = start;
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        let find = question(&mut cluster);
+        cluster.located(now, find, Located::Nowhere);
+        let next = cluster.tick(now).expect("it is asked about again");
+        pauses.push((next - now).as_secs());
+        now = next;
+        cluster.tick(now);
+    }
+    assert_eq!(pauses, [1, 2, 4, 4, 4]);
+    let find = question(&mut cluster);
+    cluster.located(now, find, at("b", 5));
+    assert_eq!(cluster.tick(now), Some(now + AGAIN), "one that a server has comes soon");
+    cluster.changed(now, "__defaultVhost__/live/cam");
+    question(&mut cluster);
+}
+
+#[test]
+fn a_question_that_nothing_answers_is_asked_again_after_a_while() {
+    let (mut cluster, now) = (cluster(), start());
+    let cam = key("live/cam");
+    cluster.want(now, &cam);
+    let first = question(&mut cluster);
+    let next = cluster.tick(now).expect("it is asked again");
+    assert!(next > now + AGAIN);
+    assert!(cluster.tick(next).is_some_and(|after| after > next), "no driver turns without end");
+    let second = question(&mut cluster);
+    assert_eq!(cluster.located(next, first, at("b", 5)), Learned::Nothing, "it is too late");
+    assert_eq!(cluster.located(next, second, at("b", 5)), Learned::Place(cam.clone()));
+    cluster.forget(&cam);
+    assert!(cluster.looks.is_empty() && cluster.finds.is_empty() && cluster.tick(next).is_none());
+}
+
+#[test]
+fn a_list_of_names_has_a_limit() {
+    let mut cluster = cluster();
+    for number in 0..10 {
+        let one = cluster.claim(&key(&format!("live/{number}")), (number, AskId(number)), Conflict::Refuse, false);
+        cluster.claimed(one, Ok(Some(number)));
+    }
+    let names: Vec<_> = cluster.snapshot(3).names.into_iter().map(|(key, _)| key.stream().to_owned()).collect();
+    assert_eq!(names, ["0", "1", "2"]);
 }

@@ -14,6 +14,7 @@ use super::{Action, Attachment, Remark, Role};
 use crate::capture::{Call, Step};
 use crate::command::Capabilities;
 use crate::hub::{Conflict, Player, Publisher, StreamId};
+use crate::location;
 use crate::policy::{self, Refusal, Verdict};
 use crate::relay::{Ticket, TraverseFacts};
 use crate::session::{ClientKind, CloseReason, ConnectRequest, PlayRequest, PublishRequest, Rejection};
@@ -241,8 +242,16 @@ impl SlowPath {
             // Without an answer, the stream comes from here.
             return self.grant_here(now, pending.request, asked, None);
         }
+        if let (Stage::Directory { asked }, true) = (pending.stage, self.server.relays().accepts_unanswered()) {
+            if let Some(ticket) = &pending.ticket {
+                ticket.accept();
+            }
+            return self.grant_here(now, pending.request, asked, pending.ticket);
+        }
         let refusal = match pending.stage {
-            Stage::Directory { .. } | Stage::Place { .. } => Refusal::NoDirectory,
+            Stage::Directory { .. } | Stage::Place { .. } => {
+                Refusal::NoDirectory(location::ClaimError::NoAnswer.to_string())
+            }
             Stage::Traverse | Stage::BackEnd | Stage::Origin { .. } => Refusal::HookUnanswered,
         };
         // The back end did not refuse the request, so it gets a notice that the request ended.

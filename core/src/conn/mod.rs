@@ -102,6 +102,13 @@ impl Conn {
         self.slow_path().close(reason);
     }
 
+    /// Another server has the name of a stream that this connection publishes, as
+    /// [`Order::LoseName`](crate::relay::Order::LoseName) says: it publishes that no more. It is closed if it does nothing
+    /// else.
+    pub fn lose_name(&mut self, key: &StreamKey) {
+        self.slow_path().lose_name(key);
+    }
+
     /// Closes because the server is going down: players get a message that their stream is over.
     pub fn shutdown(&mut self) {
         self.slow_path().shutdown();
@@ -141,6 +148,11 @@ impl Conn {
     /// `deadline` is closed. A `tc_url` that names only a server, such as `rtmp://HOST`, leads to the same application there.
     pub fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
         self.slow_path().drain(deadline, tc_url);
+    }
+
+    /// True if a [`drain`](Self::drain) asks the client to reconnect: it has said that it understands that.
+    pub fn can_reconnect(&self) -> bool {
+        self.inner().can_reconnect()
     }
 
     /// Undoes [`drain`](Self::drain): the connection has no deadline any more, and a player that has not reached the

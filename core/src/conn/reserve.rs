@@ -66,6 +66,8 @@ impl SlowPath {
         }
         let address = self.peer().map(|peer| peer.ip());
         let question = by_pass.is_none().then(|| rules::may_ask(application, address)).transpose();
+        // The back end may have taken its time, and a server that drains takes no name from another one.
+        let question = rules::does_not_drain(&self.server).and(question);
         let question = question.map_err(|refusal| request.refusal(refusal));
         // Which token another server's publisher has shown is not known here. One that is signed for the stream will do.
         let token = application.config.token.as_ref();
@@ -170,9 +172,24 @@ impl SlowPath {
                 let name = key.stream();
                 Rejection::stream_in_use(name).because(Refusal::NameElsewhere(name.to_owned()))
             }
-            _ => request.refusal(Refusal::NoDirectory),
+            (Verdict::Unanswered(words), _) => request.refusal(Refusal::NoDirectory(words.clone())),
+            _ => request.refusal(Refusal::NoDirectory(location::ClaimError::NoAnswer.to_string())),
         };
         self.refuse(request, asked, &rejection);
+    }
+
+    /// The server drains: a client that waits for the directory gets no name here any more.
+    pub(super) fn withdraw_claim(&mut self) {
+        let claims = |pending: &mut Box<Pending>| matches!(pending.stage, Stage::Directory { .. });
+        if self.session.is_closing() {
+            return;
+        }
+        if let Some(pending) = self.pending.take_if(claims) {
+            let Pending { stage, request, ticket, .. } = *pending;
+            drop(ticket);
+            let rejection = request.refusal(Refusal::Draining);
+            self.refuse(request, matches!(stage, Stage::Directory { asked: true }), &rejection);
+        }
     }
 }
 

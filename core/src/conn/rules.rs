@@ -462,7 +462,7 @@ pub(super) fn admit_player(
     hub.admit_player(key, &application.limits).map_err(play_denied)
 }
 
-fn does_not_drain(server: &Core) -> Result<(), Refusal> {
+pub(super) fn does_not_drain(server: &Core) -> Result<(), Refusal> {
     if server.is_draining() { Err(Refusal::Draining) } else { Ok(()) }
 }
 

@@ -16,7 +16,7 @@ use crate::amf::Value;
 use crate::bandwidth::BandwidthCheck;
 use crate::capture::{Call, Capturing};
 use crate::cluster::SignedPull;
-use crate::command::ConnectInfo;
+use crate::command::{Capabilities, ConnectInfo};
 use crate::hub::{HeldBy, StreamId};
 use crate::policy;
 use crate::pool::{FREE, Portion};
@@ -249,24 +249,27 @@ impl SlowPath {
 
     pub(super) fn close(&mut self, reason: CloseReason) {
         self.note(self.session.now(), Call::Close(&reason));
-        if reason == CloseReason::LeaseLost {
-            return self.lose_names();
-        }
         self.session.close(reason);
     }
 
-    /// Another server has the name of what it publishes. The streams end at once, so that players here get them from there.
-    fn lose_names(&mut self) {
+    /// Another server has the name of what it publishes. The stream ends at once, so that players here get it from there;
+    /// and the connection, if it has nothing else.
+    pub(super) fn lose_name(&mut self, key: &StreamKey) {
+        self.note(self.session.now(), Call::LoseName(key));
         if self.session.is_closing() {
             return;
         }
         let rejection = Rejection::bad_publish_name("Another server publishes the stream now.");
-        while let Some(publishing) = self.publishing.first() {
+        let mut is_lost = false;
+        while let Some(publishing) = self.publishing.iter().find(|publishing| publishing.key() == key) {
             let message_stream_id = publishing.message_stream_id();
             self.session.stop_publisher(message_stream_id, &rejection);
             self.stop_publishing(self.session.now(), message_stream_id);
+            is_lost = true;
         }
-        self.session.close_with_words(CloseReason::LeaseLost);
+        if is_lost && self.publishing.is_empty() && self.playing.is_empty() && self.pending.is_none() {
+            self.session.close_with_words(CloseReason::LeaseLost);
+        }
     }
 
     pub(super) fn shutdown(&mut self) {
@@ -420,6 +423,8 @@ impl SlowPath {
 
     pub(super) fn drain(&mut self, deadline: Instant, tc_url: Option<&str>) {
         self.note(self.session.now(), Call::Drain { deadline, tc_url });
+        self.withdraw_claim();
+        self.drained = Some(deadline);
         let pull = self.client.as_ref().and_then(|client| client.pull.as_ref());
         // Another server of the cluster goes on until the stream does, which moves with its publisher. If the stream is not
         // published here, it is asked to get it from elsewhere.
@@ -430,10 +435,14 @@ impl SlowPath {
             self.session.request_reconnect(tc_url.as_deref(), "The server takes no new clients; connect again.");
             self.playing.iter_mut().for_each(Playing::finish);
         }
-        self.drained = Some(deadline);
         if self.session.drain_web() {
             self.session.close(CloseReason::Drained);
         }
+    }
+
+    pub(super) fn can_reconnect(&self) -> bool {
+        let understands = |capabilities: &Capabilities| capabilities.has(Capabilities::RECONNECT);
+        self.session.capabilities().is_some_and(understands) && !self.session.is_closing() && !self.is_signed()
     }
 
     /// Where the client finds its application if it is sent to `url`, which may be only a server.

@@ -93,8 +93,8 @@ pub enum Refusal {
     #[error("Stream {0} is already being published.")]
     NameElsewhere(String),
     /// The directory of the cluster does not answer, or gives out no names at present.
-    #[error("the server cannot find out whether the name is free; try again later")]
-    NoDirectory,
+    #[error("the server cannot find out whether the name is free: {0}; try again later")]
+    NoDirectory(String),
     /// Another server of the cluster pulls a stream that this one does not have, or has under another lease.
     #[error("this server does not have the stream")]
     NotOwner,
@@ -214,7 +214,7 @@ impl Refusal {
             Refusal::HookRedirected => "hook_redirected",
             Refusal::OriginDenied(_) => "origin_denied",
             Refusal::NameElsewhere(_) => "name_elsewhere",
-            Refusal::NoDirectory => "no_directory",
+            Refusal::NoDirectory(_) => "no_directory",
             Refusal::NotOwner => "not_owner",
             Refusal::PullNotSigned => "pull_not_signed",
             Refusal::PullRepeated => "pull_repeated",
@@ -263,7 +263,7 @@ mod tests {
             (Refusal::HookRedirected, "hook_redirected"),
             (Refusal::OriginDenied("busy".to_owned()), "origin_denied"),
             (Refusal::NameElsewhere("cam2".to_owned()), "name_elsewhere"),
-            (Refusal::NoDirectory, "no_directory"),
+            (Refusal::NoDirectory("no answer".to_owned()), "no_directory"),
             (Refusal::NotOwner, "not_owner"),
             (Refusal::PullNotSigned, "pull_not_signed"),
             (Refusal::PullRepeated, "pull_repeated"),

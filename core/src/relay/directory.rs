@@ -11,12 +11,11 @@ use super::relays::{Held, Relays, Ticket};
 use super::state::{State, targets_of};
 use super::{Edge, Order, Origin, PushTarget, RelayKind, RelayState};
 use crate::cluster::{
-    ClaimNumber, Claimed, ClusterSnapshot, DirectoryOrder, FindNumber, Learned, Place, PullSigner, SignedPull,
+    ClaimNumber, Claimed, ClusterSnapshot, DirectoryOrder, FindNumber, Learned, Lost, Place, PullSigner, SignedPull,
 };
 use crate::hub::RelayFacts;
-use crate::location::{ClaimError, Conflict, Located};
+use crate::location::{ClaimError, Conflict, Located, OnLoss};
 use crate::policy::AskId;
-use crate::session::CloseReason;
 use crate::url::StreamKey;
 
 /// The property of `connect` that has the signature of a pull within a cluster.
@@ -85,6 +84,7 @@ impl Relays {
                 }
                 state.is_unsure(key);
             }
+            Claimed::Lost(lost) => state.has_lost(lost),
         });
     }
 
@@ -93,15 +93,12 @@ impl Relays {
         self.shared.change(|state| state.cluster.registered(name, fencing));
     }
 
-    /// A name is no longer this server's: the clients that publish it are closed.
+    /// A name is no longer this server's: its publishers are stopped.
     pub fn lost(&self, name: &str) {
         self.shared.change(|state| {
-            let Some(lost) = state.cluster.lost(name) else { return };
-            state.hub().hold_back(&lost.key);
-            for connection in lost.connections {
-                state.desk.orders.push_back(Order::Close { connection, reason: CloseReason::LeaseLost });
+            if let Some(lost) = state.cluster.lost(name) {
+                state.has_lost(lost);
             }
-            state.is_unsure(lost.key);
         });
     }
 
@@ -137,9 +134,9 @@ impl Relays {
         self.shared.state().cluster.is_wanted(key)
     }
 
-    /// What this server has and wants in the directory.
-    pub fn cluster(&self) -> ClusterSnapshot {
-        self.shared.state().cluster.snapshot()
+    /// What this server has and wants in the directory, with at most `limit` entries in each list.
+    pub fn cluster(&self, limit: usize) -> ClusterSnapshot {
+        self.shared.state().cluster.snapshot(limit)
     }
 }
 
@@ -153,6 +150,11 @@ impl Relays {
     /// True if names are claimed before they are published.
     pub(crate) fn claims_names(&self) -> bool {
         self.shared.state().rules.cluster().is_some()
+    }
+
+    /// True if a client may publish whose claim nothing answers.
+    pub(crate) fn accepts_unanswered(&self) -> bool {
+        self.shared.state().rules.cluster().is_some_and(|cluster| cluster.on_loss == OnLoss::Serve)
     }
 
     /// A client wants to publish: its name is claimed. The driver gets the verdict as an order. `None` if the server ends.
@@ -190,6 +192,15 @@ impl Relays {
 }
 
 impl State {
+    fn has_lost(&mut self, lost: Lost) {
+        let Lost { key, connections } = lost;
+        self.hub().hold_back(&key);
+        for connection in connections {
+            self.desk.orders.push_back(Order::LoseName { connection, key: key.clone() });
+        }
+        self.is_unsure(key);
+    }
+
     /// True if the directory says which server has the streams of these settings.
     fn asks_directory(&self, edge: Option<&Edge>) -> bool {
         self.rules.cluster().is_some() && edge.is_some_and(|edge| edge.origins.is_empty())
@@ -300,5 +311,10 @@ impl super::relays::Shared {
     /// The claim is not needed any more.
     pub(super) fn release(&self, claim: ClaimNumber) {
         self.change(|state| state.cluster.release(claim));
+    }
+
+    /// The client of the claim publishes without an answer.
+    pub(super) fn accept(&self, claim: ClaimNumber) {
+        self.change(|state| state.cluster.accept(claim));
     }
 }

@@ -46,6 +46,7 @@ mod recent;
 mod relay;
 mod relays;
 mod remark;
+mod room;
 mod rules;
 mod snapshot;
 mod state;

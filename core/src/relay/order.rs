@@ -6,6 +6,7 @@ use super::Remark;
 use crate::hub::StreamId;
 use crate::policy::{AskId, Verdict};
 use crate::session::CloseReason;
+use crate::url::StreamKey;
 
 /// What [`Relays::poll`](super::Relays::poll) wants done. Only one driver polls the relays of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,13 +46,20 @@ pub enum Order {
         verdict: Verdict,
     },
     /// Close the client's connection of this number, by [`Conn::close`](crate::conn::Conn::close): the stream that it
-    /// publishes cannot be published at the origin any more, or another server has its name. If there is no such connection
-    /// any more, do nothing.
+    /// publishes cannot be published at the origin any more. If there is no such connection any more, do nothing.
     Close {
         /// The client's connection.
         connection: u64,
         /// Why.
         reason: CloseReason,
+    },
+    /// Tell the client's connection of this number, by [`Conn::lose_name`](crate::conn::Conn::lose_name), that it may not
+    /// publish the stream any more: another server has its name. If there is no such connection any more, do nothing.
+    LoseName {
+        /// The client's connection.
+        connection: u64,
+        /// The stream.
+        key: StreamKey,
     },
     /// Poll the connection of this number: it has something to do. If there is no such connection any more, do nothing.
     Poll {

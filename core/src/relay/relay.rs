@@ -65,6 +65,8 @@ pub(super) struct Relay {
     pub(super) avoid: Vec<Arc<str>>,
     /// True if a server of the cluster has refused its signature, since it was live.
     pub(super) is_distrusted: bool,
+    /// True once a pull has, or had, a server to pull from.
+    pub(super) is_placed: bool,
     /// When the relays must look at it, as noted among their timers.
     pub(super) timer: Option<Instant>,
 }
@@ -83,6 +85,7 @@ impl Relay {
     ) -> Self {
         let target = targets.first().map(|target| target.shown().clone()).unwrap_or_default();
         let idle = matches!(plan, Plan::Push { idle: true });
+        let is_placed = !targets.is_empty();
         Relay {
             id,
             key,
@@ -110,6 +113,7 @@ impl Relay {
             owner: None,
             avoid: Vec::new(),
             is_distrusted: false,
+            is_placed,
             timer: None,
         }
     }

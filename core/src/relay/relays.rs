@@ -108,6 +108,13 @@ impl Ticket {
     pub(crate) fn stands_by(&self) -> bool {
         matches!(self.held, Held::Claim(claim) if self.shared.stands_by(claim))
     }
+
+    /// Nothing has answered the claim, and the client publishes all the same.
+    pub(crate) fn accept(&self) {
+        if let Held::Claim(claim) = self.held {
+            self.shared.accept(claim);
+        }
+    }
 }
 
 impl fmt::Debug for Ticket {

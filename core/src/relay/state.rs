@@ -6,6 +6,7 @@ use super::audience::Audience;
 use super::desk::Desk;
 use super::plan::{Plan, Times};
 use super::relay::Relay;
+use super::room::Room;
 use super::rules::{Rules, StreamRules};
 use super::{
     AttemptId, Backoff, Edge, EndedBecause, Forward, NotAdded, Order, PushTarget, RelayEvent, RelayId, RelayKind,
@@ -36,8 +37,7 @@ pub(super) struct State {
     /// Names that no origin had, and until when that holds; and the same in the order of these times.
     absent: HashMap<StreamKey, Instant>,
     absences: BTreeSet<(Instant, StreamKey)>,
-    /// How many pulls each virtual host or application has.
-    pulls: HashMap<Arc<str>, usize>,
+    room: Room,
     /// Targets of the configuration that were removed for the publication of a stream that has this number.
     removed: HashMap<StreamKey, (u64, Vec<Destination>)>,
     /// Relays for which something happened since they were last looked at.
@@ -65,7 +65,7 @@ impl State {
             timers: BTreeSet::new(),
             absent: HashMap::new(),
             absences: BTreeSet::new(),
-            pulls: HashMap::new(),
+            room: Room::default(),
             removed: HashMap::new(),
             touched: BTreeSet::new(),
             unsure: BTreeSet::new(),
@@ -79,6 +79,9 @@ impl State {
 
     /// Other settings are in force.
     pub(super) fn set_rules(&mut self, rules: Rules) {
+        if let Some(cluster) = rules.cluster() {
+            self.cluster.set_recheck(cluster.recheck);
+        }
         self.rules = rules;
         self.resync = true;
         self.collect();
@@ -190,7 +193,7 @@ impl State {
                 self.touched.insert(other.id);
             }
         }
-        self.count_pull(&relay, false);
+        self.room.leave(&relay);
         // A successor may have waited for its end.
         if !self.closing {
             self.unsure.insert(relay.key);
@@ -261,6 +264,9 @@ impl State {
         }
         let standing = self.hub.standing(key);
         let rules = self.rules.of(key).cloned();
+        if let Some(rules) = &rules {
+            self.adopt(key, rules);
+        }
         self.sync_pushes(now, key, &standing, rules.as_ref());
         self.sync_pull(now, key, &standing, rules.as_ref());
         self.sync_wants(now, key);
@@ -268,24 +274,19 @@ impl State {
         if let Some(connection) = standing.connection {
             self.sync_upwards(key, connection);
         }
-        if let Some(rules) = rules {
-            let ids: Vec<_> = self.by_key.get(key).cloned().unwrap_or_default();
-            for id in ids {
-                let Some(relay) = self.relays.get_mut(&id) else {
-                    continue;
-                };
-                let times = match relay.kind() {
-                    RelayKind::Push => None,
-                    _ => rules.edge.as_ref().map(times_of_edge),
-                };
-                if let Some(times) = times {
-                    let before = std::mem::replace(&mut relay.rules, rules.clone());
-                    relay.adopt(times);
-                    if relay.kind() == RelayKind::Pull && before.id != rules.id {
-                        count(&mut self.pulls, &before.id, false);
-                        count(&mut self.pulls, &rules.id, true);
-                    }
-                }
+    }
+
+    /// The relays of a name go by these rules from now on.
+    fn adopt(&mut self, key: &StreamKey, rules: &Arc<StreamRules>) {
+        let Some(times) = rules.edge.as_ref().map(times_of_edge) else {
+            return;
+        };
+        for id in self.by_key.get(key).into_iter().flatten() {
+            if let Some(relay) = self.relays.get_mut(id).filter(|relay| relay.kind() != RelayKind::Push) {
+                self.room.leave(relay);
+                relay.rules = rules.clone();
+                self.room.enter(relay);
+                relay.adopt(times.clone());
             }
         }
     }
@@ -377,6 +378,9 @@ impl State {
             Some((_, false)) => {}
             Some((id, true)) => {
                 let (targets, place) = self.pull_targets(edge, key, None);
+                if !targets.is_empty() && !self.place(now, id, edge) {
+                    return;
+                }
                 let wanting = standing.clients + self.cluster.children.count(key);
                 self.with_relay(id, |relay, desk| {
                     if edge.origins.is_empty() {
@@ -392,17 +396,61 @@ impl State {
             None if standing.clients == 0 => {}
             None if self.absent.contains_key(key) => self.tell_absent(key),
             None => {
-                if self.pulls.get(&rules.id).is_some_and(|count| *count >= edge.pulls) || edge.pulls == 0 {
+                let client = standing.wanted_by.clone();
+                let (targets, place) = self.pull_targets(edge, key, client.as_ref().map(|client| &*client.facts));
+                if !self.has_room(now, edge, &rules.id, !targets.is_empty()) {
                     self.not_begun(key, RelayKind::Pull, format!("there are {} pulls already", edge.pulls));
                     return self.note_absent(now, key, Some(edge));
                 }
-                let client = standing.wanted_by.clone();
-                let (targets, place) = self.pull_targets(edge, key, client.as_ref().map(|client| &*client.facts));
                 let plan = Plan::Pull(Box::new(Audience::new(now, edge, client)));
                 let (rules, times) = (rules.clone(), times_of_edge(edge));
                 let id = self.begin(now, key, TargetSource::Configuration, plan, rules, times, targets);
                 self.with_relay(id, |relay, _| relay.owner = place);
             }
+        }
+    }
+
+    /// True if there may be one more pull. One that waits for a server to pull from ends the oldest of these, which had its
+    /// time, so that names that no server has keep no other one from being asked about.
+    fn has_room(&mut self, now: Instant, edge: &Edge, rules: &Arc<str>, is_placed: bool) -> bool {
+        if is_placed || edge.pulls == 0 {
+            return self.room.placed(rules) < edge.pulls;
+        }
+        if self.room.unplaced(rules) >= edge.pulls
+            && let Some(oldest) = self.room.oldest_unplaced(rules)
+        {
+            self.end_absent(now, oldest);
+        }
+        true
+    }
+
+    /// A pull that has waited for a server has one now, and counts among those that have. False if it ends because there are
+    /// as many as there may be.
+    fn place(&mut self, now: Instant, id: RelayId, edge: &Edge) -> bool {
+        let Some(relay) = self.relays.get_mut(&id).filter(|relay| !relay.is_placed) else {
+            return true;
+        };
+        if self.room.placed(&relay.rules.id) >= edge.pulls {
+            let key = relay.key.clone();
+            self.not_begun(&key, RelayKind::Pull, format!("there are {} pulls already", edge.pulls));
+            self.end_absent(now, id);
+            return false;
+        }
+        self.room.leave(relay);
+        relay.is_placed = true;
+        self.room.enter(relay);
+        true
+    }
+
+    /// Ends a pull: its players are told that the stream is not there.
+    fn end_absent(&mut self, now: Instant, id: RelayId) {
+        let ended = self.with_relay(id, |relay, desk| {
+            relay.remark_own(RelayEvent::Absent, desk);
+            relay.end(now, EndedBecause::NoOrigin, desk);
+            (relay.key.clone(), relay.rules.clone())
+        });
+        if let Some((key, rules)) = ended {
+            self.note_absent(now, &key, rules.edge.as_ref());
         }
     }
 
@@ -428,18 +476,12 @@ impl State {
         let id = RelayId(self.last_relay);
         let mut relay = Relay::new(now, id, key.clone(), source, plan, rules, times, targets);
         relay.comes_after_another(&self.desk);
-        self.count_pull(&relay, true);
+        self.room.enter(&relay);
         self.relays.insert(id, relay);
         self.by_key.entry(key.clone()).or_default().push(id);
         self.touched.insert(id);
         self.collect();
         id
-    }
-
-    fn count_pull(&mut self, relay: &Relay, begins: bool) {
-        if relay.kind() == RelayKind::Pull {
-            count(&mut self.pulls, &relay.rules.id, begins);
-        }
     }
 
     /// Ends a push. One of the configuration comes back with the next publication of its stream.
@@ -532,15 +574,6 @@ pub(super) fn times_of_edge(edge: &Edge) -> Times {
         stagger: Some(edge.stagger),
         backoff: edge.backoff,
         redirects: edge.redirects,
-    }
-}
-
-/// One more or one less of them.
-fn count(pulls: &mut HashMap<Arc<str>, usize>, id: &Arc<str>, begins: bool) {
-    let pulls_of = pulls.entry(id.clone()).or_default();
-    *pulls_of = if begins { *pulls_of + 1 } else { pulls_of.saturating_sub(1) };
-    if *pulls_of == 0 {
-        pulls.remove(id);
     }
 }
 

@@ -666,7 +666,11 @@ fn refused(rejection: &Rejection) -> Answer {
             | Refusal::NameInvalid(_),
         ) => Answer::text(404, text),
         Some(
-            Refusal::Limit(_) | Refusal::Draining | Refusal::HookUnanswered | Refusal::NoDirectory | Refusal::NotOwner,
+            Refusal::Limit(_)
+            | Refusal::Draining
+            | Refusal::HookUnanswered
+            | Refusal::NoDirectory(_)
+            | Refusal::NotOwner,
         ) => Answer::text(503, text).with("Retry-After", RETRY_AFTER),
         _ => match &rejection.redirect {
             Some(url) if url.starts_with("http://") || url.starts_with("https://") => {

@@ -105,6 +105,13 @@ impl StreamKey {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// The stream whose [`as_str`](Self::as_str) is this text.
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
+        let (vhost, path) = text.split_once('/')?;
+        let (app, stream) = path.rsplit_once('/')?;
+        StreamKey::new(vhost, app, stream).ok()
+    }
 }
 
 /// Whether a virtual host may be part of a key.

@@ -2,6 +2,8 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anabranch_core::cluster::Spread;
+
 use crate::host::{Host, Link};
 
 /// Longer than any server runs.
@@ -43,7 +45,7 @@ impl Draining {
 }
 
 impl<C: Link> Host<C> {
-    pub(crate) fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool) -> Result<(), LeavesToStop> {
+    pub(crate) fn drain(&self, time: Duration, mut to: Spread, to_stop: bool) -> Result<(), LeavesToStop> {
         let mut drain = self.drain_state().lock();
         // The program stops the server at the deadline that it gave, so no other deadline would be true.
         if !to_stop && (self.is_stopping() || drain.is_some_and(|drain| drain.to_stop)) {
@@ -56,7 +58,15 @@ impl<C: Link> Host<C> {
         let ended_before = before.map_or_else(|| self.totals().ended(), |drain| drain.ended_before);
         *drain = Some(Drain { since: before.map_or(now, |drain| drain.since), deadline, ended_before, to_stop });
         self.core().drain();
-        self.for_each(|connection| connection.change_client(&mut |conn| conn.drain(deadline, tc_url)));
+        self.for_each(|connection| {
+            connection.change_client(&mut |conn| {
+                let is_sent = conn.can_reconnect();
+                conn.drain(deadline, to.next_server().map(|url| &**url));
+                if is_sent {
+                    to.sent();
+                }
+            });
+        });
         Ok(())
     }
 

@@ -91,6 +91,9 @@ fn follow_orders<R: Runtime>(runtime: &Arc<R>) -> Option<Instant> {
             Order::Close { connection, reason } => {
                 host.change_client(connection, &mut |conn| conn.close(reason.clone()));
             }
+            Order::LoseName { connection, key } => {
+                host.change_client(connection, &mut |conn| conn.lose_name(&key));
+            }
             Order::Poll { connection } => match host.find_uplink(connection) {
                 Some(uplink) => uplink.change(&mut |_: &mut AnyConn| {}),
                 None => _ = host.change_client(connection, &mut |_| {}),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_core::capture::Tap;
+use anabranch_core::cluster::Spread;
 use anabranch_core::conn::{self, ClientFacts, Config, Conn, LocalError, NotCaptured, Role, VhostSnapshot};
 use anabranch_core::hub::{HeldBy, MemorySnapshot, Relief, StreamId, StreamSnapshot};
 use anabranch_core::policy;
@@ -155,13 +156,26 @@ impl Handle {
     /// # Errors
     /// The server [drains to stop](Self::drain_to_stop), or stops; its deadline stays as it is.
     pub fn drain(&self, time: Duration, tc_url: Option<&str>) -> Result<(), LeavesToStop> {
-        self.control.drain(time, tc_url, false)
+        self.drain_among(time, tc_url.map(Spread::to_one).unwrap_or_default())
+    }
+
+    /// As [`drain`](Self::drain), with several servers among which the clients are spread.
+    ///
+    /// # Errors
+    /// As for [`drain`](Self::drain).
+    pub fn drain_among(&self, time: Duration, servers: Spread) -> Result<(), LeavesToStop> {
+        self.control.drain(time, servers, false)
     }
 
     /// The same for a program that stops the server afterwards: this drain cannot be undone.
     pub fn drain_to_stop(&self, time: Duration, tc_url: Option<&str>) {
+        self.drain_among_to_stop(time, tc_url.map(Spread::to_one).unwrap_or_default());
+    }
+
+    /// As [`drain_to_stop`](Self::drain_to_stop), with several servers among which the clients are spread.
+    pub fn drain_among_to_stop(&self, time: Duration, servers: Spread) {
         // Nothing prevents such a drain.
-        let _ = self.control.drain(time, tc_url, true);
+        let _ = self.control.drain(time, servers, true);
     }
 
     /// Undoes [`drain`](Self::drain): the server grants requests again, connections have no deadline any more, and
@@ -485,7 +499,7 @@ pub(crate) trait Control: Send + Sync {
     /// Open connections, accepted connections, the time of the start.
     fn counts(&self) -> (usize, u64, Instant);
     fn wait_until_empty(&self, deadline: Instant) -> bool;
-    fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool) -> Result<(), LeavesToStop>;
+    fn drain(&self, time: Duration, servers: Spread, to_stop: bool) -> Result<(), LeavesToStop>;
     fn stop_draining(&self) -> Result<bool, LeavesToStop>;
     fn draining(&self) -> Option<Drain>;
     fn reconfigure(&self, config: Config, tcp: TcpOptions) -> io::Result<()>;
@@ -556,8 +570,8 @@ impl<R: Runtime> Control for R {
         self.host().wait_until_clients_left(deadline)
     }
 
-    fn drain(&self, time: Duration, tc_url: Option<&str>, to_stop: bool) -> Result<(), LeavesToStop> {
-        self.host().drain(time, tc_url, to_stop)
+    fn drain(&self, time: Duration, servers: Spread, to_stop: bool) -> Result<(), LeavesToStop> {
+        self.host().drain(time, servers, to_stop)
     }
 
     fn stop_draining(&self) -> Result<bool, LeavesToStop> {

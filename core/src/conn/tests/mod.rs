@@ -3,6 +3,7 @@
 mod applications;
 mod asking;
 mod batches;
+mod claiming;
 mod ending;
 mod measuring;
 mod playing;

@@ -203,7 +203,7 @@ impl Net {
     }
 
     pub(super) fn cluster(&self, server: usize) -> crate::cluster::ClusterSnapshot {
-        self.servers[server].core.relays().cluster()
+        self.servers[server].core.relays().cluster(100)
     }
 
     /// What must hold at the end: nothing is left of claims and pulls.

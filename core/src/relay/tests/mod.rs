@@ -2,6 +2,7 @@
 
 mod backups;
 mod cluster;
+mod leases;
 mod origins;
 mod pulling;
 mod pushing;
@@ -444,6 +445,15 @@ impl Net {
                     && let Some(End { what: What::Conn { conn, .. }, touched, .. }) = self.ends.get_mut(&id)
                 {
                     conn.close(reason);
+                    *touched = true;
+                }
+            }
+            Order::LoseName { connection, key } => {
+                if let Some(id) = conn_of(self, connection)
+                    && let Some(End { what: What::Conn { conn, .. }, touched, .. }) = self.ends.get_mut(&id)
+                    && let Some(client) = conn.as_client()
+                {
+                    client.lose_name(&key);
                     *touched = true;
                 }
             }

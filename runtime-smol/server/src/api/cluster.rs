@@ -106,7 +106,8 @@ pub(super) struct SrsCluster {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct SrsLookup {
     pub(super) query: SrsQuery,
-    /// The server that has the stream; null if none does.
+    /// The server that has the stream; null if none does, if the directory does not answer, or if that server is reached
+    /// with TLS only.
     pub(super) origin: Option<SrsOrigin>,
 }
 
@@ -154,7 +155,7 @@ pub(super) struct ClusterNode {
 
 pub(super) fn cluster(context: &Context, _: &Call<'_>) -> Reply {
     let data = match &context.workers.directory {
-        Some(directory) => show(directory.view(), directory.streams()),
+        Some(directory) => show(directory.view(), directory.streams(LISTED)),
         None => ClusterState { state: "off".to_owned(), ..ClusterState::default() },
     };
     json(context, Cluster { data })
@@ -175,8 +176,12 @@ fn wanted(context: &Context, call: &Call<'_>) -> Result<(StreamKey, SrsQuery), S
     Ok((key, query))
 }
 
+/// There are too many such requests.
+#[derive(Debug)]
+pub(super) struct TooMany;
+
 /// Asks the directory where the stream of a request is, if the request is one that asks that and is allowed.
-pub(super) async fn locate(context: &Context, request: &Parts) -> Option<Located> {
+pub(super) async fn locate(context: &Context, request: &Parts) -> Option<Result<Located, TooMany>> {
     let directory = context.workers.directory.as_ref()?;
     let is_open = context.srs_lookup;
     if request.uri.path().trim_end_matches('/') != LOOKUP || context.guard.refuse(request, is_open).is_some() {
@@ -184,15 +189,18 @@ pub(super) async fn locate(context: &Context, request: &Parts) -> Option<Located
     }
     let (key, _) = wanted(context, &Call::new("", request.uri.query().unwrap_or_default())).ok()?;
     let (sender, answer) = smol::channel::bounded(1);
-    let _find = directory.find(&key.as_str().into(), move |located| {
+    let find = directory.look_up(&key.as_str().into(), move |located| {
         // The client may have gone.
         let _ = sender.try_send(located);
     });
+    let Some(_find) = find else {
+        return Some(Err(TooMany));
+    };
     let late = async {
         Timer::after(LOOKUP_LIMIT).await;
         None
     };
-    async { answer.recv().await.ok() }.or(late).await
+    async { answer.recv().await.ok() }.or(late).await.map(Ok)
 }
 
 pub(super) fn lookup(context: &Context, call: &Call<'_>) -> Reply {
@@ -201,11 +209,19 @@ pub(super) fn lookup(context: &Context, call: &Call<'_>) -> Reply {
         Err(words) => return Reply::error(StatusCode::BAD_REQUEST, 400, words),
     };
     let address: Option<Advertise> = match (&call.located, &context.workers.directory) {
-        (Some(Located::Here), Some(directory)) => Some(directory.advertised().clone()),
-        (Some(Located::At { owner, .. }), _) => owner.address.as_ref().and_then(|address| address.parse().ok()),
+        (Some(Err(TooMany)), _) => {
+            let words = "too many look-ups at present; ask again in a second";
+            return Reply::error(StatusCode::SERVICE_UNAVAILABLE, 503, words);
+        }
+        (Some(Ok(Located::Here)), Some(directory)) => Some(directory.advertised().clone()),
+        // What the directory said before it was lost may be wrong by now.
+        (Some(Ok(Located::At { owner, stale: false })), _) => {
+            owner.address.as_ref().and_then(|address| address.parse().ok())
+        }
         _ => None,
     };
-    let origin = address.map(|address| SrsOrigin {
+    // Servers of SRS connect without TLS.
+    let origin = address.filter(|address| !address.tls).map(|address| SrsOrigin {
         ip: address.host,
         port: address.port,
         vhost: key.vhost().to_owned(),
@@ -229,14 +245,9 @@ fn show(view: View, streams: ClusterSnapshot) -> ClusterState {
         leases,
         unconfirmed,
         outstanding,
-        names: streams.names.into_iter().take(LISTED).map(|(key, lease)| of_name(&key, lease)).collect(),
-        pulls: streams
-            .places
-            .into_iter()
-            .take(LISTED)
-            .map(|(key, node, address)| of_pull(&key, &node, &address))
-            .collect(),
-        children: streams.children.into_iter().take(LISTED).map(|(key, nodes)| of_children(&key, &nodes)).collect(),
+        names: streams.names.into_iter().map(|(key, lease)| of_name(&key, lease)).collect(),
+        pulls: streams.places.into_iter().map(|(key, node, address)| of_pull(&key, &node, &address)).collect(),
+        children: streams.children.into_iter().map(|(key, nodes)| of_children(&key, &nodes)).collect(),
         waiting: streams.waiting,
         nodes: nodes.into_iter().map(|record| of_record(record, &node)).collect(),
         nodes_ms: listed.map_or(0, milliseconds),

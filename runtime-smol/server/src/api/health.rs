@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
+use anabranch_core::cluster::Spread;
 use anabranch_core::url::{Scheme, TcUrl};
 use anabranch_host::Drain;
 use hyper::StatusCode;
@@ -184,13 +185,17 @@ pub(super) fn drain(context: &Context, call: &Call<'_>) -> Reply {
         return Reply::error(StatusCode::BAD_REQUEST, 400, words);
     }
     // The other servers of the cluster first: they get the clients that are asked to connect again.
-    let other = context.workers.directory.as_ref().and_then(|directory| directory.begin_drain(TO_BE_KNOWN));
-    let tc_url = tc_url.map(Cow::into_owned).or(other);
-    if let Err(error) = context.handle.drain(Duration::from_secs(seconds), tc_url.as_deref()) {
+    let others = context.workers.directory.as_ref().map(|directory| directory.begin_drain(TO_BE_KNOWN));
+    let servers = tc_url.as_deref().map(Spread::to_one).or(others).unwrap_or_default();
+    let first = servers.next_server().and_then(|url| target(url).ok());
+    let (target, sent) = match (servers.len(), first) {
+        (0, _) | (_, None) => (None, String::new()),
+        (1, Some(target)) => (Some(target.clone()), format!("; clients are sent to {target}")),
+        (count, Some(target)) => (Some(target), format!("; clients are spread over {count} servers of the cluster")),
+    };
+    if let Err(error) = context.handle.drain_among(Duration::from_secs(seconds), servers) {
         return Reply::error(StatusCode::CONFLICT, 409, error.to_string());
     }
-    let target = tc_url.as_deref().and_then(|url| target(url).ok());
-    let sent = target.as_ref().map(|target| format!("; clients are sent to {target}")).unwrap_or_default();
     info!(
         event = "draining",
         seconds,

@@ -9,7 +9,7 @@ use hyper::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::captures::{Captures, OneCapture};
-use super::cluster::{Cluster, SrsCluster};
+use super::cluster::{Cluster, SrsCluster, TooMany};
 use super::context::Context;
 use super::forwards::{Edges, Forwards, OneForward};
 use super::health::{DrainAnswer, DrainUndoneAnswer, Health};
@@ -62,7 +62,7 @@ pub(super) struct Call<'a> {
     pub(super) id: &'a str,
     query: &'a str,
     /// What the directory of the cluster has said about the stream that the request asks for.
-    pub(super) located: Option<Located>,
+    pub(super) located: Option<Result<Located, TooMany>>,
 }
 
 impl<'a> Call<'a> {
@@ -131,6 +131,7 @@ const DRAIN: &[Parameter] = &[
 /// What SRS's `/api/v1/clusters` has.
 const WHERE: &str = "Which server of the cluster has a stream, for servers of SRS";
 const NO_NAME: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "app and stream are no name of a stream");
+const TOO_MANY: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "There are too many such requests at present");
 const LOOKUP: &[Parameter] = &[
     Parameter { name: "vhost", about: "The virtual host of the stream. Default: the default one", text: true },
     Parameter { name: "ip", about: "The host that the client used. It is only repeated in the answer", text: true },
@@ -309,12 +310,12 @@ pub(super) const ROUTES: &[Route] = &[
     ),
     Route {
         query: LOOKUP,
-        failures: &[NO_NAME],
+        failures: &[NO_NAME, TOO_MANY],
         ..get(cluster::LOOKUP, WHERE, Content::Json(json::<SrsCluster>), cluster::lookup)
     },
     Route {
         query: LOOKUP,
-        failures: &[NO_NAME],
+        failures: &[NO_NAME, TOO_MANY],
         ..route("POST", cluster::LOOKUP, WHERE, Content::Json(json::<SrsCluster>), cluster::lookup)
     },
     Route {
@@ -427,7 +428,7 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 /// Finds the route and answers the request, if it is allowed.
-pub(super) fn answer(context: &Context, request: &Parts, located: Option<Located>) -> Reply {
+pub(super) fn answer(context: &Context, request: &Parts, located: Option<Result<Located, TooMany>>) -> Reply {
     let path = request.uri.path();
     let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
     let asked = if request.method == Method::HEAD { "GET" } else { request.method.as_str() };

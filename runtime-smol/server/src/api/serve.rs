@@ -26,7 +26,7 @@ use smol::{Async, LocalExecutor, Task, Timer};
 use smol_hyper::rt::FuturesIo;
 use tracing::{debug, error};
 
-use super::cluster::locate;
+use super::cluster::{TooMany, locate};
 use super::context::Context;
 use super::reply::Reply;
 use super::routes;
@@ -269,7 +269,7 @@ async fn serve(socket: Async<TcpStream>, context: Rc<Context>, seen: Rc<Seen>, b
 }
 
 /// Answers a request.
-fn answer(context: &Context, request: &Parts, located: Option<Located>) -> Reply {
+fn answer(context: &Context, request: &Parts, located: Option<Result<Located, TooMany>>) -> Reply {
     catch_unwind(AssertUnwindSafe(|| routes::answer(context, request, located))).unwrap_or_else(|_| {
         let (method, path) = (&request.method, request.uri.path());
         error!(event = "bug", method = %method, path, "answering {method} {path} of the API panicked, which is a bug");

@@ -1,10 +1,9 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use anabranch_core::cluster::ClusterSnapshot;
+use anabranch_core::cluster::{ClusterSnapshot, Spread};
 use anabranch_core::location::{ClaimError, ClaimId, Conflict, Event, FindId, Located, Location, LocationConfig};
 use anabranch_core::relay::Relays;
 use smol::channel::{Receiver, Sender, bounded};
@@ -12,6 +11,7 @@ use smol::channel::{Receiver, Sender, bounded};
 use super::advertise::Advertise;
 use super::dial::{Dial, DialError};
 use super::driver;
+use super::lookups::LookUps;
 use super::record::{Addresses, Load, NodeRecord};
 use super::scripts::Keys;
 use super::settings::ClusterSettings;
@@ -42,14 +42,13 @@ pub(super) struct Shared {
     wake: Sender<()>,
     /// The driver has said goodbye to the directory, or the directory has a record that says that the server drains.
     left: Condvar,
-    /// The server is about to drain.
-    drains: AtomicBool,
     listeners: RwLock<Vec<Listener>>,
     pub(super) tally: Tally,
     pub(super) who: Who,
     status: Status,
     /// The streams of the server; `None` in tests of the directory alone.
     relays: Option<Relays>,
+    lookups: LookUps,
 }
 
 /// What does not change while the program runs.
@@ -86,8 +85,11 @@ pub(super) struct Inner {
     wants_list: bool,
     secret: Option<Arc<str>>,
     pub(super) leaving: Leaving,
-    /// True while the server's record in the directory says that it drains.
-    pub(super) is_known_to_drain: bool,
+    /// Whether the server drains, or is about to.
+    pub(super) drains: bool,
+    /// Counts how often that has changed, and up to which change the directory has a record of it.
+    pub(super) turn: u64,
+    known_turn: Option<u64>,
 }
 
 /// How far the server has left the directory.
@@ -167,7 +169,9 @@ impl Directory {
             wants_list: true,
             secret: own_secret.clone(),
             leaving: Leaving::No,
-            is_known_to_drain: false,
+            drains: false,
+            turn: 0,
+            known_turn: None,
         };
         let (wake, woken) = bounded(1);
         let who = Who {
@@ -198,12 +202,12 @@ impl Directory {
             inner: Mutex::new(inner),
             wake,
             left: Condvar::new(),
-            drains: AtomicBool::new(false),
             listeners: RwLock::default(),
             tally: Tally::default(),
             who: Who { ..who },
             status: Box::new(status),
             relays: relays.clone(),
+            lookups: LookUps::default(),
         });
         let directory = Directory { shared: shared.clone() };
         if let Some(relays) = relays.clone() {
@@ -220,34 +224,33 @@ impl Directory {
     }
 
     /// The server is about to drain. Returns when the other servers know: from then on they take its names for publishers
-    /// that connect to them. Waits at most for `limit`. Returns the address of the server that clients are to connect to,
-    /// if they can reach it: the one with the fewest.
-    pub(crate) fn begin_drain(&self, limit: Duration) -> Option<String> {
-        self.shared.drains.store(true, Ordering::Relaxed);
+    /// that connect to them. Waits at most for `limit`. Returns the servers that clients are to connect to, if they can
+    /// reach them.
+    pub(crate) fn begin_drain(&self, limit: Duration) -> Spread {
         let mut inner = self.shared.lock();
-        inner.location.announce(Instant::now());
+        let turn = inner.set_draining(true);
         if !inner.location.is_connected() {
-            return None;
+            return Spread::default();
         }
         if self.shared.who.redirect {
             (inner.wants_list, inner.listed) = (true, None);
         }
         self.shared.wake();
-        let waits = |inner: &mut Inner| !inner.is_known_to_drain || self.shared.who.redirect && inner.listed.is_none();
+        let is_known = |inner: &Inner| inner.known_turn.is_some_and(|known| known >= turn);
+        let waits = |inner: &mut Inner| !is_known(inner) || self.shared.who.redirect && inner.listed.is_none();
         let waited = self.shared.left.wait_timeout_while(inner, limit, waits);
         let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if !self.shared.who.redirect {
-            return None;
+            return Spread::default();
         }
         let others = inner.nodes.iter().filter(|node| !node.draining && *node.id != *self.shared.who.node);
-        let reached = others.filter_map(|node| Some((node.load.players + node.load.streams, node.address()?)));
-        reached.min().map(|(_, address)| address.to_owned())
+        let clients = |node: &NodeRecord| node.load.players.saturating_add(node.load.streams);
+        Spread::new(others.filter_map(|node| Some((node.address()?.into(), clients(node)))))
     }
 
     /// The server does not drain any more.
     pub(crate) fn end_drain(&self) {
-        self.shared.drains.store(false, Ordering::Relaxed);
-        self.shared.lock().location.announce(Instant::now());
+        self.shared.lock().set_draining(false);
         self.shared.wake();
     }
 
@@ -290,9 +293,9 @@ impl Directory {
         }
     }
 
-    /// What the streams of this server have and want.
-    pub(crate) fn streams(&self) -> ClusterSnapshot {
-        self.shared.relays.as_ref().map(Relays::cluster).unwrap_or_default()
+    /// What the streams of this server have and want, with at most `limit` entries in each list.
+    pub(crate) fn streams(&self, limit: usize) -> ClusterSnapshot {
+        self.shared.relays.as_ref().map(|relays| relays.cluster(limit)).unwrap_or_default()
     }
 
     /// Where the other servers reach this one.
@@ -342,7 +345,21 @@ impl Directory {
         inner.finds.insert(id, Box::new(answer));
         drop(inner);
         self.shared.wake();
-        Find { shared: self.shared.clone(), id }
+        Find { shared: self.shared.clone(), id, is_lookup: false }
+    }
+
+    /// The same for a caller that anyone can be. `None` if there are too many of them.
+    pub(crate) fn look_up(&self, name: &Arc<str>, answer: impl FnOnce(Located) + Send + 'static) -> Option<Find> {
+        let now = Instant::now();
+        if !self.shared.lookups.begin(now) {
+            return None;
+        }
+        let mut inner = self.shared.lock();
+        let id = inner.location.find_for_anyone(now, name);
+        inner.finds.insert(id, Box::new(answer));
+        drop(inner);
+        self.shared.wake();
+        Some(Find { shared: self.shared.clone(), id, is_lookup: true })
     }
 
     /// Has [`Event::Changed`] reported when another server gets the name, until the returned value is dropped. A notice may be
@@ -413,6 +430,7 @@ impl fmt::Debug for Claim {
 pub(crate) struct Find {
     shared: Arc<Shared>,
     id: FindId,
+    is_lookup: bool,
 }
 
 impl Drop for Find {
@@ -421,6 +439,9 @@ impl Drop for Find {
         inner.location.abandon(self.id);
         let answer = inner.finds.remove(&self.id);
         drop(inner);
+        if self.is_lookup {
+            self.shared.lookups.end();
+        }
         drop(answer);
     }
 }
@@ -450,6 +471,17 @@ impl fmt::Debug for Watch {
     }
 }
 
+impl Inner {
+    /// Has the directory told whether the server drains. Returns the number of the change.
+    fn set_draining(&mut self, drains: bool) -> u64 {
+        self.drains = drains;
+        self.turn += 1;
+        self.location.set_draining(drains);
+        self.location.announce(Instant::now());
+        self.turn
+    }
+}
+
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -461,25 +493,30 @@ impl Shared {
         let _ = self.wake.try_send(());
     }
 
-    /// What the server says about itself now.
-    pub(super) fn record(&self, version: &str) -> NodeRecord {
+    /// What the server says about itself now, and up to which change whether it drains is in it.
+    pub(super) fn record(&self, version: &str) -> (NodeRecord, u64) {
+        let (drains, turn) = {
+            let inner = self.lock();
+            (inner.drains, inner.turn)
+        };
         let (load, is_draining) = (self.status)();
-        let draining = is_draining || self.drains.load(Ordering::Relaxed);
+        let draining = is_draining || drains;
         let address = Some(self.who.advertise.to_string());
         let (rtmp, rtmps) = if self.who.advertise.tls { (None, address) } else { (address, None) };
-        NodeRecord {
+        let record = NodeRecord {
             id: self.who.node.to_string(),
             boot: self.who.boot.clone(),
             advertise: Addresses { rtmp, rtmps },
             version: version.to_owned(),
             load,
             draining,
-        }
+        };
+        (record, turn)
     }
 
-    /// The directory has a record of this server that says whether it drains.
-    pub(super) fn is_known_to_drain(&self, draining: bool) {
-        self.lock().is_known_to_drain = draining;
+    /// The directory has a record of this server that says whether it drains, up to this change; `None` if it may have none.
+    pub(super) fn is_known(&self, turn: Option<u64>) {
+        self.lock().known_turn = turn;
         self.left.notify_all();
     }
 

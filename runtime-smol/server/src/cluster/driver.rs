@@ -79,8 +79,8 @@ struct Driver<'a> {
     /// What was logged last of the directory, so that the same is not logged again with each attempt.
     last_words: String,
     has_announced: bool,
-    /// The announcements that have no answer, and whether they say that the server drains.
-    announcements: VecDeque<(RequestId, bool)>,
+    /// The announcements that have no answer, and up to which change each says whether the server drains.
+    announcements: VecDeque<(RequestId, u64)>,
 }
 
 /// Why the driver goes on.
@@ -230,6 +230,8 @@ impl Driver<'_> {
     fn drop_connection(&mut self, words: &str) {
         let Some(session) = self.session.take() else { return };
         self.announcements.clear();
+        // The directory may come back without it.
+        self.shared.is_known(None);
         self.notices = None;
         self.moved = None;
         self.shared.tally.lose();
@@ -268,8 +270,8 @@ impl Driver<'_> {
             Request::Announce => {
                 let secret =
                     if self.shared.keeps_secret() { self.shared.secret_or(&self.secret) } else { String::new() };
-                let record = self.shared.record(&self.version);
-                self.announcements.push_back((id, record.draining));
+                let (record, turn) = self.shared.record(&self.version);
+                self.announcements.push_back((id, turn));
                 Some((record.write(), secret))
             }
             _ => None,
@@ -322,9 +324,9 @@ impl Driver<'_> {
                     );
                 }
                 self.has_announced = true;
-                while let Some((_, draining)) = self.announcements.front().copied().filter(|(sent, _)| *sent <= id) {
+                while let Some((_, turn)) = self.announcements.front().copied().filter(|(sent, _)| *sent <= id) {
                     self.announcements.pop_front();
-                    self.shared.is_known_to_drain(draining);
+                    self.shared.is_known(Some(turn));
                 }
                 if let Some(secret) = secret {
                     if secret.len() > super::settings::LONGEST_SECRET {

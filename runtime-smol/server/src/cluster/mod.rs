@@ -10,6 +10,7 @@ mod dial;
 mod directory;
 mod driver;
 mod link;
+mod lookups;
 mod notices;
 mod probe;
 mod record;

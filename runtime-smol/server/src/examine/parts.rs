@@ -211,6 +211,14 @@ impl<'a> Found<'a> {
             );
             self.add(Grade::Warning, Path::of(&["cluster", "advertise"]), fault);
         }
+        let is_tls = settings.advertised().is_ok_and(|address| address.tls);
+        for (key, is_set) in [("srs_lookup", settings.srs_lookup), ("redirect", settings.redirect)] {
+            if is_tls && is_set {
+                let words = "servers of SRS connect without TLS, and cluster.advertise is rtmps";
+                let fault = Fault::new(words.to_owned(), "set cluster.advertise to an address with rtmp, or remove it");
+                self.add(Grade::Warning, Path::of(&["cluster", key]), fault);
+            }
+        }
         // The start must not wait for a directory that does not answer, nor refuse: the server works without it.
         if purpose != Purpose::Check {
             return;

@@ -119,8 +119,8 @@ fn drain(handle: &Handle, time: Duration, directory: Option<&Directory>) -> End 
     let seconds = time.as_secs();
     info!(event = "draining", connections, seconds, "draining: {connections} connections have {seconds} s to end");
     // The other servers of the cluster first: they get the clients that are asked to connect again.
-    let other = directory.and_then(|directory| directory.begin_drain(TO_BE_KNOWN));
-    handle.drain_to_stop(time, other.as_deref());
+    let others = directory.map(|directory| directory.begin_drain(TO_BE_KNOWN)).unwrap_or_default();
+    handle.drain_among_to_stop(time, others);
     let waiting = handle.clone();
     let wait = move || {
         let is_empty = waiting.wait_until_empty(Instant::now() + time);

@@ -175,7 +175,10 @@ impl ClusterSim {
         let member = Member { node: id_of(node), address: format!("rtmp://{}", address_of(node)).into() };
         let Rules { redirect, tree, .. } = self.rules;
         let (children, depth) = tree.unwrap_or((8, 3));
-        let cluster = self.location.as_ref().map(|_| ClusterConfig { redirect, member, children, depth });
+        let cluster = self.location.as_ref().map(|_| {
+            let default = ClusterConfig::default();
+            ClusterConfig { redirect, member, children, depth, ..default }
+        });
         let core = Core::new(Config { cluster, ..server.config.clone().into() }, rng.seed());
         let signal = Arc::new(Signal { node, list: signals });
         core.relays().set_waker(signal.clone().into());
@@ -290,6 +293,7 @@ impl ClusterSim {
         core.drain();
         (server.drains, server.tells_at) = (Some(deadline), Some(now + TO_BE_KNOWN));
         if let Some(session) = &mut server.session {
+            session.location.set_draining(true);
             session.location.announce(now);
         }
         // Its clients lose nothing that they need not, but they leave.
@@ -402,6 +406,11 @@ impl ClusterSim {
             Order::Close { connection, reason } => {
                 if let Some(end) = self.nodes[node].conns.get(&connection).copied() {
                     self.with_conn(end, |conn| conn.close(reason));
+                }
+            }
+            Order::LoseName { connection, key } => {
+                if let Some(end) = self.nodes[node].conns.get(&connection).copied() {
+                    self.with_conn(end, |conn| conn.lose_name(&key));
                 }
             }
             Order::Poll { connection } => {

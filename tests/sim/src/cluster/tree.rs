@@ -180,7 +180,8 @@ impl DirectoryFigures {
         let key: StreamKey = "live/cam".parse().expect("a name");
         let copies_of_owner = net.server(0).map_or(0, |server| server.hub().player_count(&key));
         let copies = |node: usize| {
-            let children = net.server(node).map(|server| server.relays().cluster().children).unwrap_or_default();
+            let children =
+                net.server(node).map(|server| server.relays().cluster(usize::MAX).children).unwrap_or_default();
             children.into_iter().map(|(_, nodes)| nodes.len()).sum()
         };
         let copies_of_inner = (1..servers).map(copies).max().unwrap_or(0);

@@ -123,7 +123,7 @@ fn of_directory(directory: &Directory, writer: &mut Writer<'_>) -> fmt::Result {
     writer.counter("anabranch_cluster_notices", "Notices of other servers that came", tally.notices())?;
     let words = "Names that this server lost to another, or could not renew";
     writer.counter("anabranch_cluster_names_lost", words, tally.names_lost())?;
-    let streams = directory.streams();
+    let streams = directory.streams(0);
     let totals = streams.totals;
     let claims = [
         ("granted", totals.granted - totals.unconfirmed),
@@ -135,12 +135,12 @@ fn of_directory(directory: &Directory, writer: &mut Writer<'_>) -> fmt::Result {
     let words = "Claims of names for clients that publish, by result; unconfirmed ones were granted without an answer";
     writer.counters("anabranch_cluster_claims", words, claims)?;
     let words = "Streams of other servers that players here want";
-    writer.gauge("anabranch_cluster_pulls", words, streams.places.len() as u64)?;
+    writer.gauge("anabranch_cluster_pulls", words, streams.pulls as u64)?;
     let words = "Questions where a stream is";
     writer.counter("anabranch_cluster_finds", words, totals.finds)?;
     let words = "Servers that did not have a stream that the directory said they have";
     writer.counter("anabranch_cluster_denied", words, totals.denied)?;
-    let children: u64 = streams.children.iter().map(|(_, nodes)| nodes.len() as u64).sum();
+    let children = streams.served as u64;
     let words = "Copies of streams that this server sends to others of the cluster";
     writer.gauge("anabranch_cluster_children", words, children)?;
     let words = "Servers that wanted a stream and were sent to another one that gets it from here";

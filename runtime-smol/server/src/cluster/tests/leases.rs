@@ -181,3 +181,29 @@ fn a_new_set_of_data_gives_out_no_names_for_one_time_to_live() {
     let (_one, fencing) = refused.take("v/live/one");
     assert!(fencing > 0);
 }
+
+#[test]
+fn the_others_know_of_each_drain_when_it_begins() {
+    let redis = Redis::new();
+    let node = |id: &str, port: u16| {
+        let advertise = format!("rtmp://127.0.0.1:{port}");
+        let settings = ClusterSettings { advertise, redirect: true, ..settings(&redis.url()) };
+        Node::connected(id, settings)
+    };
+    let [a, _b, _c] = [node("a", 1), node("b", 2), node("c", 3)];
+    wait_for("all servers", TIMEOUT, || (a.directory.view().nodes.len() == 3).then_some(()));
+    for round in 0..20 {
+        let mut others = a.directory.begin_drain(TIMEOUT);
+        assert!(redis.command(&["GET", "ab:n:a"]).contains("\"draining\":true"), "round {round}");
+        let next = std::iter::from_fn(|| {
+            let next = others.next_server().map(ToString::to_string);
+            others.sent();
+            next
+        });
+        let sent: Vec<_> = next.take(4).collect();
+        let [one, two] = ["rtmp://127.0.0.1:2", "rtmp://127.0.0.1:3"];
+        assert_eq!(sent, [one, two, one, two], "each has as many clients");
+        // The next drain begins before the directory has answered that this one is over.
+        a.directory.end_drain();
+    }
+}

@@ -10,7 +10,9 @@ use anabranch_core::client::{ClientConfig, ClientEvent, Destination};
 use anabranch_tests::peer::Driver;
 use anabranch_tests::program::{Program, free_address};
 use anabranch_tests::redis::Redis;
+use anabranch_tests::{TIMEOUT, wait_for};
 
+use super::cluster;
 use super::streams::{names, node_at, times};
 use anabranch_tests::media::frames::{video, video_header};
 
@@ -80,6 +82,31 @@ fn a_publisher_that_is_asked_to_connect_again_gets_its_name_at_the_other_server(
     assert_eq!(encoder.end(), 3);
     let gap = seen.windows(2).map(|pair| pair[1].checked_sub(pair[0]).expect("times rise")).max();
     assert!(gap.is_some_and(|gap| gap <= 2000), "{gap:?}: {seen:?}");
-    assert_eq!(names(&redis), 0);
+    wait_for("no name in the directory", TIMEOUT, || (names(&redis) == 0).then_some(()));
     assert_eq!(c.metric("anabranch_plays_total"), Some(1.0), "the player is the same");
+}
+
+#[test]
+fn the_clients_of_a_server_that_drains_are_spread_over_the_others() {
+    let redis = Redis::new();
+    let [a, b, c] = [(); 3].map(|()| node_at(free_address(), &redis, "redirect = true\n"));
+    let nodes = || cluster(&a)["nodes"].as_array().map_or(0, Vec::len);
+    wait_for("all servers in the directory", TIMEOUT, || (nodes() == 3).then_some(()));
+    let mut publishers: Vec<_> = (0..6).map(|number| a.publisher(&format!("cam{number}"))).collect();
+    assert_eq!(a.ask("POST", "/api/v1/drain?seconds=30").status, 200);
+    let mut sent: Vec<_> = publishers
+        .iter_mut()
+        .map(|publisher| {
+            publisher.wait_event("a request to connect again", |event| match event {
+                ClientEvent::ReconnectRequest { tc_url, .. } => tc_url.map(|url| url.to_string()),
+                _ => None,
+            })
+        })
+        .collect();
+    sent.sort_unstable();
+    let mut expected: Vec<_> =
+        [&b, &c].into_iter().flat_map(|server| vec![format!("rtmp://{}/live", server.address()); 3]).collect();
+    expected.sort_unstable();
+    assert_eq!(sent, expected);
+    a.wait_line("clients are spread over 2 servers");
 }

@@ -1,0 +1,81 @@
+//! Names in the directory, and the pulls of names that it does not have.
+
+use super::cluster::{CAM, SECOND};
+use super::*;
+use crate::cluster::ClusterConfig;
+use crate::location::OnLoss;
+
+#[test]
+fn names_that_no_server_has_take_no_room_of_the_others() {
+    let mut net = Net::new();
+    let [a] = net.members();
+    let edge = Edge { pulls: 3, ..Edge::of(Vec::new()) };
+    let b = net.member(VhostConfig { edge: Some(edge), ..VhostConfig::default() }, OnLoss::Serve);
+    net.run(SECOND);
+    let publishers = [CAM, "live/1", "live/2", "live/3"].map(|name| net.encoder(a, name).expect("the name is free"));
+    let unknown: Vec<_> = (0..10)
+        .map(|number| {
+            let player = net.player(b, &format!("live/none{number}"));
+            net.run(Duration::from_millis(100));
+            player
+        })
+        .collect();
+    let is_told = |net: &Net, player: u64| net.heard(player).has("NetStream.Play.StreamNotFound");
+    let told: Vec<_> = unknown.iter().map(|player| is_told(&net, *player)).collect();
+    assert_eq!(told, [[true; 7].as_slice(), &[false; 3]].concat(), "the oldest make room");
+    let players = [CAM, "live/1", "live/2", "live/3"].map(|name| {
+        let player = net.player(b, name);
+        net.run(Duration::from_millis(100));
+        player
+    });
+    for publisher in publishers {
+        net.gop(publisher, 0, 1);
+    }
+    net.run(SECOND);
+    let comes = players.map(|player| net.heard(player).first.is_some());
+    assert_eq!(comes, [true, true, true, false], "as many as there may be");
+    assert!(is_told(&net, players[3]));
+}
+
+#[test]
+fn a_pull_whose_origins_a_reload_removes_is_followed_in_the_directory() {
+    let mut net = Net::new();
+    let [a] = net.members();
+    let origin = format!("rtmp://{}", net.address_of(a)).parse().expect("an origin");
+    let edge = Some(Edge::of(vec![origin]));
+    let b = net.member(VhostConfig { edge, ..VhostConfig::default() }, OnLoss::Serve);
+    net.run(SECOND);
+    let publisher = net.encoder(a, CAM).expect("the name is free");
+    let player = net.player(b, CAM);
+    net.stream(publisher, 0, 3);
+    assert!(net.cluster(b).places.is_empty());
+    let core = net.servers[b].core.clone();
+    core.reconfigure(Config { cluster: Some(ClusterConfig::default()), ..Config::default() });
+    net.stream(publisher, 3, 2);
+    assert_eq!(net.cluster(b).places.len(), 1);
+    let heard = net.heard(player);
+    assert!(heard.closed.is_none() && heard.times().is_sorted(), "{:?}", heard.events);
+}
+
+#[test]
+fn a_stream_whose_owner_has_lost_its_name_is_followed_also_if_the_notice_is_lost() {
+    let mut net = Net::new();
+    let [a, b, c] = net.members();
+    let first = net.encoder(a, CAM).expect("the name is free");
+    let player = net.player(b, CAM);
+    net.stream(first, 0, 2);
+    // The owner goes on without the directory, and the other server misses that another one has got the name.
+    net.cut(a, true);
+    net.stream(first, 2, 12);
+    net.cut(b, true);
+    let second = net.encoder(c, CAM).expect("the name is free after its time to live");
+    net.cut(b, false);
+    for at in 0..14 {
+        net.gop(first, 14_000 + at * 1000, 1);
+        net.gop(second, at * 1000, 2);
+        net.run(SECOND);
+    }
+    let heard = net.heard(player);
+    assert!(heard.closed.is_none() && heard.times().is_sorted(), "{:?}", heard.events);
+    assert!(heard.counts(&peer::key_frame(2)) >= 2, "{:?}", heard.times());
+}
