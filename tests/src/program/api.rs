@@ -103,6 +103,16 @@ impl Program {
         answer.json()
     }
 
+    /// The JSON at a path, with a token.
+    ///
+    /// # Panics
+    /// If the status is not 200.
+    pub fn get_with(&self, path: &str, token: &str) -> Value {
+        let answer = self.ask_with("GET", path, &[("authorization", &format!("Bearer {token}"))]);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.json()
+    }
+
     /// The value of a series of `/metrics`, written as there.
     ///
     /// # Panics

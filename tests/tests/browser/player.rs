@@ -1,6 +1,7 @@
 use anabranch_tests::browser::{Browser, Look};
-use anabranch_tests::media::READ_MARK;
+use anabranch_tests::media::{Mark, READ_MARK, test_picture};
 use anabranch_tests::program::{Launch, Program, Runtime};
+use anabranch_tests::{TIMEOUT, wait_for};
 use serde_json::Value;
 
 /// The program with HTTP and the API on free ports.
@@ -42,6 +43,36 @@ pub(crate) fn assert_published(frames: &[(f64, f64)]) {
     }
     let passed = frames[frames.len() - 1].0 - first;
     assert!(passed >= frames.len() as f64 / 2.0, "{frames:?}");
+}
+
+#[test]
+fn the_console_takes_a_picture_and_plays() {
+    let program = start_with_web("token = 'open sesame'\n");
+    let _publisher = test_picture(&program.url("live/cam"), Mark::Frame, &[]);
+    program.wait_publishers("live/cam", 1);
+    // On the port of the streams, and on the port of the API, which has no streams.
+    for address in [program.web(), program.api()] {
+        let mut browser = Browser::chromium(Look::DESK);
+        browser.open(&format!("http://{address}/"));
+        browser.fill("#token", "open sesame");
+        browser.click("#sign-in button[type=submit]");
+        browser.click("button[data-t=take_picture]");
+        browser.wait("picture", "!document.querySelector('canvas.picture').hidden");
+        let colour = "[...document.querySelector('canvas.picture').getContext('2d').getImageData(160, 90, 1, 1).data]";
+        let colour = browser.value(colour);
+        assert!(colour.as_array().expect("a colour")[..3].iter().any(|part| part.as_u64() > Some(60)), "{colour}");
+        browser.click(".picture-tools a");
+        wait_playing(&mut browser);
+        browser.click_text("#view button", "Stop the player");
+        browser.wait("no player", "document.querySelector('video') === null");
+        // Before the token came there were answers of 401, which the browser reports.
+        let others: Vec<_> =
+            browser.faults().into_iter().filter(|fault| !fault.contains("401 (Unauthorized)")).collect();
+        assert!(others.is_empty(), "{others:?}");
+    }
+    wait_for("end of the players", TIMEOUT, || {
+        (program.get_with("/api/v1/streams", "open sesame")["streams"][0]["players"] == 0).then_some(())
+    });
 }
 
 #[test]
