@@ -100,7 +100,10 @@ impl Source {
         let mut cursor = standby.join();
         standby.restart(&mut cursor);
         let is_long = bridge.as_deref().is_some_and(|bridge| standby.has_late_pictures(bridge));
-        while !is_long {
+        loop {
+            if is_long {
+                break;
+            }
             match standby.next(&mut cursor) {
                 Next::Start(start) => {
                     let time = match &bridge {
