@@ -56,6 +56,22 @@ fn a_server_that_drains_gives_its_name_to_the_next_claim() {
 }
 
 #[test]
+fn of_two_servers_that_take_a_name_from_the_same_lease_one_has_it_and_keeps_it() {
+    for on_loss in [OnLoss::Serve, OnLoss::Strict] {
+        let mut cluster = Cluster::connected(3, on_loss);
+        let first = cluster.publish(0, "live/cam").expect("it is free").expect("it is registered");
+        let claim = cluster.claim(1, "live/cam", Conflict::TakeFrom(first + 1));
+        assert!(cluster.outcome(1, claim).is_err(), "that is another lease");
+        let claims = [1, 2].map(|index| (index, cluster.claim(index, "live/cam", Conflict::TakeFrom(first))));
+        let outcomes = claims.map(|(index, claim)| cluster.outcome(index, claim).is_ok());
+        assert!(outcomes[0] != outcomes[1], "{on_loss:?}: {outcomes:?}");
+        cluster.pass(Duration::from_secs(2));
+        assert_eq!(cluster.owners("live/cam"), [if outcomes[0] { 1 } else { 2 }], "{on_loss:?}");
+        cluster.end();
+    }
+}
+
+#[test]
 fn a_claim_that_takes_takes_also_if_one_that_does_not_is_on_its_way() {
     for on_loss in [OnLoss::Serve, OnLoss::Strict] {
         let mut cluster = Cluster::connected(2, on_loss);
