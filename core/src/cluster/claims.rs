@@ -189,7 +189,7 @@ impl Cluster {
         let (key, connection, ask) = (own.key.clone(), own.connection, own.ask.take());
         self.waiting -= usize::from(ask.is_some());
         if attempt.is_none() && ask.is_none() {
-            return self.claimed_late(claim, outcome);
+            return self.claimed_late(claim, &outcome);
         }
         let totals = &mut self.totals;
         let error = match outcome {
@@ -231,14 +231,14 @@ impl Cluster {
     }
 
     /// The outcome of a claim whose client publishes already.
-    fn claimed_late(&mut self, claim: ClaimNumber, outcome: Result<Option<u64>, ClaimError>) -> Claimed {
+    fn claimed_late(&mut self, claim: ClaimNumber, outcome: &Result<Option<u64>, ClaimError>) -> Claimed {
         let Some(granted) = self.claims.get_mut(&claim).filter(|claim| claim.publishes()) else {
             return Claimed::Nothing;
         };
         let (key, connection) = (granted.key.clone(), granted.connection);
         if let Ok(fencing) = outcome {
             if let Some(name) = self.names.get_mut(&key) {
-                name.fencing = name.fencing.max(fencing);
+                name.fencing = name.fencing.max(*fencing);
             }
             return Claimed::Nothing;
         }

@@ -209,12 +209,12 @@ fn read_fragment(bytes: &[u8]) -> Vec<(u32, u64, i64, u32, bool, Vec<u8>)> {
         let mut time = traf.tfdt.as_ref().unwrap().base_media_decode_time;
         for Trun { data_offset, samples: run } in &traf.trun {
             let mut place = data_offset.unwrap() as usize;
-            for entry in run.iter() {
+            for entry in run {
                 let size = entry.size.or(traf.tfhd.default_sample_size).unwrap() as usize;
                 let duration = entry.duration.or(traf.tfhd.default_sample_duration).unwrap();
                 let flags = entry.flags.or(traf.tfhd.default_sample_flags).unwrap();
                 let key = flags & 0x1_0000 == 0;
-                let cts = entry.cts.unwrap_or(0).into();
+                let cts = entry.cts.unwrap_or(0);
                 samples.push((traf.tfhd.track_id, time, cts, duration, key, bytes[place..place + size].to_vec()));
                 time += u64::from(duration);
                 place += size;

@@ -286,7 +286,7 @@ impl State {
                 self.room.leave(relay);
                 relay.rules = rules.clone();
                 self.room.enter(relay);
-                relay.adopt(times.clone());
+                relay.adopt(times);
             }
         }
     }

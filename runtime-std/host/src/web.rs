@@ -42,7 +42,7 @@ pub trait Web: fmt::Debug + Send + Sync + 'static {
 #[must_use = "if it is dropped, there is no answer"]
 pub struct Reply {
     client: Option<SocketAddr>,
-    deliver: Box<dyn FnOnce(&Answer) + Send>,
+    deliver: Box<dyn FnOnce(Answer) + Send>,
 }
 
 impl Reply {
@@ -52,9 +52,9 @@ impl Reply {
         let mut client = None;
         connection.inspect_client(&mut |conn| client = conn.peer());
         let connection = Arc::downgrade(connection);
-        let deliver = move |answer: &Answer| {
+        let deliver = move |answer: Answer| {
             if let Some(connection) = connection.upgrade() {
-                connection.change_client(&mut |conn| conn.respond(Instant::now(), id, answer));
+                connection.change_client(&mut |conn| conn.respond(Instant::now(), id, &answer));
             }
         };
         (request, Reply { client, deliver: Box::new(deliver) })
@@ -67,7 +67,7 @@ impl Reply {
 
     /// Gives the answer. Does not block.
     pub fn give(self, answer: Answer) {
-        (self.deliver)(&answer);
+        (self.deliver)(answer);
     }
 }
 

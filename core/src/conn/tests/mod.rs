@@ -152,7 +152,7 @@ impl Client {
                 Output::Action(Action::Wake(_)) => self.actions.push("wake".into()),
                 Output::Action(Action::Finish) => self.actions.push("finish".into()),
                 Output::Action(Action::Request(asked)) => {
-                    self.actions.push(format!("request {}", asked.request.target()))
+                    self.actions.push(format!("request {}", asked.request.target()));
                 }
                 Output::Action(Action::Ask(ask)) => {
                     self.actions.push("ask".into());

@@ -174,9 +174,9 @@ fn a_backup_that_sends_nothing_tells_at_once_that_it_is_on_air_and_also_if_it_le
         let orders: Vec<_> = orders.take_while(|order| !matches!(order, Order::Wait(_))).collect();
         assert!(orders.iter().any(polled), "{orders:?}");
         if leaves {
-            second.disconnect(&harness)
+            second.disconnect(&harness);
         } else {
-            second.poll(&harness)
+            second.poll(&harness);
         }
         let switched = |remark: &Remark| matches!(remark, Remark::Switched { because: Switched::Lost, .. });
         assert_eq!(second.remarks.iter().filter(|remark| switched(remark)).count(), 1, "{:?}", second.remarks);

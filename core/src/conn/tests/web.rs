@@ -312,7 +312,8 @@ fn token() -> Token {
 
 #[test]
 fn who_may_not_play_gets_the_status_that_says_why() {
-    let cases: [(fn(&mut VhostConfig), u16, &str); 5] = [
+    type Change = fn(&mut VhostConfig);
+    let cases: [(Change, u16, &str); 5] = [
         (|_| {}, 200, ""),
         (|config| config.refer = refer(), 403, "refer_denied"),
         (|config| config.token = Some(token()), 401, "token_missing"),

@@ -215,7 +215,7 @@ async fn take(executor: &LocalExecutor<'_>, calls: &Receiver<WebCall>, context: 
         executor.spawn(answer).detach();
     }
     // No entrance is left.
-    pending().await
+    pending::<()>().await;
 }
 
 /// A request as the routes know it.

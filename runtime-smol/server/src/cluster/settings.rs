@@ -151,7 +151,7 @@ impl ClusterSettings {
             .ok()
             .map(|address| Member { node: self.node(&address).into(), address: address.to_string().into() });
         let (member, on_loss, recheck) = (member.unwrap_or_default(), self.on_loss.into(), self.ttl.0);
-        self.is_on().then(|| ClusterConfig { redirect, member, children, depth, on_loss, recheck })
+        self.is_on().then_some(ClusterConfig { redirect, member, children, depth, on_loss, recheck })
     }
 
     /// How many servers get a stream from the one where it is published, before one sends it to more than `children`; `None`
