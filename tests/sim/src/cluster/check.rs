@@ -5,7 +5,7 @@ use anabranch_core::url::StreamKey;
 
 use super::client::{Client, Part, Stage};
 use super::directory::DirectoryState;
-use super::node::RECOVERY;
+use super::node::{Node, RECOVERY};
 use super::session::Session;
 use super::viewing::Skipped;
 use super::{ClusterSim, HOLD};
@@ -149,9 +149,14 @@ impl ClusterSim {
         }
     }
 
-    /// The servers at which clients publish a name.
+    /// The servers at which a client publishes a name and is on air.
     pub fn owners(&self, name: &StreamKey) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|node| self.nodes[*node].published.contains_key(name)).collect()
+        let publishes = |node: &usize| {
+            let Node { on_air, attached, .. } = &self.nodes[*node];
+            let line = on_air.get(name).map(|on_air| on_air.line);
+            line.is_some_and(|line| attached.iter().any(|((of, _), key)| *of == line && key == name))
+        };
+        (0..self.nodes.len()).filter(publishes).collect()
     }
 
     /// A client publishes the name from now on.

@@ -182,6 +182,7 @@ impl ClusterSim {
         if !client.is_publisher() {
             return;
         }
+        let until = client.frozen_until.map_or(until, |before| before.max(until));
         (client.frozen_until, client.thawed) = (Some(until), Some(until));
         if let Stage::On(line) = client.stage
             && is_dark

@@ -229,7 +229,6 @@ impl ClusterSim {
                 if attachment.role == Role::Publisher {
                     server.attached.insert((end.0, attachment.stream), attachment.key.clone());
                     *server.published.entry(attachment.key.clone()).or_default() += 1;
-                    self.check_owners(&attachment.key);
                     self.told_attached(node, end.0, conn.id(), &attachment.key, attachment.backup);
                 }
             }

@@ -20,6 +20,7 @@ const PULL: Duration = Duration::from_secs(6);
 pub(super) struct OnAir {
     /// The connection of the publisher.
     connection: u64,
+    pub(super) line: usize,
     /// True once it has left, and the stream goes on: its successor says so when it sends something.
     has_left: bool,
 }
@@ -37,8 +38,9 @@ impl ClusterSim {
     }
 
     fn tell_on_air(&mut self, node: usize, line: usize, connection: u64, key: &StreamKey) {
-        self.nodes[node].on_air.insert(key.clone(), OnAir { connection, has_left: false });
+        self.nodes[node].on_air.insert(key.clone(), OnAir { connection, line, has_left: false });
         self.told.entry(key.clone()).or_default().push((node, line));
+        self.check_owners(key);
     }
 
     /// A server says that a publisher which stood by is on air.
@@ -116,11 +118,9 @@ impl ClusterSim {
                 plays && other.healthy_since(self.now).is_some_and(|since| since < healthy)
             };
             let publisher = self.clients.iter().filter(is_due).find_map(super::Client::origin);
-            let is_known = |origin: &usize| {
-                let is_here = self.publications[*origin].node == client.node;
-                is_here || self.location.is_none() || self.directory_is_well() && !self.doubled.contains(&key)
-            };
-            if let Some(origin) = publisher.filter(is_known).filter(|origin| !self.excuses(client.node, *origin)) {
+            // Without the directory no server gets a name that another one has.
+            let is_known = self.location.is_none() || self.directory_is_well() && !self.doubled.contains(&key);
+            if let Some(origin) = publisher.filter(|origin| is_known && !self.excuses(client.node, *origin)) {
                 let gap = self.now - last;
                 self.fail(&format!("client {index} is without frames for {gap:?}, and publication {origin} has them"));
             }
@@ -137,7 +137,9 @@ impl ClusterSim {
                 continue;
             };
             let key: StreamKey = client.name.parse().expect("a name");
-            if self.doubled.contains(&key) || self.untold.contains(&key) {
+            // A backup that goes on air after the fallback is no switch, and servers say nothing of it.
+            let has_fallback = self.nodes.iter().any(|node| node.config.fallback.is_some());
+            if has_fallback || self.doubled.contains(&key) || self.untold.contains(&key) {
                 continue;
             }
             let mut told = self.told.get(&key).into_iter().flatten();
