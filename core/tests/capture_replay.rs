@@ -793,7 +793,7 @@ fn another_host_that_is_full_then_is_full_in_the_replay() {
 #[test]
 fn a_connection_by_http_runs_again_with_what_the_program_answered_and_what_it_played() {
     let (server, now) = (Core::new(Config::default(), [7; 32]), any_instant());
-    let mut publisher = Client::new(&server, now);
+    let mut publisher = Client::connected(&server, now);
     publish(&mut publisher, now, "cam");
     for accepts in [Accepts::Web, Accepts::Either] {
         let capture = CaptureBuffer::new();

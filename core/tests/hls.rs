@@ -1,4 +1,4 @@
-//! Playlists and segments of live streams of all kinds keep every rule: a checker of its own reads each playlist.
+//! Playlists and segments of live streams of all kinds keep every rule: a separate checker reads each playlist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -15,7 +15,7 @@
 //! | [`redis`] | Redis and its Sentinels, and a link that can be cut |
 //! | [`Folder`], [`Authority`] | a folder for one test, certificates |
 //! | [`wait_for`] | the one way to wait |
-//! | [`sim`] | the simulator, a crate of its own so that it can be optimized: core on simulated links with a virtual clock |
+//! | [`sim`] | the simulator, a separate crate so that it can be optimized: core on simulated links with a virtual clock |
 //! | [`conformance`] | the cases that run on every server |
 
 /// README, so that its code is compiled as it is printed there.

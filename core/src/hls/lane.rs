@@ -111,7 +111,7 @@ impl Lane {
         let config = self.track.as_ref().map(|track| &track.config);
         match (config, codec) {
             (Some(TrackConfig::Video(video)), Codec::Video(codec)) => video.codec() == codec,
-            // MP3 at 8 kHz has a codec of its own in FLV.
+            // MP3 at 8 kHz has a separate codec in FLV.
             (Some(TrackConfig::Audio(audio)), Codec::Audio(AudioCodec::Mp3At8k)) => audio.codec() == AudioCodec::Mp3,
             (Some(TrackConfig::Audio(audio)), Codec::Audio(codec)) => audio.codec() == codec,
             _ => false,

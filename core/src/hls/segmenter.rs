@@ -445,7 +445,7 @@ impl Segmenter {
         let mut bytes = Vec::new();
         match &mut self.writer {
             Writer::Fmp4(_) => {
-                // Tracks that were chosen here have numbers of their own; without a track there is no sample.
+                // Tracks that were chosen here have separate numbers; without a track there is no sample.
                 let _: Result<(), fmp4::Fmp4Error> = fmp4::write_init(&refs, &mut bytes);
             }
             Writer::MpegTs(muxer) => {

@@ -27,7 +27,7 @@ pub struct VariantInfo {
     pub resolution: Option<(u16, u16)>,
 }
 
-/// A track of sound that is in a playlist of its own.
+/// A track of sound that is in a separate playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioRendition {
     /// Its group; a variant names it.

@@ -255,7 +255,7 @@ impl Checker {
             before = Some(segment);
         }
         let uris: std::collections::BTreeSet<_> = self.seen.values().map(|segment| &segment.uri).collect();
-        assert_eq!(uris.len(), self.seen.len(), "each segment has a name of its own");
+        assert_eq!(uris.len(), self.seen.len(), "each segment has another name");
         if playlist.independent_segments {
             let mut parts = playlist.numbered().filter_map(|(_, segment)| segment.parts.first());
             assert!(parts.all(|part| part.independent));

@@ -15,7 +15,7 @@ pub(super) struct Firefox {
     _profile: Folder,
 }
 
-/// Settings of the profile: no pages of its own, no connections but those of the test.
+/// Settings of the profile: no start pages, no connections but those of the test.
 const SETTINGS: &str = r#"
 user_pref("app.update.auto", false);
 user_pref("browser.shell.checkDefaultBrowser", false);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::player::{assert_published, frames, wait_playing};
 
-/// The page of somebody else.
+/// A page that another project could have.
 const PAGE: &str = "<!doctype html><video muted></video><script src=library.js></script>";
 
 fn page_with(library: &str) -> Pages {

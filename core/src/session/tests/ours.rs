@@ -183,7 +183,11 @@ fn reasons_have_names_that_stay_and_words() {
             "inbox_over_limit",
             "protocol error: more than 8 bytes arrived while a request waited for its answer",
         ),
-        (CloseReason::Timeout(TimeoutKind::Connect), "connect_timeout", "the client sent no connect in time"),
+        (
+            CloseReason::Timeout(TimeoutKind::Connect),
+            "connect_timeout",
+            "the client sent no connect, or no request, in time",
+        ),
         (
             CloseReason::Timeout(TimeoutKind::Identify),
             "identify_timeout",

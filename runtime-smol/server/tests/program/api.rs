@@ -290,7 +290,8 @@ fn methods_and_paths_that_are_not_there() {
         assert_eq!((answer.status, answer.allow.as_str()), (405, allow), "{method} {path}");
         assert_eq!(answer.json()["code"], 405);
     }
-    for path in ["/", "/api/v2", "/api/v1/nothing", "/api/v1/streams/a/b", "//", "/api/v1/../v1/streams", "/%2e%2e"] {
+    for path in ["/api", "/api/v2", "/api/v1/nothing", "/api/v1/streams/a/b", "//", "/api/v1/../v1/streams", "/%2e%2e"]
+    {
         let answer = program.ask("GET", path);
         assert_eq!((answer.status, answer.json()["code"].as_u64()), (404, Some(404)), "{path}");
     }

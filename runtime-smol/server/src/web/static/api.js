@@ -32,7 +32,7 @@ export async function ask(method, path, parameters = {}, signal) {
   const headers = isSignedIn() ? { Authorization: sessionStorage.getItem(STORED) } : {};
   let answer;
   try {
-    // Without credentials of the browser, so that it opens no window of its own for a password.
+    // Without credentials of the browser, so that it opens no window for a password.
     answer = await fetch(`/api/v1${path}${query ? `?${query}` : ''}`,
       { method, headers, signal, credentials: 'omit', cache: 'no-store' });
   } catch (error) {

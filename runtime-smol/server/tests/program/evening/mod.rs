@@ -43,6 +43,7 @@ const NOT_THAT_EVENING: &[&str] = &[
     "lines_left_out",
     "lines_reduced",
     "memory_given",
+    "not_listening",
     "not_served",
     "notices_lost",
     "program_plays",

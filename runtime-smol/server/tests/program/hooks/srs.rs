@@ -121,7 +121,7 @@ fn calls_have_the_fields_of_srs_in_its_order() {
     };
     let expected = [
         head("on_connect", one) + &connect,
-        head("on_publish", one) + &publish,
+        head("on_publish", one) + publish.trim_end_matches('}') + ",\"role\":\"publisher\"}",
         head("on_connect", two) + &connect,
         head("on_play", two) + &format!("\"stream\":\"cam\",{tc},\"param\":\"?key=7\",{page},{tail}"),
         head("on_stop", two) + &format!("{tc},\"stream\":\"cam\",\"param\":\"?key=7\",{tail}"),
