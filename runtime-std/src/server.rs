@@ -150,7 +150,7 @@ impl Server {
 
     /// The addresses that the server listens on for HTTP, and for both.
     pub fn web_addresses(&self) -> Vec<SocketAddr> {
-        self.addresses_for(|accepts| accepts != Accepts::Rtmp)
+        self.addresses_for(Accepts::web)
     }
 
     fn addresses_for(&self, is_it: impl Fn(Accepts) -> bool) -> Vec<SocketAddr> {

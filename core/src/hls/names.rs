@@ -19,11 +19,13 @@ impl std::fmt::Debug for NameKey {
 }
 
 /// The names of one stream's segments.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Names {
     key: NameKey,
     stream: Vec<u8>,
 }
+
+crate::shown::debug_with_bytes!(Names { key; stream });
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

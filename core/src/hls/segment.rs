@@ -1,9 +1,10 @@
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 /// Bytes to send for a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Media {
     /// The bytes, in pieces. They are shared with the stream and with other viewers.
     pub pieces: Vec<Bytes>,
@@ -11,6 +12,15 @@ pub struct Media {
     pub length: usize,
     /// Their type, for `Content-Type`.
     pub content_type: &'static str,
+}
+
+/// The number of pieces, not what is in them.
+impl fmt::Debug for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Media");
+        shown.field("pieces", &self.pieces.len()).field("length", &self.length);
+        shown.field("content_type", &self.content_type).finish()
+    }
 }
 
 /// What a name of a playlist stands for.
@@ -25,7 +35,7 @@ pub enum Found {
 }
 
 /// An init segment and what it is for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) struct Init {
     /// Its number, for its name.
     pub(super) number: u64,
@@ -38,8 +48,10 @@ pub(super) struct Init {
     pub(super) has_video: bool,
 }
 
+crate::shown::debug_with_bytes!(Init { number, publication, codecs, size, has_video; bytes });
+
 /// A part of a segment.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Part {
     pub(super) pieces: Vec<Bytes>,
     pub(super) bytes: usize,
@@ -47,6 +59,15 @@ pub(super) struct Part {
     pub(super) duration: u64,
     /// True if decoding can start at its first picture.
     pub(super) independent: bool,
+}
+
+/// The number of pieces, not what is in them.
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Part");
+        shown.field("pieces", &self.pieces.len()).field("bytes", &self.bytes);
+        shown.field("duration", &self.duration).field("independent", &self.independent).finish()
+    }
 }
 
 impl Part {

@@ -1,11 +1,14 @@
 //! WebSockets (RFC 6455), the server's side: the handshake's proof, the heads of frames to the client, and a reader of the
 //! client's frames, which has no use for their data.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
 
 use super::{Head, HttpError};
+use crate::shown::{Shown, debug_with_bytes};
 
 /// The opcode of a binary message.
 pub const BINARY: u8 = 2;
@@ -67,7 +70,7 @@ pub fn close_frame(status: u16) -> Vec<u8> {
 }
 
 /// What a client's frame asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ClientFrame {
     /// To be answered with these bytes.
     Ping(Vec<u8>),
@@ -75,8 +78,17 @@ pub enum ClientFrame {
     Close(Vec<u8>),
 }
 
+impl fmt::Debug for ClientFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, answer) = match self {
+            ClientFrame::Ping(answer) => ("Ping", answer),
+            ClientFrame::Close(answer) => ("Close", answer),
+        };
+        f.debug_tuple(name).field(&Shown(answer)).finish()
+    }
+}
+
 /// Reads the frames of a client. The input may be split at any byte. It holds no more than a control frame.
-#[derive(Debug)]
 pub struct FrameReader {
     /// The head so far, then the content of a control frame so far.
     held: Vec<u8>,
@@ -84,6 +96,8 @@ pub struct FrameReader {
     /// True within a message of several frames.
     is_fragmented: bool,
 }
+
+debug_with_bytes!(FrameReader { state, is_fragmented; held });
 
 #[derive(Debug, Clone, Copy)]
 enum State {

@@ -1,17 +1,19 @@
 //! Elementary streams, and the packets that carry them (PES, ISO/IEC 13818-1 §2.4.3.6).
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::TsError;
 use crate::flv::{AudioCodec, Slices, VideoCodec};
 use crate::fmp4::{AudioConfig, TrackConfig, VideoConfig};
+use crate::shown::Shown;
 
 /// A payload that is not in the form of its codec.
 #[derive(Debug)]
 pub(super) struct PacketError;
 
 /// How the payloads of a track are packed.
-#[derive(Debug)]
 pub(super) enum Elementary {
     /// NAL units.
     Video {
@@ -36,6 +38,26 @@ pub(super) enum Elementary {
     Opus {
         channels: u8,
     },
+}
+
+impl fmt::Debug for Elementary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Elementary::Video { is_hevc, nal_length, parameter_sets } => {
+                let mut shown = f.debug_struct("Video");
+                shown.field("is_hevc", is_hevc).field("nal_length", nal_length);
+                shown.field("parameter_sets", &Shown(parameter_sets)).finish()
+            }
+            Elementary::Aac { profile, rate_index, channels } => {
+                let mut shown = f.debug_struct("Aac");
+                shown.field("profile", profile).field("rate_index", rate_index).field("channels", channels).finish()
+            }
+            Elementary::Mp3 { is_mpeg_2 } => f.debug_struct("Mp3").field("is_mpeg_2", is_mpeg_2).finish(),
+            Elementary::Ac3 => f.write_str("Ac3"),
+            Elementary::Eac3 => f.write_str("Eac3"),
+            Elementary::Opus { channels } => f.debug_struct("Opus").field("channels", channels).finish(),
+        }
+    }
 }
 
 /// ISO/IEC 13818-1 Table 2-22.

@@ -76,7 +76,6 @@ pub struct Unit {
 }
 
 /// Writes one transport stream.
-#[derive(Debug)]
 pub struct Muxer {
     streams: Vec<Stream>,
     /// The stream that carries clock references: the first video stream, or the first stream.
@@ -86,6 +85,8 @@ pub struct Muxer {
     /// The packet of an elementary stream that is being written; kept for its memory.
     scratch: Vec<u8>,
 }
+
+crate::shown::debug_with_bytes!(Muxer { streams, clock, tables; scratch });
 
 #[derive(Debug)]
 struct Stream {

@@ -55,7 +55,8 @@ pub(super) struct Door {
 }
 
 impl Accepts {
-    pub(super) fn web(self) -> bool {
+    /// True if HTTP is among them.
+    pub fn web(self) -> bool {
         self != Accepts::Rtmp
     }
 }
