@@ -20,11 +20,13 @@ pub(crate) fn wait_playing(browser: &mut Browser) {
     browser.wait("more of it", &format!("document.querySelector('video').currentTime > {begun} + 1"));
 }
 
-/// The numbers of the next frames that the browser shows, each with its time in the stream.
+/// The numbers of the next frames that the browser shows, each with its time in the stream. A canvas has none before the
+/// first picture.
 pub(crate) fn frames(browser: &mut Browser, count: usize) -> Vec<(f64, f64)> {
     let read = format!(
         "new Promise(done => {{ const video = document.querySelector('video'); const frames = []; \
-         const next = (_, {{ mediaTime }}) => {{ frames.push([{READ_MARK}, mediaTime]); \
+         const next = (_, {{ mediaTime }}) => {{ const mark = {READ_MARK}; \
+         if (mark !== null) frames.push([mark, mediaTime]); \
          if (frames.length < {count}) video.requestVideoFrameCallback(next); else done(frames); }}; \
          video.requestVideoFrameCallback(next); }})"
     );
