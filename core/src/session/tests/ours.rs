@@ -5,6 +5,7 @@ use crate::amf::{Limits, Object, Value};
 use crate::chunk::ChunkError;
 use crate::command::{Command, CommandError};
 use crate::handshake::HandshakeError;
+use crate::http::HttpError;
 use crate::message::ControlError;
 use crate::policy::Refusal;
 
@@ -173,6 +174,13 @@ fn reasons_have_names_that_stay_and_words() {
             "command_error",
             "protocol error: command: command does not start with its name",
         ),
+        (
+            protocol(Error::Http(HttpError::BodyTooLong { length: 9, limit: 8 })),
+            "http_error",
+            "protocol error: HTTP: the body of the request has 9 bytes, over the limit of 8",
+        ),
+        (CloseReason::Served, "served", "the web client has got what it asked for"),
+        (CloseReason::StreamOver, "stream_over", "the stream is over"),
         (
             protocol(Error::MessageOverLimit { type_id: 18, length: 9, limit: 8 }),
             "message_over_limit",
