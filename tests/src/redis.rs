@@ -166,11 +166,8 @@ impl Sentinels {
             wait_for("Sentinels that know all", TIMEOUT, || {
                 let said = command(*address, &[], &["SENTINEL", "MASTER", Sentinels::MASTER])?;
                 let lines: Vec<_> = said.lines().collect();
-                let value = |name: &str| {
-                    let place = lines.iter().position(|line| *line == name)?;
-                    lines.get(place + 1).copied()
-                };
-                (value("num-other-sentinels") == Some("2") && value("num-slaves") == Some("1")).then_some(())
+                let is = |name: &str, number: &str| value(&lines, name) == Some(number);
+                (is("num-other-sentinels", "2") && is("num-slaves", "1")).then_some(())
             });
         }
         sentinels
@@ -182,17 +179,40 @@ impl Sentinels {
         format!("redis-sentinel://{}/{}", hosts.join(","), Sentinels::MASTER)
     }
 
-    /// Has them make this replica the master, which is no crash. True once it is: call it until then. A Sentinel gives up
-    /// a replacement if another one turns the replica back meanwhile, because it has not heard of it.
+    /// Has them make this replica the master, which is no crash. True once it is for all of them: call it until then.
+    ///
+    /// It asks only once each of them has seen the replica as one. One that has not, because the replica was the master
+    /// before, would turn it back after the replacement.
     pub fn fail_over_to(&self, replica: SocketAddr) -> bool {
-        let master = command(self.addresses[0], &[], &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Sentinels::MASTER]);
-        if master.is_some_and(|master| master.contains(&replica.port().to_string())) {
+        let port = replica.port().to_string();
+        if self.each_says(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Sentinels::MASTER], |lines| lines.contains(&&*port))
+        {
             return true;
         }
-        // One that is in progress, or cannot begin yet, is an error.
-        let _ = command(self.addresses[0], &[], &["SENTINEL", "FAILOVER", Sentinels::MASTER]);
+        let seen = self.each_says(&["SENTINEL", "REPLICAS", Sentinels::MASTER], |lines| {
+            lines.contains(&&*port)
+                && value(lines, "role-reported") == Some("slave")
+                && value(lines, "flags") == Some("slave")
+        });
+        if seen {
+            // One that is in progress, or cannot begin yet, is an error.
+            let _ = command(self.addresses[0], &[], &["SENTINEL", "FAILOVER", Sentinels::MASTER]);
+        }
         false
     }
+
+    /// Whether the answer of each of them to these words has this.
+    fn each_says(&self, words: &[&str], has: impl Fn(&[&str]) -> bool) -> bool {
+        self.addresses
+            .iter()
+            .all(|address| command(*address, &[], words).is_some_and(|said| has(&said.lines().collect::<Vec<_>>())))
+    }
+}
+
+/// The value after this name in an answer of names and values.
+fn value<'a>(lines: &[&'a str], name: &str) -> Option<&'a str> {
+    let place = lines.iter().position(|line| *line == name)?;
+    lines.get(place + 1).copied()
 }
 
 /// A link to a server that can be cut like a cable: nothing passes any more, and no end is told.
