@@ -9,6 +9,7 @@ mod pushing;
 mod targets;
 mod tree;
 mod upward;
+mod viewers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -26,8 +27,8 @@ use crate::conn::{Action, AnyConn, AnyOutput, Config, Conn, Core, Ended, Subject
 use crate::hub::StreamId;
 use crate::message::Message;
 use crate::policy::Verdict;
-use crate::session::CloseReason;
 use crate::session::tests::peer;
+use crate::session::{Accepts, CloseReason};
 
 /// More turns than any test here needs.
 const MOST_TURNS: u32 = 2_000_000;
@@ -101,8 +102,17 @@ struct End {
 }
 
 enum What {
-    Conn { server: usize, conn: Box<AnyConn> },
-    Client { client: Box<Client>, stream: StreamHandle, heard: Heard },
+    Conn {
+        server: usize,
+        conn: Box<AnyConn>,
+    },
+    Client {
+        client: Box<Client>,
+        stream: StreamHandle,
+        heard: Heard,
+    },
+    /// A client by HTTP that has sent its request; what it has received.
+    Viewer(Vec<u8>),
     Mute,
 }
 
@@ -189,7 +199,11 @@ impl Net {
 
     /// Connects the end to a server.
     fn link(&mut self, end: u64, server: usize) {
-        let conn = self.servers[server].core.connect_from(self.now, address("192.0.2.1:5000"));
+        self.link_by(end, server, Accepts::Rtmp);
+    }
+
+    fn link_by(&mut self, end: u64, server: usize, accepts: Accepts) {
+        let conn = self.servers[server].core.connect_by(self.now, Some(address("192.0.2.1:5000")), accepts);
         let other = self.add(What::Conn { server, conn: Box::new(conn.into()) }, Some(end));
         self.ends.get_mut(&end).expect("it is there").other = Some(other);
     }
@@ -533,6 +547,7 @@ impl Net {
                             let _ = client.handle_input(now, &bytes);
                             client.handle_disconnect(now, ClientCloseReason::PeerClosed);
                         }
+                        What::Viewer(received) => received.extend(bytes),
                         What::Mute => {}
                     }
                 }
@@ -558,6 +573,10 @@ impl Net {
         };
         let sent = match &mut end.what {
             What::Mute => Vec::new(),
+            What::Viewer(received) => {
+                received.extend_from_slice(&bytes);
+                Vec::new()
+            }
             What::Conn { server, conn } => {
                 let server = *server;
                 if !bytes.is_empty() {

@@ -5,16 +5,16 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(20);
 
-fn edge_of(origins: &[&str]) -> Edge {
+pub(super) fn edge_of(origins: &[&str]) -> Edge {
     Edge::of(origins.iter().map(|origin| origin.parse().expect("an origin")).collect())
 }
 
-fn edge(origins: &[&str]) -> VhostConfig {
+pub(super) fn edge(origins: &[&str]) -> VhostConfig {
     VhostConfig { edge: Some(edge_of(origins)), ..VhostConfig::default() }
 }
 
 /// An origin that publishes `live/cam`, and an edge of it.
-fn pair() -> (Net, usize, usize, u64) {
+pub(super) fn pair() -> (Net, usize, usize, u64) {
     let mut net = Net::new();
     let origin = net.server(VhostConfig::default());
     let edge = net.server(edge(&["10.0.0.1"]));
