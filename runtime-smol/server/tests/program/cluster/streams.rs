@@ -10,14 +10,14 @@ use anabranch_core::cluster::{Member, PullSigner, SignedPull};
 use anabranch_core::message::MessageType;
 use anabranch_core::policy::{Action, Secret, sign};
 use anabranch_core::url::StreamKey;
-use anabranch_tests::peer::Driver;
-use anabranch_tests::program::{Program, free_address};
+use anabranch_tests::peer::{Driver, WebPlayer};
+use anabranch_tests::program::{Launch, Program, free_address};
 use anabranch_tests::redis::{Cable, Redis};
 use anabranch_tests::{TIMEOUT, wait_for};
 
 use super::wait_state;
 use crate::launch;
-use crate::relays::{Encoder, list, wait_frames};
+use crate::relays::{Encoder, FORMS, list, wait_frames};
 
 const SECRET: &str = "a secret of these tests";
 
@@ -27,11 +27,15 @@ pub(crate) fn node_at(address: SocketAddr, redis: &Redis, more: &str) -> Program
 }
 
 fn node_by(address: SocketAddr, redis: &str, more: &str) -> Program {
+    node_with(launch(), address, redis, more)
+}
+
+fn node_with(launch: Launch, address: SocketAddr, redis: &str, more: &str) -> Program {
     let settings = format!(
         "[api]\nlisten = '127.0.0.1:0'\n[cluster]\nredis = '{redis}'\nadvertise = 'rtmp://{address}'\nttl = '3s'\n\
          hold = false\nsecret = '{SECRET}'\n{more}"
     );
-    let node = launch().settings(&settings).start_at(address);
+    let node = launch.settings(&settings).start_at(address);
     wait_state(&node, "connected");
     node
 }
@@ -93,6 +97,24 @@ fn what_is_published_on_one_server_plays_on_all() {
     for player in &mut players {
         wait_frames(player, 30);
     }
+}
+
+#[test]
+fn viewers_by_http_at_a_server_that_is_not_the_owner_get_the_stream_of_the_owner() {
+    let redis = Redis::new();
+    let [a, b] = [free_address(), free_address()]
+        .map(|address| node_with(launch().with_web(), address, &redis.url(), "[web]\nwait = '1s'\n"));
+    let _encoder = Encoder::start(&a, "cam");
+    let mut viewers = FORMS.map(|(view, _)| view(b.web(), "/live/cam.flv"));
+    for (viewer, (_, status)) in viewers.iter_mut().zip(FORMS) {
+        assert_eq!(viewer.status(), status);
+        let times: Vec<u32> = (0..20).map(|_| viewer.picture().timestamp).collect();
+        assert!(times.windows(2).all(|pair| pair[1] == pair[0] + 20), "{times:?}");
+    }
+    assert_eq!((list(&b, "edge").len(), list(&a, "edge").len()), (1, 0));
+    assert_eq!(a.metric("anabranch_players"), Some(0.0), "a pull of the cluster is no player");
+    let mut others = FORMS.map(|(view, _)| view(b.web(), "/live/nothing.flv"));
+    assert_eq!(others.each_mut().map(WebPlayer::status), [404, 404]);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 mod edge;
 mod push;
+mod viewers;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use anabranch_core::client::ClientEvent;
 use anabranch_tests::media::frames::{video, video_header};
-use anabranch_tests::peer::Driver;
+use anabranch_tests::peer::{Driver, WebPlayer};
 use anabranch_tests::program::Program;
 use anabranch_tests::{TIMEOUT, wait_for};
 use serde_json::Value;
@@ -61,6 +63,10 @@ pub(crate) fn wait_frames(player: &mut Driver, count: usize) {
         player.wait_event("a frame", |event| matches!(event, ClientEvent::Media { .. }).then_some(()));
     }
 }
+
+/// How a live stream is asked for by HTTP, with the status of a success.
+pub(crate) const FORMS: [(fn(SocketAddr, &str) -> WebPlayer, u16); 2] =
+    [(WebPlayer::get, 200), (WebPlayer::web_socket, 101)];
 
 /// A list of the API.
 pub(crate) fn list(program: &Program, name: &str) -> Vec<Value> {
