@@ -8,7 +8,7 @@
 //! # How it works
 //! A [`ClientPool`] is one event loop with any number of connections; a [`Scenario`] says which are opened and what
 //! they do. [`load()`] runs one or several of them: publishers first, then players, and once all are up it measures.
-//! The soak test directs a separate pool.
+//! The soak test directs a separate pool. Players can be clients by HTTP or WebSocket ([`WebTarget`]), which get FLV.
 //!
 //! Frames look like H.264 and AAC to a server: valid sequence headers, key frames, realistic sizes. In what would be a
 //! picture each says which one it is and when it was sent, and all its other bytes follow from that. So players see
@@ -39,6 +39,7 @@ pub mod media;
 pub mod process;
 mod random;
 mod report;
+mod web_target;
 
 #[doc(inline)]
 pub use client_pool::{ClientPool, Scenario};
@@ -46,3 +47,4 @@ pub use histogram::Histogram;
 pub use load::{Layout, LoadOptions, Progress, load, resolve};
 pub use random::Random;
 pub use report::{Cost, Report};
+pub use web_target::WebTarget;

@@ -12,7 +12,7 @@ use crate::client_pool::{ClientPool, Count, Measuring, Numbers, Tally};
 use crate::load_scenario::LoadScenario;
 use crate::media::MediaOptions;
 use crate::report::{Cost, Report};
-use crate::{Histogram, process};
+use crate::{Histogram, WebTarget, process};
 
 /// How often the measuring thread looks whether all are up.
 const STEP: Duration = Duration::from_millis(20);
@@ -24,6 +24,8 @@ pub struct LoadOptions {
     pub destination: Destination,
     /// Another server, where the streams are played under their names there.
     pub play_at: Option<Destination>,
+    /// Where players play by HTTP or WebSocket instead.
+    pub watch_at: Option<WebTarget>,
     /// Connections that publish, each its own stream.
     pub publishers: u32,
     /// Streams that are played; as many as there are publishers if not given, and at least one.
@@ -66,6 +68,7 @@ impl LoadOptions {
         LoadOptions {
             destination,
             play_at: None,
+            watch_at: None,
             publishers: 1,
             streams: None,
             players: 100,
@@ -146,7 +149,8 @@ pub struct Progress {
 /// The address cannot be resolved, the system gives no thread or event queue, or the server's process is not there.
 /// What goes wrong with single connections is counted instead.
 pub fn load(options: &LoadOptions, mut progress: impl FnMut(&Progress)) -> io::Result<Report> {
-    let addresses = Addresses { publish: resolve(&options.destination)?, play: resolve(options.played())? };
+    let play = options.watch_at.as_ref().map_or_else(|| resolve(options.played()), WebTarget::resolve)?;
+    let addresses = Addresses { publish: resolve(&options.destination)?, play };
     let shared = Arc::new(Shared::default());
     let measuring = Arc::new(Measuring::default());
     let origin = Instant::now();

@@ -102,16 +102,16 @@ impl LoadScenario {
     }
 
     fn open(&mut self, pool: &mut ClientPool, tag: u64) {
-        let place = &mut self.places[tag as usize];
-        place.rising = true;
+        let place = self.places[tag as usize];
+        self.places[tag as usize].rising = true;
         let role = match place.part {
             Part::Publisher => {
                 let frame = (1000.0 / self.options.media.fps).max(1.0) as u64;
                 let delay = pool.random().milliseconds(0, frame);
                 Role::Publish { media: self.options.media.clone(), delay }
             }
-            Part::Player { counts_only } => Role::Play { counts_only },
-            Part::Stalled | Part::Churner => Role::Play { counts_only: false },
+            Part::Player { counts_only } => self.play(place.stream, counts_only),
+            Part::Stalled | Part::Churner => self.play(place.stream, false),
         };
         let stream = place.stream;
         let [to_publish, to_play] = &self.configs;
@@ -122,6 +122,14 @@ impl LoadScenario {
         let name = self.options.stream_name(at, stream);
         self.rising += 1;
         pool.open(Spec { tag, address, config, name, stream, role, send_at_most: None, receive_buffer: None });
+    }
+
+    fn play(&self, stream: u32, counts_only: bool) -> Role {
+        let number = (self.options.stream_count() > 1).then_some(stream);
+        match &self.options.watch_at {
+            Some(target) => Role::Watch { request: target.request(number), counts_only },
+            None => Role::Play { counts_only },
+        }
     }
 
     /// The next one to come and whose turn it is, if there is one.

@@ -11,7 +11,7 @@ use anabranch_core::client::Destination;
 use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_load::limit::Limit;
 use anabranch_load::media::MediaOptions;
-use anabranch_load::{Layout, LoadOptions, Progress, load};
+use anabranch_load::{Layout, LoadOptions, Progress, WebTarget, load};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
@@ -63,7 +63,8 @@ struct LoadArguments {
     #[arg(long, value_name = "COUNT")]
     streams: Option<u32>,
 
-    /// Another server that the streams are played at, such as one that pulls them; given as the first one is
+    /// Another server that the streams are played at, such as one that pulls them; given as the first one is. Or an
+    /// address by HTTP or WebSocket: http://HOST[:PORT]/APP/STREAM.flv, ws://HOST[:PORT]/APP/STREAM.flv
     #[arg(long, value_name = "URL")]
     play_at: Option<String>,
 
@@ -179,9 +180,12 @@ impl MediaArguments {
 
 impl LoadArguments {
     fn options(&self, destination: Destination) -> io::Result<LoadOptions> {
+        let watch_at = self.play_at.as_deref().map(WebTarget::parse).transpose()?.flatten();
+        let play_at = self.play_at.as_deref().filter(|_| watch_at.is_none()).map(crate::destination).transpose()?;
         Ok(LoadOptions {
             destination,
-            play_at: self.play_at.as_deref().map(crate::destination).transpose()?,
+            play_at,
+            watch_at,
             publishers: self.publishers,
             streams: self.streams,
             players: self.players,

@@ -1,18 +1,20 @@
 //! The load tool against both servers as libraries.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use anabranch_core::client::Destination;
 use anabranch_core::conn::VhostConfig;
 use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_core::pacing::Pacing;
-use anabranch_host::Serve;
+use anabranch_host::{Carrier, Entrance, Serve};
 use anabranch_load::media::MediaOptions;
-use anabranch_load::{Layout, LoadOptions, Report, load};
+use anabranch_load::{Layout, LoadOptions, Report, WebTarget, load};
 use anabranch_tests::embedded::Embedded;
 
 anabranch_tests::on_both_libraries!(
     twenty_players_of_two_publishers_see_no_gap_and_no_error,
+    players_by_http_and_web_socket_see_no_gap_and_no_error,
     players_that_come_and_go_all_see_their_first_frame,
     players_that_never_read_harm_no_other,
     publishers_whose_reads_wait_lose_nothing,
@@ -26,16 +28,38 @@ fn run<S: Serve + Send + 'static>(change: impl FnOnce(&mut LoadOptions)) -> Repo
 
 fn run_with<S: Serve + Send + 'static>(config: VhostConfig, change: impl FnOnce(&mut LoadOptions)) -> Report {
     let server = Embedded::start::<S>(|builder| builder.config(config));
+    let mut options = small(&server);
+    change(&mut options);
+    let report = load(&options, |_| {}).expect("it runs");
+    server.stop();
+    report
+}
+
+/// Two publishers and twenty players for two seconds.
+fn small(server: &Embedded) -> LoadOptions {
     let mut options = LoadOptions::to(Destination::parse(&server.url("live/cam")).expect("a URL"));
     options.publishers = 2;
     options.players = 20;
     options.duration = Duration::from_secs(2);
     // A second is all that a player waits for a key frame.
     options.media = MediaOptions { gop: Duration::from_secs(1), ..MediaOptions::default() };
-    change(&mut options);
-    let report = load(&options, |_| {}).expect("it runs");
-    server.stop();
-    report
+    options
+}
+
+fn players_by_http_and_web_socket_see_no_gap_and_no_error<S: Serve + Send + 'static>() {
+    for scheme in ["http", "ws"] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let web = listener.local_addr().expect("it has an address");
+        let server = Embedded::start::<S>(|builder| builder.listener_as(listener, Entrance::web(Carrier::Plain)));
+        let mut options = small(&server);
+        options.watch_at = WebTarget::parse(&format!("{scheme}://{web}/live/cam.flv")).expect("a URL");
+        options.check_every = 2;
+        let report = load(&options, |_| {}).expect("it runs");
+        assert_eq!((report.error_count(), report.gaps, report.players), (0, 0, 20), "{report}");
+        assert_eq!(report.first_frame.count(), 20);
+        assert!(report.frames > 100 && report.latency.count() > 100, "{report}");
+        server.stop();
+    }
 }
 
 fn twenty_players_of_two_publishers_see_no_gap_and_no_error<S: Serve + Send + 'static>() {

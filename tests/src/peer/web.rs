@@ -186,9 +186,9 @@ impl WebPlayer {
         }
     }
 
-    /// The connection.
-    pub fn wire(&mut self) -> &mut Wire {
-        &mut self.wire
+    /// The connection, without what has come and is not taken apart.
+    pub fn into_wire(self) -> Wire {
+        self.wire
     }
 
     /// Reads some bytes; false at the end.

@@ -55,6 +55,14 @@ impl Wire {
         Wire { socket, opened }
     }
 
+    /// The same connection, for another thread.
+    ///
+    /// # Panics
+    /// If the system has no file left.
+    pub fn again(&self) -> Self {
+        Wire { socket: self.socket.try_clone().expect("the system has a file left"), opened: self.opened }
+    }
+
     /// Just before the connection was opened.
     pub fn opened(&self) -> Instant {
         self.opened
@@ -131,7 +139,12 @@ impl Wire {
 
     /// Reads to the end; what came, and how it ended.
     pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
-        let deadline = Instant::now() + TIMEOUT;
+        self.read_to_end_in(TIMEOUT)
+    }
+
+    /// The same with so much time for it.
+    pub fn read_to_end_in(&mut self, time: Duration) -> (Vec<u8>, End) {
+        let deadline = Instant::now() + time;
         let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
             match self.read_before(deadline, &mut buffer) {

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -34,6 +35,8 @@ const ATTENDANTS: usize = 8;
 pub(crate) struct Arena {
     /// The server, and names for the attackers.
     pub(crate) target: Target,
+    /// Where it speaks HTTP.
+    web: Option<SocketAddr>,
     /// How many attackers there are.
     pub(crate) attackers: usize,
     /// The certificates that the server may have.
@@ -106,16 +109,20 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     if let Some(files) = case.files {
         launch = launch.with_files(files);
     }
+    if case.has_web {
+        launch = launch.with_web();
+    }
     let server = launch.start();
     let target = Target::at(server.address(), "target");
-    let neighbours = Neighbours::start(&target);
+    let web = case.has_web.then(|| server.web());
+    let neighbours = Neighbours::start(&target, web, |name, players| _ = server.wait_players(name, players));
     let opened = server.process.lines_with(" opened from ");
     let healthy: HashSet<u64> = opened.iter().filter_map(|line| log::connection(&line.text)).collect();
-    assert_eq!(healthy.len(), Neighbours::CONNECTIONS, "{opened:?}");
+    assert_eq!(healthy.len(), neighbours.connections(), "{opened:?}");
     let attackers = case.attackers(runtime, all);
     let before = server.held();
     let has_api = case.settings.is_some();
-    let arena = Arena { target, attackers, roots, has_api, server, neighbours, before, healthy, files };
+    let arena = Arena { target, web, attackers, roots, has_api, server, neighbours, before, healthy, files };
 
     arena.neighbours.attend(true);
     (case.attack)(&arena);
@@ -162,6 +169,11 @@ fn ended(case: &Case, closed: &[Closed]) -> String {
 }
 
 impl Arena {
+    /// Where the server speaks HTTP.
+    pub(crate) fn web(&self) -> SocketAddr {
+        self.web.expect("it is a case of HTTP")
+    }
+
     /// Runs all attackers at the same time, each with its own name.
     pub(crate) fn each(&self, attack: impl Fn(&Target, usize) + Sync) {
         self.several(self.attackers, attack);

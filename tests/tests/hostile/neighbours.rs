@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -5,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::message::MessageType;
 use anabranch_tests::conformance::Target;
-use anabranch_tests::peer::ScriptedClient;
+use anabranch_tests::peer::{ScriptedClient, WebPlayer};
 use anabranch_tests::sim::Rng;
 use anabranch_tests::{TIMEOUT, wait_for};
 
@@ -18,6 +19,28 @@ const GOP: u32 = 24;
 const PLAYERS: usize = 2;
 /// In the number of the last frame.
 const LAST: u32 = 1 << 31;
+
+/// A player by RTMP or by HTTP.
+enum Ear {
+    Rtmp(Box<ScriptedClient>),
+    Web(Box<WebPlayer>),
+}
+
+impl Ear {
+    /// Type, timestamp and body of the next message.
+    fn hear(&mut self) -> (u8, u32, Vec<u8>) {
+        match self {
+            Ear::Rtmp(player) => {
+                let message = player.message();
+                (message.type_id, message.timestamp, message.payload.to_vec())
+            }
+            Ear::Web(player) => {
+                let tag = player.tag().expect("the answer goes on");
+                (tag.kind, tag.timestamp, tag.body)
+            }
+        }
+    }
+}
 
 /// When each frame was sent.
 type Times = Arc<Mutex<Vec<Instant>>>;
@@ -45,17 +68,18 @@ pub(crate) struct Heard {
 }
 
 impl Neighbours {
-    /// Connections that they have.
-    pub(crate) const CONNECTIONS: usize = PLAYERS + 1;
-
-    /// Starts them; they are in the middle of it when this returns.
-    pub(crate) fn start(target: &Target) -> Self {
+    /// Starts them, and one by HTTP if there is a port for that; they are in the middle of it when this returns. `wait`
+    /// returns once so many players of a stream are known to the server.
+    pub(crate) fn start(target: &Target, web: Option<SocketAddr>, wait: impl FnOnce(&str, usize)) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let heard = Counter::default();
         let (attended, times) = (Arc::new(AtomicBool::new(false)), Times::default());
         let name = target.named("neighbours");
-        let players = (0..PLAYERS).map(|number| {
-            let player = ScriptedClient::player(target, &name);
+        let ears = (0..PLAYERS).map(|_| Ear::Rtmp(Box::new(ScriptedClient::player(target, &name))));
+        let by_web = |web| Ear::Web(Box::new(WebPlayer::get(web, &format!("/live/{name}.flv"))));
+        let ears: Vec<Ear> = ears.chain(web.map(by_web)).collect();
+        wait(&format!("live/{name}"), ears.len());
+        let players = ears.into_iter().enumerate().map(|(number, player)| {
             let heard = if number == 0 { heard.clone() } else { Counter::default() };
             let (attended, times) = (attended.clone(), times.clone());
             thread::spawn(move || play(player, &heard, &attended, &times))
@@ -67,6 +91,11 @@ impl Neighbours {
         let neighbours = Neighbours { stop, attended, heard, publisher, players };
         neighbours.wait_frames(50);
         neighbours
+    }
+
+    /// Connections that they have.
+    pub(crate) fn connections(&self) -> usize {
+        self.players.len() + 1
     }
 
     /// From now on there are attackers, or no more.
@@ -123,30 +152,22 @@ fn publish(mut publisher: ScriptedClient, stop: &AtomicBool, times: &Times) -> u
 
 /// Plays to the last frame, and holds every frame against the one that was sent; with the delays of those that came
 /// while there were attackers.
-fn play(
-    mut player: ScriptedClient,
-    count: &AtomicUsize,
-    attended: &AtomicBool,
-    times: &Times,
-) -> (Heard, Vec<Duration>) {
+fn play(mut player: Ear, count: &AtomicUsize, attended: &AtomicBool, times: &Times) -> (Heard, Vec<Duration>) {
     let mut delays = Vec::new();
     let mut heard = Heard::default();
     let mut expected = 0;
     let mut before: Option<Instant> = None;
     loop {
-        let message = player.message();
-        if !matches!(message.type_id, MessageType::AUDIO | MessageType::VIDEO) {
+        let (type_id, timestamp, body) = player.hear();
+        if !matches!(type_id, MessageType::AUDIO | MessageType::VIDEO) {
             continue;
         }
         let pause = before.replace(Instant::now()).map_or(Duration::ZERO, |before| before.elapsed());
         heard.longest_pause = heard.longest_pause.max(pause);
-        let number = message.payload.get(5..9).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        let number = body.get(5..9).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
         let number = number.expect("a frame has a number");
-        assert!(
-            message.payload[..] == frame(number)[..] && message.type_id == type_of(number),
-            "a neighbour gets other bytes for frame {number}"
-        );
-        assert_eq!(message.timestamp, time(number), "of frame {number}");
+        assert!(body == frame(number) && type_id == type_of(number), "a neighbour gets other bytes for frame {number}");
+        assert_eq!(timestamp, time(number), "of frame {number}");
         assert!(number & !LAST >= expected, "frame {number} comes after {expected}");
         heard.lost += (number & !LAST) - expected;
         expected = (number & !LAST) + 1;

@@ -6,6 +6,7 @@ use bytes::Buf;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
+use super::web::WebClient;
 use crate::frame_check::FrameCheck;
 use crate::media::Feed;
 
@@ -17,8 +18,7 @@ const SLICES: usize = 64;
 pub(super) struct Member {
     pub(super) tag: u64,
     pub(super) socket: TcpStream,
-    pub(super) client: Client,
-    pub(super) stream: StreamHandle,
+    pub(super) speaker: Speaker,
     pub(super) part: Part,
     pub(super) opened: Instant,
     pub(super) connecting: bool,
@@ -31,6 +31,31 @@ pub(super) struct Member {
     /// Its entry in the list of timers that counts.
     pub(super) timer: Option<Instant>,
     pub(super) is_up: bool,
+}
+
+/// The protocol that it speaks.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // members are in boxes
+pub(super) enum Speaker {
+    Rtmp { client: Client, stream: StreamHandle },
+    Web(WebClient),
+}
+
+impl Speaker {
+    /// Its client, if it speaks RTMP.
+    pub(super) fn rtmp(&mut self) -> Option<&mut Client> {
+        match self {
+            Speaker::Rtmp { client, .. } => Some(client),
+            Speaker::Web(_) => None,
+        }
+    }
+
+    fn has_nothing_to_send(&mut self) -> bool {
+        match self {
+            Speaker::Rtmp { client, .. } => client.outbound().is_empty(),
+            Speaker::Web(client) => client.outbound().is_empty(),
+        }
+    }
 }
 
 /// What it is there for.
@@ -62,25 +87,40 @@ pub(super) enum Written {
 }
 
 impl Member {
-    pub(super) fn write(&mut self) -> io::Result<Written> {
-        while !self.connecting && !self.silent && !self.client.outbound().is_empty() {
-            let outbound = self.client.outbound();
-            let result = match self.allowance {
-                Some(0) => return Ok(Written::Allowance),
-                Some(allowed) => {
-                    let chunk = outbound.chunk();
-                    let length = usize::try_from(allowed).unwrap_or(usize::MAX).min(chunk.len());
-                    self.socket.write(&chunk[..length])
-                }
-                None => {
+    /// Writes what the socket takes, and counts it in `total`.
+    pub(super) fn write(&mut self, total: &mut u64) -> io::Result<Written> {
+        while !self.connecting && !self.silent {
+            let allowed = self.allowance.map_or(usize::MAX, |allowed| usize::try_from(allowed).unwrap_or(usize::MAX));
+            if self.speaker.has_nothing_to_send() {
+                break;
+            }
+            if allowed == 0 {
+                return Ok(Written::Allowance);
+            }
+            let result = match &mut self.speaker {
+                Speaker::Rtmp { client, .. } => {
+                    let outbound = client.outbound();
                     let mut slices = [IoSlice::new(&[]); SLICES];
-                    let count = outbound.chunks_vectored(&mut slices);
-                    self.socket.write_vectored(&slices[..count])
+                    if allowed < usize::MAX {
+                        let chunk = outbound.chunk();
+                        self.socket.write(&chunk[..allowed.min(chunk.len())])
+                    } else {
+                        let count = outbound.chunks_vectored(&mut slices);
+                        self.socket.write_vectored(&slices[..count])
+                    }
+                }
+                Speaker::Web(client) => {
+                    let rest = client.outbound();
+                    self.socket.write(&rest[..allowed.min(rest.len())])
                 }
             };
             match result {
                 Ok(count) => {
-                    outbound.advance(count);
+                    match &mut self.speaker {
+                        Speaker::Rtmp { client, .. } => client.outbound().advance(count),
+                        Speaker::Web(client) => client.advance(count),
+                    }
+                    *total += count as u64;
                     if let Some(allowed) = &mut self.allowance {
                         *allowed -= count as u64;
                     }

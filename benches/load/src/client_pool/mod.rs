@@ -2,6 +2,7 @@
 
 mod member;
 mod tally;
+mod web;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -25,8 +26,9 @@ use socket2::SockRef;
 use crate::Random;
 use crate::frame_check::FrameCheck;
 use crate::media::{Class, Feed, Kind, MediaOptions};
-use member::{Member, Part, Written};
+use member::{Member, Part, Speaker, Written};
 pub use tally::{Count, Measuring, Numbers, Tally};
+use web::{Failure, WebClient, WebEvent};
 
 /// All connections of a loop read into one buffer: none of them holds memory while it waits.
 const READ_BUFFER: usize = 256 << 10;
@@ -73,6 +75,13 @@ pub enum Role {
     /// Receives.
     Play {
         /// Whether it takes no message apart any more once it has seen a key frame.
+        counts_only: bool,
+    },
+    /// Receives by HTTP or WebSocket.
+    Watch {
+        /// The request, with its head's end.
+        request: String,
+        /// As of `Play`.
         counts_only: bool,
     },
 }
@@ -234,7 +243,11 @@ impl ClientPool {
                 if let Part::Publisher { granted, .. } = &mut member.part {
                     *granted = false;
                 }
-                member.client.close();
+                let Some(client) = member.speaker.rtmp() else {
+                    // By HTTP there is nothing to say.
+                    return self.end(id, End::Close);
+                };
+                client.close();
                 member.reads = true;
                 return self.look(id, |_, _| Ok(()));
             }
@@ -289,25 +302,30 @@ impl ClientPool {
         let token = Token(id.index as usize);
         self.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
         let now = Instant::now();
-        let mut client = Client::new(spec.config, self.random.seed(), now);
-        let (stream, part) = match spec.role {
+        let mut client = || Client::new(spec.config.clone(), self.random.seed(), now);
+        let (speaker, part) = match spec.role {
             Role::Publish { media, delay } => {
                 let feed = Box::new(Feed::new(media, spec.stream, 0, now));
-                (
-                    client.publish(&spec.name, PublishType::Live),
-                    Part::Publisher { feed, granted: false, behind: false, delay },
-                )
+                let mut client = client();
+                let stream = client.publish(&spec.name, PublishType::Live).map_err(io::Error::other)?;
+                let part = Part::Publisher { feed, granted: false, behind: false, delay };
+                (Speaker::Rtmp { client, stream }, part)
             }
             Role::Play { counts_only } => {
+                let mut client = client();
+                let stream = client.play(&spec.name, PlayOptions::default()).map_err(io::Error::other)?;
                 let check = FrameCheck::new(spec.stream);
-                (client.play(&spec.name, PlayOptions::default()), Part::Player { check, counts_only })
+                (Speaker::Rtmp { client, stream }, Part::Player { check, counts_only })
+            }
+            Role::Watch { request, counts_only } => {
+                let check = FrameCheck::new(spec.stream);
+                (Speaker::Web(WebClient::new(request)), Part::Player { check, counts_only })
             }
         };
         Ok(Member {
             tag: spec.tag,
             socket,
-            client,
-            stream: stream.map_err(io::Error::other)?,
+            speaker,
             part,
             opened: now,
             connecting: true,
@@ -356,7 +374,9 @@ impl ClientPool {
             if self.member(id).is_some_and(|member| member.timer == Some(at)) {
                 self.look(id, |_, member| {
                     member.timer = None;
-                    member.client.handle_timeout(now);
+                    if let Some(client) = member.speaker.rtmp() {
+                        client.handle_timeout(now);
+                    }
                     Ok(())
                 });
             }
@@ -418,9 +438,14 @@ impl ClientPool {
             if discards {
                 continue;
             }
-            // An error is reported with the end.
-            let _ = member.client.handle_input(now, &self.buffer[..count]);
-            self.take_events(now, id, member)?;
+            match member.speaker.rtmp() {
+                Some(client) => {
+                    // An error is reported with the end.
+                    let _ = client.handle_input(now, &self.buffer[..count]);
+                    self.take_events(now, id, member)?;
+                }
+                None => self.watch(now, id, member, count)?,
+            }
         }
         Ok(())
     }
@@ -428,7 +453,9 @@ impl ClientPool {
     fn over_by_peer(&mut self, id: Id, member: &mut Member, reason: ClientCloseReason) -> Over {
         let now = Instant::now();
         let fallback = reason.name();
-        member.client.handle_disconnect(now, reason);
+        if let Some(client) = member.speaker.rtmp() {
+            client.handle_disconnect(now, reason);
+        }
         // Why it was closed may have been said before.
         self.take_events(now, id, member).err().unwrap_or_else(|| Over(fallback.to_owned()))
     }
@@ -438,8 +465,8 @@ impl ClientPool {
         self.send_due(now, member);
         loop {
             let deadline = self.take_events(now, id, member)?;
-            let before = member.client.outbound().written();
-            match member.write() {
+            let mut written = 0;
+            match member.write(&mut written) {
                 Ok(Written::Allowance) => {
                     member.silent = true;
                     self.happenings.push_back((id, member.tag, PoolEvent::Silent));
@@ -447,7 +474,7 @@ impl ClientPool {
                 Ok(Written::Enough) => {}
                 Err(error) => return Err(Over(format!("write failed: {}", error.kind()))),
             }
-            if member.client.outbound().written() > before {
+            if written > 0 {
                 continue;
             }
             let time = member.next_time(deadline);
@@ -462,7 +489,9 @@ impl ClientPool {
     }
 
     fn send_due(&mut self, now: Instant, member: &mut Member) {
-        let Part::Publisher { feed, granted: true, behind, .. } = &mut member.part else {
+        let (Part::Publisher { feed, granted: true, behind, .. }, Speaker::Rtmp { client, stream }) =
+            (&mut member.part, &mut member.speaker)
+        else {
             return;
         };
         let mut due = std::mem::take(&mut self.due);
@@ -475,7 +504,7 @@ impl ClientPool {
             if is_video && *behind {
                 continue;
             }
-            match member.client.send_message(member.stream, message) {
+            match client.send_message(*stream, message) {
                 Ok(()) => {}
                 Err(NotSent::Full { .. }) => {
                     *behind |= is_video;
@@ -490,7 +519,10 @@ impl ClientPool {
     /// What the server did. The time at which the client wants to be looked at.
     fn take_events(&mut self, now: Instant, id: Id, member: &mut Member) -> Result<Option<Instant>, Over> {
         loop {
-            let event = match member.client.poll_output() {
+            let Some(client) = member.speaker.rtmp() else {
+                return Ok(None);
+            };
+            let event = match client.poll_output() {
                 ClientOutput::Wait(wait) => return Ok(wait.deadline()),
                 ClientOutput::Closed(close) => return Err(Over(close.reason.name().to_owned())),
                 ClientOutput::Event(ClientEvent::Media { message, .. }) => {
@@ -522,6 +554,38 @@ impl ClientPool {
             }
             self.happenings.push_back((id, member.tag, event));
         }
+    }
+
+    /// Takes so many bytes of an answer by HTTP from the buffer.
+    fn watch(&mut self, now: Instant, id: Id, member: &mut Member, count: usize) -> Result<(), Over> {
+        let mut events = Vec::new();
+        let Speaker::Web(client) = &mut member.speaker else {
+            return Ok(());
+        };
+        let outcome = client.handle_input(&self.buffer[..count], &mut |event| events.push(event));
+        for event in events {
+            let event = match event {
+                WebEvent::Begun => {
+                    member.is_up = true;
+                    self.up(&member.part).add(1);
+                    PoolEvent::Playing
+                }
+                WebEvent::Media(message) => {
+                    if !self.take_media(now, member, &message) {
+                        continue;
+                    }
+                    PoolEvent::FirstFrame(now.saturating_duration_since(member.opened))
+                }
+            };
+            self.happenings.push_back((id, member.tag, event));
+        }
+        outcome.map_err(|failure| {
+            Over(match failure {
+                Failure::Refused(status) => format!("refused: {status}"),
+                Failure::Over => "the answer ended".to_owned(),
+                Failure::Malformed => "no answer of HTTP with FLV".to_owned(),
+            })
+        })
     }
 
     /// True for the first key frame.

@@ -8,6 +8,7 @@ mod memory;
 mod recorded;
 mod slow;
 mod tls;
+mod web;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub(crate) static CASES: &[&[Case]] = &[
     memory::CASES,
     files::CASES,
     tls::CASES,
+    web::CASES,
 ];
 
 /// Longer than any timeout of the server's.
@@ -47,6 +49,8 @@ pub(crate) struct Case {
     pub(crate) settings: Option<&'static str>,
     /// What it is about that the other program has not.
     pub(crate) lacking: &'static str,
+    /// True if the server speaks HTTP, too. Then one more neighbour plays by that.
+    pub(crate) has_web: bool,
     /// Files that the server may open.
     pub(crate) files: Option<u32>,
     pub(crate) attack: fn(&Arena),
@@ -91,6 +95,7 @@ impl Case {
             arguments: &[],
             settings: None,
             lacking: "",
+            has_web: false,
             files: None,
             attack,
             ends,
@@ -114,6 +119,11 @@ impl Case {
     /// A case of a server that may open so many files.
     const fn with_files(self, files: u32) -> Self {
         Case { files: Some(files), ..self }
+    }
+
+    /// A case of a server that speaks HTTP, too.
+    const fn with_web(self) -> Self {
+        Case { has_web: true, ..self }
     }
 
     /// A case that does little but wait.

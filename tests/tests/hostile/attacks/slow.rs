@@ -228,7 +228,7 @@ fn trickle_frame(publisher: &mut ScriptedClient, pause: Duration) {
 }
 
 /// Publishes half a megabyte a second.
-fn publish_while(arena: &Arena, name: &str, goes_on: impl Fn() -> bool) {
+pub(super) fn publish_while(arena: &Arena, name: &str, goes_on: impl Fn() -> bool) {
     let mut publisher = ScriptedClient::publisher(&arena.target, name);
     publisher.set_chunk_size(1 << 20);
     let body = key_frame(50_000);
