@@ -358,7 +358,7 @@ impl SlowPath {
             match self.session.poll_output() {
                 session::SessionOutput::Event(event) => self.react(now, event),
                 session::SessionOutput::Wait(mut wait) => {
-                    let closing = self.session.is_closing();
+                    let (closing, holding) = (self.session.is_closing(), self.session.holds_media_back());
                     // A session that closes plays no more, and sends nothing after its final messages.
                     let playing = if wait.source { self.pull(now) } else { None };
                     self.wake_players(now);
@@ -370,7 +370,9 @@ impl SlowPath {
                     if !closed && self.session.finishes() {
                         return Output::Action(Action::Finish);
                     }
-                    if unwatched || closed || !self.actions.is_empty() {
+                    // The beginning of an answer is held back from now on, up to a time that the session knows.
+                    let held = self.session.holds_media_back() != holding;
+                    if unwatched || closed || held || !self.actions.is_empty() {
                         continue;
                     }
                     wait.write = self.session.outbound().is_writable();
@@ -532,7 +534,7 @@ impl SlowPath {
         }
         // The answer to a request by HTTP has an end; the client asks again if it wants more.
         if self.session.is_web()
-            && let Some(over) = self.playing.iter().find(|playing| playing.is_told())
+            && let Some(over) = self.playing.iter().find(|playing| playing.is_told() || self.session.is_live_over())
         {
             let message_stream_id = over.message_stream_id();
             self.stop_playing(message_stream_id);

@@ -8,6 +8,8 @@ const RESERVED: [&str; 5] = ["api", "watch", "call", "rtc", "assets"];
 pub enum Container {
     /// FLV, as `.flv`.
     Flv,
+    /// Fragmented MP4, as `.mp4`.
+    Mp4,
 }
 
 impl Container {
@@ -15,11 +17,12 @@ impl Container {
     pub fn media_type(self) -> &'static str {
         match self {
             Container::Flv => "video/x-flv",
+            Container::Mp4 => "video/mp4",
         }
     }
 }
 
-/// A path that means a live stream: `/live/cam.flv`, or `/live/cam.live.flv`.
+/// A path that means a live stream: `/live/cam.flv`, `/live/cam.mp4`, or either with `.live` before its ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LivePath {
     /// The application: all components but the last.
@@ -39,13 +42,18 @@ impl LivePath {
             return None;
         }
         let (app, file) = path.rsplit_once('/')?;
-        let stream = file.strip_suffix(".flv")?;
+        let (stream, ending) = file.rsplit_once('.')?;
+        let container = match ending {
+            "flv" => Container::Flv,
+            "mp4" => Container::Mp4,
+            _ => return None,
+        };
         let stream = stream.strip_suffix(".live").unwrap_or(stream);
         let first = app.split('/').next().unwrap_or_default();
         if app.is_empty() || stream.is_empty() || RESERVED.contains(&first) {
             return None;
         }
-        Some(LivePath { app: app.to_owned(), stream: stream.to_owned(), container: Container::Flv })
+        Some(LivePath { app: app.to_owned(), stream: stream.to_owned(), container })
     }
 }
 

@@ -112,6 +112,7 @@ fn live_paths_name_a_stream() {
     let named = |app: &str, stream: &str| Some((app.to_owned(), stream.to_owned()));
     assert_eq!(path("/live/cam.flv?token=x.flv"), named("live", "cam"));
     assert_eq!(path("/live/cam.live.flv"), named("live", "cam"));
+    assert_eq!(path("/live/cam.mp4"), named("live", "cam"));
     assert_eq!(path("/live/room/a%20b%C3%A9.flv"), named("live/room", "a bé"));
     for other in [
         "/cam.flv",

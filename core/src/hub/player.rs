@@ -157,8 +157,9 @@ impl Player {
 
     /// The same in any form.
     pub(crate) fn batch_as(&self, form: Form, place: &Place, most: usize) -> Option<Batch> {
-        let batch = self.stream.source().batch_in_pieces(place, most, form)?;
-        Some(batch.joined())
+        let batch = self.stream.source().batch_in_pieces(place, most, form)?.joined();
+        // A form may have nothing for these frames.
+        Some(batch).filter(|batch| !batch.wire().is_empty())
     }
 
     /// Moves the player to `place`: it was sent all up to there.

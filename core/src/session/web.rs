@@ -15,7 +15,7 @@ use crate::flv::tag::{FILE_HEADER_LENGTH, write_file_header};
 use crate::http::websocket::{self, ClientFrame, FrameReader};
 use crate::http::{Answer, Container, Framing, HttpError, LivePath, Request, RequestReader, Settings, Upgrade};
 use crate::policy::Refusal;
-use crate::source::{Form, Frame, FrameKind, Tracks};
+use crate::source::{Form, Frame, FrameKind, Mp4Tracks, Tracks};
 use crate::time_limit::{TimeLimit, deadline_after};
 
 /// How long the beginning of a live stream waits for a second medium after the first. Some players go by what the header
@@ -104,13 +104,17 @@ struct Live {
     handshake: String,
     frames: FrameReader,
     beginning: Beginning,
+    /// For MP4: what the decoders need.
+    mp4: Option<Box<Mp4Tracks>>,
+    /// True once the stream has changed to what this answer cannot go on with.
+    is_over: bool,
 }
 
 /// Whether the head of the answer is sent. It is held back until it is clear what the stream has.
 #[derive(Debug)]
 enum Beginning {
     Held { frames: Vec<Frame>, bytes: usize, tracks: Tracks },
-    Begun,
+    Begun(Form),
 }
 
 impl Web {
@@ -204,7 +208,7 @@ impl Session {
             }
             Stage::Live(live) if live.framing == Framing::Messages => {
                 let frame = live.frames.read(input)?;
-                let has_begun = matches!(live.beginning, Beginning::Begun);
+                let has_begun = matches!(live.beginning, Beginning::Begun(_));
                 match frame {
                     Some(ClientFrame::Ping(pong)) if has_begun => self.endpoint.queue(Cause::Peer, pong),
                     Some(ClientFrame::Close(close)) => {
@@ -300,6 +304,8 @@ impl Session {
             handshake,
             frames: FrameReader::default(),
             beginning: Beginning::Held { frames: Vec::new(), bytes: 0, tracks: Tracks::default() },
+            mp4: (path.container == Container::Mp4).then(Box::default),
+            is_over: false,
         };
         web.stage = Stage::Live(Box::new(live));
         web.is_last = true;
@@ -342,9 +348,10 @@ impl Session {
     pub(crate) fn form(&self, chunk_size: u32) -> Option<Form> {
         match self.web.as_deref() {
             None => (self.chunk_size() == chunk_size).then_some(Form::Rtmp),
-            Some(Web { stage: Stage::Live(live), .. }) if matches!(live.beginning, Beginning::Begun) => {
-                Some(Form::Flv(live.framing))
-            }
+            Some(Web { stage: Stage::Live(live), .. }) => match live.beginning {
+                Beginning::Begun(form) => Some(form).filter(|_| !live.is_over),
+                Beginning::Held { .. } => None,
+            },
             Some(_) => None,
         }
     }
@@ -354,7 +361,7 @@ impl Session {
         let held = match self.web.as_deref() {
             Some(Web { stage: Stage::Live(live), .. }) => match &live.beginning {
                 Beginning::Held { bytes, .. } => *bytes,
-                Beginning::Begun => 0,
+                Beginning::Begun(_) => 0,
             },
             _ => 0,
         };
@@ -371,6 +378,7 @@ impl Session {
         let Some(live) = self.web.as_mut().and_then(|web| web.live()) else {
             return;
         };
+        let is_changed = live.mp4.as_mut().is_some_and(|mp4| mp4.note(frame));
         match &mut live.beginning {
             Beginning::Held { frames, bytes, tracks } => {
                 if frames.is_empty() {
@@ -379,11 +387,27 @@ impl Session {
                 tracks.note(frame);
                 frames.push(frame.clone());
                 *bytes += frame.wire().len();
-                if tracks.are_known() {
+                if tracks.are_known() && live.mp4.as_ref().is_none_or(|mp4| mp4.is_ready(*tracks, *bytes)) {
                     self.begin_live();
                 }
             }
-            Beginning::Begun => {
+            Beginning::Begun(_) if live.is_over => {}
+            Beginning::Begun(Form::Mp4(form)) => {
+                let Some(mp4) = &mut live.mp4 else { return };
+                let mut init = Vec::new();
+                if is_changed {
+                    // A file has one init segment; a script that reads a WebSocket can take another one.
+                    let changed = mp4.changed(form).filter(|_| live.framing == Framing::Messages);
+                    let (Some(changed), Ok((segment, _))) = (changed, mp4.init()) else {
+                        live.is_over = true;
+                        return;
+                    };
+                    (*form, init) = (changed, segment);
+                }
+                let outbound = &mut self.endpoint.outbound;
+                mp4.send(form, &init, std::slice::from_ref(frame), |piece| outbound.push(piece));
+            }
+            Beginning::Begun(_) => {
                 let outbound = &mut self.endpoint.outbound;
                 let before = live.framing.before(frame.flv_length());
                 frame.flv_tag(before.bytes(), live.framing.after(), |piece| outbound.push(piece));
@@ -391,25 +415,45 @@ impl Session {
         }
     }
 
-    /// Sends the head of the answer, the header of the file, and what was held back.
+    /// True once the stream has changed to what the answer cannot go on with: the client is to ask again.
+    pub(crate) fn is_live_over(&self) -> bool {
+        matches!(self.web.as_deref(), Some(Web { stage: Stage::Live(live), .. }) if live.is_over)
+    }
+
+    /// Sends the head of the answer, the beginning of the file, and what was held back.
     fn begin_live(&mut self) {
         let Some(live) = self.web.as_mut().and_then(|web| web.live()) else {
             return;
         };
-        let Beginning::Held { frames, tracks, .. } = std::mem::replace(&mut live.beginning, Beginning::Begun) else {
+        let flv = Beginning::Begun(Form::Flv(live.framing));
+        let Beginning::Held { frames, tracks, .. } = std::mem::replace(&mut live.beginning, flv) else {
             return;
         };
         self.endpoint.timers.clear(Timer::Setup);
+        let Ok(init) = live.mp4.as_ref().map(|mp4| mp4.init()).transpose() else {
+            self.queue_last_answer(&Answer::text(406, "MP4 has no form for the codecs of this stream"));
+            return self.close_with(CloseReason::Served, String::new());
+        };
         let mut head = match live.framing {
             Framing::Messages => format!("HTTP/1.1 101 Switching Protocols\r\n{}", live.handshake),
             Framing::Chunks => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n".to_owned(),
             Framing::UntilClose => "HTTP/1.1 200 OK\r\nConnection: close\r\n".to_owned(),
         };
         if live.framing != Framing::Messages {
-            _ = write!(head, "Content-Type: {}\r\n{LIVE_FIELDS}", live.container.media_type());
+            let media_type = init.as_ref().map_or(live.container.media_type(), |(_, media_type)| media_type);
+            _ = write!(head, "Content-Type: {media_type}\r\n{LIVE_FIELDS}");
         }
         head += &live.fields;
         head += "\r\n";
+        if let (Some(mp4), Some((init, _))) = (&mut live.mp4, init) {
+            let first = frames.iter().find(|frame| frame.class().is_coded()).map_or(0, Frame::timestamp);
+            let mut form = mp4.form(live.framing, first);
+            let outbound = &mut self.endpoint.outbound;
+            outbound.push(head.into());
+            mp4.send(&mut form, &init, &frames, |piece| outbound.push(piece));
+            live.beginning = Beginning::Begun(Form::Mp4(form));
+            return;
+        }
         let frames: Vec<Frame> = frames.into_iter().map(|frame| corrected(frame, tracks)).collect();
         let length = FILE_HEADER_LENGTH + frames.iter().map(Frame::flv_length).sum::<usize>();
         let mut out = head.into_bytes();
@@ -447,7 +491,7 @@ impl Session {
     /// Keeps the path of a WebSocket alive.
     pub(super) fn web_ping(&mut self) {
         let has_begun =
-            |live: &mut Live| live.framing == Framing::Messages && matches!(live.beginning, Beginning::Begun);
+            |live: &mut Live| live.framing == Framing::Messages && matches!(live.beginning, Beginning::Begun(_));
         if self.web.as_mut().and_then(|web| web.live()).is_some_and(has_begun) {
             self.endpoint.queue(Cause::Own, websocket::ping_frame());
         }
@@ -518,7 +562,8 @@ impl Session {
         let Error::Http(error) = error else {
             return;
         };
-        let is_open = |live: &mut Live| live.framing == Framing::Messages && matches!(live.beginning, Beginning::Begun);
+        let is_open =
+            |live: &mut Live| live.framing == Framing::Messages && matches!(live.beginning, Beginning::Begun(_));
         if self.web.as_mut().and_then(|web| web.live()).is_some_and(is_open) {
             let status = match error {
                 HttpError::FrameTooLong { .. } => websocket::TOO_BIG,
@@ -546,7 +591,7 @@ impl Session {
             _ => {}
         }
         match &web.stage {
-            Stage::Live(live) if matches!(live.beginning, Beginning::Begun) => {
+            Stage::Live(live) if matches!(live.beginning, Beginning::Begun(_)) => {
                 let framing = live.framing;
                 web.stage = Stage::Over;
                 let end = match (framing, reason) {

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::Frame;
 use super::form::{self, Form};
 use super::log::{Mark, Place};
+use super::mp4::Pacing;
 use crate::shown::Shown;
 
 /// The frames after a place in a source's log, in one piece. All players at that place are sent the same bytes, so a
@@ -18,6 +19,8 @@ pub struct Batch {
     frames: Vec<(Bytes, Mark)>,
     /// The frames, for another form than RTMP, until they are in one piece.
     whole: Vec<Frame>,
+    /// The times of the frames before it, for a form that has to say how long its last frames last.
+    pacing: Option<Pacing>,
     count: u32,
     /// True if one of the frames can only be decoded after a key frame.
     video: bool,
@@ -45,10 +48,16 @@ impl Batch {
             form,
             frames: Vec::with_capacity(rtmp),
             whole: Vec::with_capacity(other),
+            pacing: None,
             count: 0,
             video: false,
             wire: Bytes::new(),
         }
+    }
+
+    /// Tells the times of the frames before it.
+    pub(super) fn follow(&mut self, pacing: Pacing) {
+        self.pacing = Some(pacing);
     }
 
     /// Adds the next frame, with the mark after it.
@@ -68,8 +77,14 @@ impl Batch {
     /// The same with its bytes in one piece. This is one copy for all players; a single frame is not copied.
     #[must_use]
     pub(crate) fn joined(mut self) -> Self {
-        if let (Form::Flv(framing), Some((piece, _))) = (self.form, self.frames.first_mut()) {
-            self.wire = form::flv(&self.whole, framing);
+        if self.form != Form::Rtmp
+            && let Some((piece, _)) = self.frames.first_mut()
+        {
+            self.wire = match self.form {
+                Form::Mp4(mp4) => mp4.piece(&self.whole, self.pacing.unwrap_or_else(|| mp4.pacing())),
+                Form::Flv(framing) => form::flv(&self.whole, framing),
+                Form::Rtmp => Bytes::new(),
+            };
             *piece = self.wire.clone();
             self.whole = Vec::new();
             return self;

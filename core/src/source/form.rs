@@ -1,6 +1,6 @@
 use bytes::{Bytes, BytesMut};
 
-use super::{Frame, FrameKind};
+use super::{Frame, FrameKind, Mp4};
 use crate::flv::tag::{TAG_HEADER_LENGTH, TagHeader};
 use crate::http::Framing;
 
@@ -11,6 +11,8 @@ pub enum Form {
     Rtmp,
     /// As tags of FLV.
     Flv(Framing),
+    /// As fragments of MP4.
+    Mp4(Mp4),
 }
 
 /// Bytes of the back pointer after a tag.

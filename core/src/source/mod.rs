@@ -49,6 +49,7 @@ mod form;
 mod frame;
 mod headers;
 mod log;
+mod mp4;
 mod timeline;
 
 pub use batch::Batch;
@@ -60,4 +61,6 @@ pub(crate) use headers::HEADER_ENTRY;
 pub use headers::Headers;
 pub use log::{Cursor, Gap, Next, Place, Source, SourceLimits, SourceStats, Start, StartLimits, StartRule};
 pub(crate) use log::{LOG_ENTRY, MIN_SETS};
+pub(crate) use mp4::Mp4Tracks;
+pub use mp4::{Mp4, Sound};
 pub use timeline::{Timeline, Timestamps};

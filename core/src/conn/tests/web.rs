@@ -1,5 +1,7 @@
 //! Live streams and other requests by HTTP.
 
+mod mp4;
+
 use std::sync::Arc;
 
 use super::*;

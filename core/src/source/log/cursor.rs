@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::super::mp4::HISTORY;
 use super::{Batch, Form, Frame, FrameKind, Headers, Source, milliseconds_from};
 
 /// The state of a player of a [`Source`]: it seeks a frame to start at, or it is at a place.
@@ -300,10 +301,24 @@ impl Source {
         }
         let from = usize::try_from(place.mark.position.checked_sub(self.first)?).ok()?;
         let mut batch = Batch::new(*place, form, self.log.len().saturating_sub(from));
-        for entry in self.log.range(from.min(self.log.len())..) {
+        let from_here = from.min(self.log.len());
+        if let Form::Mp4(mp4) = form {
+            let mut pacing = mp4.pacing();
+            let before = self.log.range(from_here.saturating_sub(HISTORY)..from_here);
+            before.for_each(|entry| mp4.pass(&entry.frame, &mut pacing));
+            batch.follow(pacing);
+        }
+        for entry in self.log.range(from_here..) {
             let position = self.first + from as u64 + u64::from(batch.frames()) + 1;
             let end = entry.offset + entry.frame.wire().len() as u64;
             if end - place.mark.offset > most as u64 || entry.frame.differs_by_player() {
+                return None;
+            }
+            // A player by MP4 may need another init segment, and other times.
+            if let Form::Mp4(mp4) = form
+                && (entry.frame.is_header() && entry.frame.kind() != FrameKind::Data
+                    || !mp4.is_near(entry.frame.timestamp()))
+            {
                 return None;
             }
             batch.push(&entry.frame, Mark { position, offset: end, timestamp: entry.time });
