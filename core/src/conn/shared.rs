@@ -11,7 +11,7 @@ use super::{Config, Conn};
 use crate::capture::{Capturing, Opening, Recorder, Replayer, Tap};
 use crate::hub::{Hub, HubConfig};
 use crate::pacing::Sockets;
-use crate::policy::{Passes, Refusal, canonical};
+use crate::policy::{Network, Passes, Refusal, canonical};
 use crate::pool::{Pool, Portion};
 use crate::relay::Relays;
 use crate::session::{Accepts, Session, Tally};
@@ -64,7 +64,15 @@ const KEPT_DIVISOR: usize = 2;
 #[derive(Debug)]
 struct Rules {
     config: Arc<Config>,
+    /// [`Config::trusted_proxies`].
+    proxies: Arc<[Network]>,
     vhosts: VirtualHosts,
+}
+
+impl Rules {
+    fn new(config: Config, vhosts: VirtualHosts) -> Self {
+        Rules { proxies: config.trusted_proxies.clone().into(), config: Arc::new(config), vhosts }
+    }
 }
 
 impl Core {
@@ -85,7 +93,7 @@ impl Core {
         let relays = Relays::new(hub.clone(), seed, connections.clone(), sockets, unfinished.clone());
         relays.set_rules(vhosts.relay_rules(config.cluster.as_ref()));
         let shared = Shared {
-            rules: RwLock::new(Arc::new(Rules { vhosts, config: Arc::new(config) })),
+            rules: RwLock::new(Arc::new(Rules::new(config, vhosts))),
             relays,
             hub,
             unfinished,
@@ -170,7 +178,7 @@ impl Core {
         let mut rules = self.shared.rules.write().unwrap_or_else(PoisonError::into_inner);
         let vhosts = rules.vhosts.reconfigured(&config, &self.shared.hub);
         let relay_rules = vhosts.relay_rules(config.cluster.as_ref());
-        *rules = Arc::new(Rules { config: Arc::new(config), vhosts });
+        *rules = Arc::new(Rules::new(config, vhosts));
         drop(rules);
         self.shared.relays.set_rules(relay_rules);
         self.shared.hub.limit_memory(memory);
@@ -293,10 +301,10 @@ impl Core {
     fn make(&self, now: Instant, id: u64, seed: [u8; 32], peer: Option<SocketAddr>, accepts: Accepts) -> SlowPath {
         let rules = self.rules();
         let vhost = rules.vhosts.defaults.clone();
-        let networks = &rules.config.trusted_proxies;
-        let trusted = peer.is_some_and(|peer| networks.iter().any(|network| network.contains(peer.ip())));
+        let trusted = peer.is_some_and(|peer| rules.proxies.iter().any(|network| network.contains(peer.ip())));
         let new = if trusted { Session::behind_proxy } else { Session::new };
-        let session = new(vhost.own.session.clone(), seed, now).accepting(accepts, rules.config.web.clone());
+        let session = new(vhost.own.session.clone(), seed, now);
+        let session = session.accepting(accepts, rules.config.web.clone(), &rules.proxies);
         SlowPath::new(id, self.clone(), vhost, session, peer, now)
     }
 }

@@ -52,6 +52,7 @@
 mod commands;
 mod config;
 mod event;
+mod forwarded;
 mod identify;
 mod messages;
 mod request;
@@ -83,6 +84,7 @@ pub(crate) use crate::endpoint::{
 use crate::handshake::{self, Status};
 use crate::http;
 use crate::message::{Control, Message, MessageType, UserControl};
+use crate::policy::Network;
 use crate::preface::Prefaced;
 use crate::source::Frame;
 use crate::time_limit::{TimeLimit, deadline_after};
@@ -186,11 +188,13 @@ impl Session {
         }
     }
 
-    /// The same session, which accepts these protocols, HTTP with these settings. Before the first input.
+    /// The same session, which accepts these protocols, HTTP with these settings. Proxies of these networks may name the
+    /// client of a request, if the session is [`behind_proxy`](Self::behind_proxy). Before the first input.
     #[must_use]
-    pub fn accepting(mut self, accepts: Accepts, settings: Arc<http::Settings>) -> Self {
-        let is_trusted = matches!(self.endpoint.state, State::ProxyHeader { .. });
-        self.door = Door { accepts, settings: accepts.web().then_some(settings), is_trusted };
+    pub fn accepting(mut self, accepts: Accepts, settings: Arc<http::Settings>, proxies: &Arc<[Network]>) -> Self {
+        let is_trusted = accepts.web() && matches!(self.endpoint.state, State::ProxyHeader { .. });
+        let proxies = is_trusted.then(|| proxies.clone());
+        self.door = Door { accepts, settings: accepts.web().then_some(settings), proxies };
         self
     }
 

@@ -1,11 +1,11 @@
 use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::event::{CloseReason, PlayRequest, Rejection, SessionEvent, TimeoutKind, WebRequest};
+use super::forwarded::Forwarded;
 use super::state::Change;
 use super::streams::Activity;
 use super::{Session, State};
@@ -14,7 +14,7 @@ use crate::endpoint::{Cause, DueKind, Error, Timer};
 use crate::flv::tag::{FILE_HEADER_LENGTH, write_file_header};
 use crate::http::websocket::{self, ClientFrame, FrameReader};
 use crate::http::{Answer, Container, Framing, HttpError, LivePath, Request, RequestReader, Settings, Upgrade};
-use crate::policy::Refusal;
+use crate::policy::{Network, Refusal};
 use crate::source::{Form, Frame, FrameKind, Mp4Tracks, Tracks};
 use crate::time_limit::{TimeLimit, deadline_after};
 
@@ -50,8 +50,8 @@ pub(super) struct Door {
     pub(super) accepts: Accepts,
     /// Those of HTTP, if it accepts that.
     pub(super) settings: Option<Arc<Settings>>,
-    /// True if the peer is a trusted proxy.
-    pub(super) is_trusted: bool,
+    /// The networks of proxies that are trusted, if the peer is one of these.
+    pub(super) proxies: Option<Arc<[Network]>>,
 }
 
 impl Accepts {
@@ -65,8 +65,7 @@ impl Accepts {
 #[derive(Debug)]
 pub(super) struct Web {
     settings: Arc<Settings>,
-    /// True if the peer is a trusted proxy, which may name the client.
-    is_trusted: bool,
+    forwarded: Forwarded,
     reader: RequestReader,
     stage: Stage,
     /// Requests so far.
@@ -95,6 +94,8 @@ enum Stage {
 #[derive(Debug)]
 struct Live {
     framing: Framing,
+    /// True if the client wants the head of the answer alone.
+    is_head: bool,
     container: Container,
     /// The name in `play`.
     name: String,
@@ -118,11 +119,11 @@ enum Beginning {
 }
 
 impl Web {
-    pub(super) fn new(settings: Arc<Settings>, is_trusted: bool) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, forwarded: Forwarded) -> Self {
         let reader = RequestReader::new(settings.limits);
         Web {
             settings,
-            is_trusted,
+            forwarded,
             reader,
             stage: Stage::Reading,
             count: 0,
@@ -181,7 +182,8 @@ impl Session {
             return Ok(());
         }
         self.endpoint.speak_no_chunks();
-        let mut web = Box::new(Web::new(self.door.settings.clone().unwrap_or_default(), self.door.is_trusted));
+        let forwarded = Forwarded::new(self.client_address, self.door.proxies.take());
+        let mut web = Box::new(Web::new(self.door.settings.clone().unwrap_or_default(), forwarded));
         if held > 0 {
             web.reader.read(&mut &b"P"[..])?;
         }
@@ -233,11 +235,7 @@ impl Session {
         };
         web.count += 1;
         web.is_last |= !request.keeps_alive();
-        if web.is_trusted
-            && let Some(client) = forwarded_for(&request)
-        {
-            self.client_address = Some(client);
-        }
+        self.client_address = web.forwarded.client_of(&request);
         match LivePath::of(&request) {
             Some(path) => self.take_live(&request, path),
             None => {
@@ -260,15 +258,11 @@ impl Session {
         let fields = origins.fields(origin, private);
         let upgrade = request.upgrade();
         let refused = match (request.method(), &upgrade) {
-            ("GET", Upgrade::None | Upgrade::WebSocket { .. }) => None,
+            ("GET", Upgrade::None | Upgrade::WebSocket { .. }) | ("HEAD", _) => None,
             ("GET", Upgrade::OtherVersion) => {
                 Some(Answer::text(426, "only version 13 of WebSocket is spoken").with("Sec-WebSocket-Version", "13"))
             }
             ("GET", Upgrade::Malformed) => Some(Answer::text(400, "the key of the WebSocket is missing or malformed")),
-            ("HEAD", _) => {
-                let head = Answer::new(200).with("Content-Type", path.container.media_type());
-                Some(head.with("Cache-Control", "no-store"))
-            }
             ("OPTIONS", _) => {
                 let answer = Answer::new(204).with("Allow", METHODS).with("Access-Control-Allow-Methods", METHODS);
                 Some(answer.with("Access-Control-Allow-Headers", "*").with("Access-Control-Max-Age", "86400"))
@@ -276,7 +270,7 @@ impl Session {
             _ => Some(Answer::text(405, "a live stream can only be got").with("Allow", METHODS)),
         };
         if let Some(answer) = refused {
-            return self.queue_answer(&answer, &fields, request.method() == "HEAD");
+            return self.queue_answer(&answer, &fields, false);
         }
         let (framing, handshake) = match upgrade {
             Upgrade::WebSocket { accept, protocol } => {
@@ -295,9 +289,10 @@ impl Session {
         if framing == Framing::Messages && !origins.admits(origin) {
             return self.queue_answer(&Answer::text(403, "pages of this origin may not play"), &fields, false);
         }
-        let info = connect_info(request, &path, web.is_trusted);
+        let info = connect_info(request, &path, web.forwarded.is_believed());
         let live = Live {
             framing,
+            is_head: request.method() == "HEAD",
             container: path.container,
             name: path.stream,
             fields,
@@ -445,6 +440,13 @@ impl Session {
         }
         head += &live.fields;
         head += "\r\n";
+        if live.is_head {
+            self.endpoint.outbound.push_answer(head.into());
+            if let Some(web) = &mut self.web {
+                web.stage = Stage::Over;
+            }
+            return self.close_with(CloseReason::Served, String::new());
+        }
         if let (Some(mp4), Some((init, _))) = (&mut live.mp4, init) {
             let first = frames.iter().find(|frame| frame.class().is_coded()).map_or(0, Frame::timestamp);
             let mut form = mp4.form(live.framing, first);
@@ -544,12 +546,15 @@ impl Session {
 
     /// Sends an answer that is the last one. The caller closes.
     fn queue_last_answer(&mut self, answer: &Answer) {
-        let fields = match self.web.as_mut().map(|web| std::mem::replace(&mut web.stage, Stage::Over)) {
-            Some(Stage::Live(live)) => live.fields,
-            _ => String::new(),
+        let (fields, is_head) = match self.web.as_mut().map(|web| std::mem::replace(&mut web.stage, Stage::Over)) {
+            Some(Stage::Live(live)) => (live.fields, live.is_head),
+            Some(Stage::Asked { is_head }) => (String::new(), is_head),
+            _ => (String::new(), false),
         };
         self.endpoint.outbound.push_answer(answer.head(&fields, false).into());
-        self.endpoint.outbound.push_answer(answer.body.clone());
+        if !is_head {
+            self.endpoint.outbound.push_answer(answer.body.clone());
+        }
     }
 
     /// A rule refuses the live stream.
@@ -672,15 +677,6 @@ fn connect_info(request: &Request, path: &LivePath, is_trusted: bool) -> Connect
         is_web: true,
         ..ConnectInfo::default()
     }
-}
-
-/// The client, as the trusted proxy names it: the last one of the list, because the client itself may have sent the others.
-fn forwarded_for(request: &Request) -> Option<SocketAddr> {
-    let list = request.fields().filter(|(name, _)| name.eq_ignore_ascii_case("X-Forwarded-For")).last()?.1;
-    let last = list.rsplit(',').next()?.trim();
-    let address = last.parse::<SocketAddr>().ok();
-    let address = address.or_else(|| last.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| (ip, 0).into()));
-    address.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
 /// The metadata without a promise that the stream does not keep.

@@ -1,0 +1,107 @@
+//! What requests say of the client, its page and the server, and what is believed of it.
+
+use super::*;
+
+/// A server that trusts two networks of proxies, and a publisher.
+fn behind_proxies() -> (Harness, Client) {
+    let trusted_proxies = ["10.0.0.0/8", "2001:db8::/32"].map(|network| network.parse().expect("a network")).to_vec();
+    let harness = Harness::with(Config { trusted_proxies, ..Config::default() });
+    let mut publisher = harness.publisher("cam");
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
+    (harness, publisher)
+}
+
+fn peer_of(browser: &Browser) -> String {
+    browser.conn.peer().expect("it has an address").to_string()
+}
+
+#[test]
+fn a_client_that_a_proxy_header_names_cannot_name_another() {
+    let (harness, _publisher) = behind_proxies();
+    let forwarded = "X-Forwarded-For: 10.9.9.9\r\nX-Forwarded-Proto: https\r\n";
+    for (client, expected, scheme) in [
+        ("203.0.113.9", "203.0.113.9:7", "http"),
+        // A proxy of requests behind a proxy of connections.
+        ("10.0.0.2", "10.9.9.9:0", "https"),
+    ] {
+        let mut browser = Browser::by(&harness, Some("10.0.0.1:5"), Accepts::Web);
+        browser.send(&harness, format!("PROXY TCP4 {client} 10.0.0.1 7 80\r\n").as_bytes());
+        let request = format!("GET /live/cam.flv HTTP/1.1\r\nHost: tv.example\r\n{forwarded}\r\n");
+        browser.send(&harness, request.as_bytes());
+        assert_eq!((peer_of(&browser).as_str(), browser.status()), (expected, 200));
+        let client = browser.conn.inner().client.as_ref().expect("it is connected");
+        assert_eq!(client.tc_url.as_deref(), Some(&*format!("{scheme}://tv.example/live")));
+    }
+}
+
+#[test]
+fn each_request_of_a_connection_has_its_own_client() {
+    let (harness, _publisher) = behind_proxies();
+    let mut browser = Browser::by(&harness, Some("10.0.0.1:5"), Accepts::Web);
+    for (id, forwarded, expected) in [
+        (1, "X-Forwarded-For: 203.0.113.77\r\n", "203.0.113.77:0"),
+        (2, "", "10.0.0.1:5"),
+        (3, "X-Forwarded-For: 203.0.113.78\r\n", "203.0.113.78:0"),
+        (4, "X-Forwarded-For: 192.0.2.1, unknown\r\n", "10.0.0.1:5"),
+        // Two proxies in a row, and what the client invents before them.
+        (5, "X-Forwarded-For: 192.0.2.1, 203.0.113.79, 10.0.0.9\r\n", "203.0.113.79:0"),
+        (6, "X-Forwarded-For: 192.0.2.1, 203.0.113.80\r\nX-Forwarded-For: 2001:db8::1\r\n", "203.0.113.80:0"),
+        (7, "X-Forwarded-For: unknown, 10.0.0.9\r\n", "10.0.0.9:0"),
+        (8, "X-Forwarded-For: 10.0.0.3, [2001:db8::2]:90\r\n", "10.0.0.3:0"),
+    ] {
+        browser.send(&harness, format!("GET /x HTTP/1.1\r\nHost: h\r\n{forwarded}\r\n").as_bytes());
+        assert_eq!(peer_of(&browser), expected, "{forwarded:?}");
+        browser.conn.respond(harness.now, id, &Answer::new(204));
+        browser.poll(&harness);
+    }
+}
+
+/// The request with HEAD instead of GET.
+fn head(request: &str) -> String {
+    request.replacen("GET", "HEAD", 1)
+}
+
+#[test]
+fn the_answer_to_head_is_the_head_of_the_answer_to_get() {
+    type Change = fn(&mut VhostConfig);
+    let cases: [(Change, &str, u16); 5] = [
+        (|_| {}, "/live/cam.flv", 200),
+        (|_| {}, "/live/nope.flv", 404),
+        (|_| {}, "/live/a%2f..%2fb.flv", 404),
+        (|config| config.refer = refer(), "/live/cam.flv", 403),
+        (|config| config.limits = Limits { players: Some(0), ..Limits::default() }, "/live/cam.flv", 503),
+    ];
+    for (change, path, status) in cases {
+        let mut config = VhostConfig::default();
+        change(&mut config);
+        let mut harness = Harness::with(config.into());
+        let mut publisher = harness.publisher("cam");
+        publisher.send(&harness, &[headers(), gop(0, 1)].concat());
+        for request in [get(path), get(path).replace("1.1", "1.0")] {
+            let [mut got, mut asked] =
+                [request.clone(), head(&request)].map(|request| Browser::asking(&harness, &request));
+            asked.poll(&harness);
+            let start = harness.now;
+            got.run(&mut harness, Duration::from_secs(11));
+            harness.now = start;
+            asked.run(&mut harness, Duration::from_secs(11));
+            assert_eq!((asked.status(), asked.answer().0), (status, got.answer().0), "{path}");
+            assert_eq!(asked.answer().1, b"", "{path}");
+            assert!(status != 200 || asked.actions.last().is_some_and(|action| action == "finish"), "{path}");
+            asked.run(&mut harness, Duration::from_secs(5));
+            assert!(asked.closed.is_some(), "{path}");
+        }
+    }
+    let (harness, _publisher) = served();
+    harness.server.drain();
+    assert_eq!(Browser::asking(&harness, &head(&get("/live/cam.flv"))).status(), 503);
+}
+
+#[test]
+fn an_answer_to_head_that_the_server_makes_when_it_closes_has_no_body() {
+    let harness = Harness::new();
+    let mut browser = Browser::asking(&harness, &head(&get("/x")));
+    browser.conn.close(CloseReason::Shutdown);
+    browser.poll(&harness);
+    assert_eq!((browser.status(), browser.answer().1), (503, &b""[..]));
+}
