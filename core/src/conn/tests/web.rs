@@ -1,6 +1,7 @@
 //! Live streams and other requests by HTTP.
 
 mod mp4;
+mod requests;
 
 use std::sync::Arc;
 
@@ -8,8 +9,6 @@ use super::*;
 use crate::flv::Tags;
 use crate::http::{self, Answer};
 use crate::policy::{Action as Asked, Limits, Refer, Secret, Token, TokenScope, sign};
-
-mod requests;
 
 /// A client that speaks HTTP.
 struct Browser {
