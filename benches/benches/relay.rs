@@ -8,7 +8,7 @@ use anabranch_benches::media;
 use anabranch_core::amf::{Object, Value};
 use anabranch_core::chunk::write_message;
 use anabranch_core::command::Command;
-use anabranch_core::conn::{AnyConn, AnyOutput, Config, Core, VhostConfig};
+use anabranch_core::conn::{AnyConn, AnyOutput, Batches, Config, Core, VhostConfig};
 use anabranch_core::handshake;
 use anabranch_core::message::{Control, Message, MessageType};
 use anabranch_core::relay::{Edge, Forward, Order};
@@ -50,7 +50,14 @@ impl Way {
         self.now += Duration::from_millis(INTERVAL.into());
         self.from.handle_input(self.now, bytes);
         serve(&mut self.from, self.now);
-        serve(&mut self.to, self.now).len()
+        match self.to.share(&mut Batches::default()) {
+            None => serve(&mut self.to, self.now).len(),
+            Some(share) => {
+                let length = share.bytes().len();
+                self.to.wrote(self.now, share, length).expect("it is its own");
+                length
+            }
+        }
     }
 }
 

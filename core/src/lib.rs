@@ -282,6 +282,7 @@ pub mod cluster;
 pub mod command;
 pub mod conn;
 mod endpoint;
+mod fast_path;
 pub mod flv;
 pub mod fmp4;
 pub mod handshake;

@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["endpoint"],
     &["session", "client"],
     &["hub"],
+    &["fast_path"],
     &["capture"],
     &["relay"],
     &["conn"],

@@ -123,6 +123,11 @@ impl Client {
         Ok(())
     }
 
+    /// True if frames cut for chunks of this size go out on the stream as they are encoded, all but metadata.
+    pub(crate) fn takes_frames_of(&self, stream: StreamHandle, chunk_size: u32) -> bool {
+        self.publishing(stream) == Ok(Frame::MESSAGE_STREAM_ID) && self.endpoint.chunk_size == chunk_size
+    }
+
     /// Sends a message of any type on a stream being published; its chunk stream and message stream do not matter. A
     /// body that fits one chunk is not copied.
     ///

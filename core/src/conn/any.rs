@@ -173,25 +173,25 @@ impl AnyConn {
         }
     }
 
-    /// The batch to write to this connection now, see [`Batches::share`]. Always `None` for an uplink: poll it.
+    /// The batch to write to this connection now, see [`Batches::share`].
     pub fn share(&mut self, batches: &mut Batches) -> Option<Share> {
         match self {
             AnyConn::Client(conn) => batches.share(conn),
-            AnyConn::Uplink(_) => None,
+            AnyConn::Uplink(uplink) => batches.share_uplink(uplink),
         }
     }
 
     /// So many bytes of a share were written, see [`Conn::wrote`].
     ///
     /// # Errors
-    /// The share is of another connection, as any share is for an uplink: nothing is changed.
+    /// The share is of another connection: nothing is changed.
     ///
     /// # Panics
     /// If the share has fewer bytes.
     pub fn wrote(&mut self, now: Instant, share: Share, count: usize) -> Result<bool, WrongConnection<Share>> {
         match self {
             AnyConn::Client(conn) => conn.wrote(now, share, count),
-            AnyConn::Uplink(_) => Err(WrongConnection(share)),
+            AnyConn::Uplink(uplink) => uplink.wrote(now, share, count),
         }
     }
 

@@ -50,6 +50,7 @@ mod vhost;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+pub use crate::fast_path::{Batches, Share};
 pub use crate::session::{Accepts, WebRequest};
 pub use action::{Action, Attachment, LeftOut, Output, Remark, Report, Role};
 pub use agreement::Agreement;
@@ -59,7 +60,7 @@ pub use budget::{Budget, Scope, Term};
 pub use capturing::NotCaptured;
 pub(crate) use capturing::{in_words, returned};
 pub use config::{Asks, Config, Fallback, FallbackOf, VhostConfig};
-pub use fast_path::{Batches, Conn, Share};
+pub use fast_path::Conn;
 pub use local::LocalError;
 pub use refused::{Refused, Requested};
 pub use shared::Core;

@@ -48,6 +48,7 @@ mod relays;
 mod remark;
 mod room;
 mod rules;
+mod slow_path;
 mod snapshot;
 mod state;
 mod template;

@@ -6,9 +6,10 @@ use super::rules::StreamRules;
 use crate::client::{Client, NotSent, StreamHandle};
 use crate::command::Capabilities;
 use crate::endpoint::Due;
+use crate::fast_path::Ready;
 use crate::flv::{Codec, FrameClass, audio_header_slots, video_header_slots};
 use crate::hub::{Player, PullEnd, Slowness, StreamId};
-use crate::source::{Frame, FrameKind};
+use crate::source::{Batch, Contents, Form, Frame, FrameKind, Place};
 use crate::stats::ConnStats;
 use crate::url::StreamKey;
 
@@ -82,6 +83,35 @@ impl Push {
 
     fn takes_multitrack(&self) -> bool {
         self.capabilities.has(Capabilities::MULTITRACK)
+    }
+
+    /// Its place in the stream, if the target gets what comes next as players do: the frames are encoded for the first message
+    /// stream, which nearly all servers give. Headers are looked at, and metadata is sent in another form.
+    pub(super) fn ready(&self, client: &Client, stream: StreamHandle) -> Option<Ready> {
+        let as_encoded = client.takes_frames_of(stream, self.chunk_size());
+        if !self.live || self.full || !as_encoded {
+            return None;
+        }
+        let [video, audio] = self.looked;
+        let of = |is_known: bool, contents| if is_known { contents } else { Contents::default() };
+        let takes = Contents::DATA.and(of(video, Contents::VIDEO)).and(of(audio, Contents::AUDIO));
+        let (stream, form, place) = (self.player.stream_number(), Form::Rtmp, self.player.place()?);
+        Some(Ready { stream, form, place, takes })
+    }
+
+    /// What follows at that place.
+    pub(super) fn batch(&self, form: Form, place: &Place, most: usize) -> Option<Batch> {
+        self.player.batch_as(form, place, most)
+    }
+
+    /// The target has got all frames up to that place.
+    pub(super) fn pass_to(&mut self, place: Place) {
+        self.player.pass_to(place);
+    }
+
+    /// It has got all frames from `from` up to that place, and was called during the write.
+    pub(super) fn pass_late(&mut self, from: &Place, place: Place) {
+        self.player.pass_late(from, place);
     }
 
     /// The target has granted the stream: from now on it is subscribed.

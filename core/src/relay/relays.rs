@@ -13,9 +13,9 @@ use super::directory::{SIGNED_PROPERTY, Signing};
 use super::plan::{Lost, Plan, TraverseFacts};
 use super::relay::Relay;
 use super::rules::{Rules, client_limits};
+use super::slow_path::{Facts, Made};
 use super::state::{HOOK_TARGETS, State, targets_of, times_of_edge};
 use super::tree::Asked;
-use super::uplink::{Facts, Made};
 use super::{
     AttemptId, EndedBecause, Failure, Order, PushTarget, RelayId, RelayKind, RelaySnapshot, TargetSource,
     TemplateError, Uplink,

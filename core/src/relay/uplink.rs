@@ -1,98 +1,28 @@
-use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::Control;
-use super::plan::{Lost, Refused};
 use super::pull::Pull;
 use super::push::Push;
 use super::relay::Relay;
-use super::relays::Shared;
-use super::rules::StreamRules;
-use super::{AttemptId, PushTarget, RelayError, RelayId, RelayKind};
-use crate::client::{
-    Client, ClientClose, ClientCloseReason, ClientConfig, ClientEvent, ClientOutput, ClientRejection, Destination,
-    PlayOptions, StreamHandle,
-};
-use crate::cluster::Referral;
-use crate::command::PublishType;
-use crate::endpoint::{Due, DueKind, Outbound, Wait};
+use super::slow_path::{Made, SlowPath};
+use super::{AttemptId, RelayError, RelayId, RelayKind};
+use crate::client::{Client, ClientClose, ClientCloseReason};
+use crate::endpoint::{Outbound, Wait, WrongConnection};
+use crate::fast_path::{Batches, FastPath, Share};
 use crate::hub::StreamId;
-use crate::pool::Portion;
 use crate::source::Gap;
-use crate::stats::{ConnStats, ConnStatsView};
-use crate::time_limit::TimeLimit;
+use crate::stats::ConnStatsView;
 use crate::url::StreamKey;
 
 /// Bytes of an uplink and its relay, without names and what the limits of a client bound.
 pub(crate) const STATE: usize =
     size_of::<Uplink>() + size_of::<Push>() + size_of::<Pull>() + size_of::<Relay>() + (4 << 10);
-/// How long a push that ends may take to send what the stream still has.
-const FLUSH: Duration = Duration::from_secs(1);
-
 /// One connection of a relay to another server. An adapter drives it like a [`Conn`](crate::conn::Conn), in any order of
 /// calls: after every call and every wake-up of its stream it polls until it gets `Wait` or `Closed`.
 pub struct Uplink {
-    id: u64,
-    facts: Facts,
-    peer: SocketAddr,
-    client: Client,
-    stream: Option<StreamHandle>,
-    role: Role,
-    shared: Arc<Shared>,
-    control: Arc<Control>,
-    stats: ConnStats,
-    start: Instant,
-    /// Its share in the memory for incomplete messages.
-    unfinished: Portion,
-    /// The value of `outbound.written()` at the last update of `stats`.
-    written: u64,
-    actions: VecDeque<UplinkAction>,
-    /// What the relay is to know about the end, if it is not in the reason of the close.
-    error: Option<RelayError>,
-    refused: Option<Refused>,
-    redirect: Option<Destination>,
-    referral: Option<Referral>,
-    reconnect: bool,
-    /// Until when what is left of the stream may be sent, once the relay is over.
-    flush: Option<TimeLimit>,
-    /// True once the adapter was told that nothing more is sent.
-    finished: bool,
-    /// True once the relay knows of the end.
-    reported: bool,
-}
-
-enum Role {
-    Push(Box<Push>),
-    Pull(Box<Pull>),
-    /// It only connects.
-    Traverse,
-}
-
-/// What an uplink is for.
-#[derive(Debug, Clone)]
-pub(super) struct Facts {
-    pub(super) relay: RelayId,
-    pub(super) kind: RelayKind,
-    pub(super) attempt: AttemptId,
-    pub(super) key: StreamKey,
-    pub(super) target: PushTarget,
-}
-
-/// All that makes an uplink.
-pub(super) struct Made {
-    pub(super) id: u64,
-    pub(super) facts: Facts,
-    pub(super) peer: SocketAddr,
-    pub(super) config: ClientConfig,
-    pub(super) seed: [u8; 32],
-    pub(super) stats: ConnStats,
-    pub(super) control: Arc<Control>,
-    pub(super) rules: Arc<StreamRules>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) now: Instant,
+    path: FastPath<SlowPath>,
 }
 
 /// What [`Uplink::poll`] returns.
@@ -171,465 +101,134 @@ impl fmt::Display for UplinkReport {
 impl fmt::Debug for Uplink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Uplink");
-        shown.field("id", &self.id).field("facts", &self.facts).field("phase", &self.client.phase());
+        shown.field("id", &self.id()).field("facts", &self.inner().facts).field("phase", &self.client().phase());
         shown.finish_non_exhaustive()
     }
 }
 
+impl Batches {
+    /// The same for a connection to another server, see [`share`](Self::share).
+    pub fn share_uplink(&mut self, uplink: &mut Uplink) -> Option<Share> {
+        self.share_with(&mut uplink.path)
+    }
+}
+
+/// Calls that change anything go through `slow_path`, which first brings the state up to date with what the fast path wrote.
 impl Uplink {
     pub(super) fn new(made: Made) -> Self {
-        let Made { id, facts, peer, mut config, seed, stats, control, rules, shared, now } = made;
-        let role = match facts.kind {
-            RelayKind::Push | RelayKind::Upward => {
-                let push = Push::new(&rules, &facts.key);
-                // So that frames go out as they are cut.
-                config.chunk_size = push.chunk_size();
-                Role::Push(Box::new(push))
-            }
-            RelayKind::Pull => Role::Pull(Box::new(Pull::new(&rules, id, peer))),
-            RelayKind::Traverse => Role::Traverse,
-        };
-        let unfinished = Portion::of(&shared.unfinished);
-        let client = Client::new(Arc::new(config), seed, now);
-        Uplink {
-            id,
-            facts,
-            peer,
-            client,
-            stream: None,
-            role,
-            shared,
-            control,
-            stats,
-            unfinished,
-            start: now,
-            written: 0,
-            actions: VecDeque::new(),
-            error: None,
-            refused: None,
-            redirect: None,
-            referral: None,
-            reconnect: false,
-            flush: None,
-            finished: false,
-            reported: false,
-        }
+        Uplink { path: FastPath::new(SlowPath::new(made)) }
+    }
+
+    fn inner(&self) -> &SlowPath {
+        self.path.inner()
     }
 
     /// The connection's number. It is one of those of [`Conn::id`](crate::conn::Conn::id): one server never uses the same
     /// twice.
     pub fn id(&self) -> u64 {
-        self.id
+        self.inner().id
     }
 
     /// The relay that it belongs to.
     pub fn relay(&self) -> RelayId {
-        self.facts.relay
+        self.inner().facts.relay
     }
 
     /// What the relay does.
     pub fn kind(&self) -> RelayKind {
-        self.facts.kind
+        self.inner().facts.kind
     }
 
     /// The attempt that it was made for.
     pub fn attempt(&self) -> AttemptId {
-        self.facts.attempt
+        self.inner().facts.attempt
     }
 
     /// The stream here.
     pub fn key(&self) -> &StreamKey {
-        &self.facts.key
+        &self.inner().facts.key
     }
 
     /// The target or origin, without secrets.
     pub fn target(&self) -> &Arc<str> {
-        self.facts.target.shown()
+        self.inner().facts.target.shown()
     }
 
     /// The peer's address.
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.inner().peer
     }
 
     /// When the connection was made.
     pub fn start(&self) -> Instant {
-        self.start
+        self.inner().start()
     }
 
     /// The client's side of the connection.
     pub fn client(&self) -> &Client {
-        &self.client
+        self.inner().client()
     }
 
     /// Bytes, frames, rates, drops and lag. They can be read at any time without this connection.
     pub fn stats(&self) -> ConnStatsView {
-        self.stats.view()
+        self.inner().stats()
     }
 
     /// Takes bytes from the peer, cut anywhere. Errors in them appear in [`UplinkOutput::Closed`].
     pub fn handle_input(&mut self, now: Instant, bytes: &[u8]) {
-        self.stats.received(now, bytes.len());
-        // The error is in the end that `poll` returns.
-        let _ = self.client.handle_input(now, bytes);
-        let publishes = matches!(self.role, Role::Pull(_));
-        if !self.unfinished.hold(self.client.unfinished_bytes(), publishes) {
-            self.fail("memory_short", "the server has no memory left for what the other one sends");
-        }
+        self.path.slow_path().handle_input(now, bytes);
     }
 
     /// Acts on what was due by `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.client.handle_timeout(now);
-        if let Role::Pull(pull) = &mut self.role
-            && pull.is_silent(now)
-        {
-            self.fail("silent", "the origin sends nothing any more");
-        }
-        if self.flush.as_mut().is_some_and(|flush| flush.is_over(now)) {
-            self.flush = None;
-            self.client.tell_time(now);
-            self.end_client();
-        }
+        self.path.slow_path().handle_timeout(now);
     }
 
     /// The peer closed its side, or the connection broke.
     pub fn handle_disconnect(&mut self, now: Instant, reason: ClientCloseReason) {
-        self.client.handle_disconnect(now, reason);
+        self.path.slow_path().handle_disconnect(now, reason);
     }
 
     /// Ends the connection in good order: what is published is unpublished, then the connection is closed. The relay goes
     /// on with another connection if it still has a reason to.
     pub fn close(&mut self) {
-        self.end_client();
+        self.path.slow_path().close();
     }
 
-    /// What was published is ended so that the target sees it.
-    fn end_client(&mut self) {
-        match &self.role {
-            Role::Push(push) if push.is_live() => self.client.part(),
-            _ => self.client.close(),
-        }
-    }
-
-    /// True if its queue is so large that it may keep frames in memory after their streams have dropped them: poll it when
-    /// its stream goes on, even if nothing can be written.
+    /// True if its queue, or the share of it that is out, is so large that it may keep frames in memory after their streams
+    /// have dropped them: poll it when its stream goes on, even if nothing can be written.
     pub fn has_large_queue(&self) -> bool {
-        matches!(&self.role, Role::Push(push) if push.is_full())
+        self.path.has_large_queue()
     }
 
     /// Releases all it holds, and sends nothing more: for a caller that caught a panic during its work. Returns the
     /// streams it published here: wake their players. Afterwards only drop the uplink.
     pub fn abandon(&mut self) -> Vec<StreamId> {
-        self.actions.clear();
-        match std::mem::replace(&mut self.role, Role::Traverse) {
-            Role::Pull(pull) => pull.stream().into_iter().collect(),
-            Role::Push(_) | Role::Traverse => Vec::new(),
-        }
+        self.path.slow_path().abandon()
     }
 
     /// Bytes to write to the peer: write some of them, then advance the buffer by what was written, then poll again.
     pub fn outbound(&mut self) -> &mut Outbound {
-        self.client.outbound()
+        self.path.outbound()
+    }
+
+    /// So many bytes of a share were written, see [`Conn::wrote`](crate::conn::Conn::wrote).
+    ///
+    /// # Errors
+    /// The share is of another connection: nothing is changed.
+    ///
+    /// # Panics
+    /// If the share has fewer bytes.
+    pub fn wrote(&mut self, now: Instant, share: Share, count: usize) -> Result<bool, WrongConnection<Share>> {
+        self.path.wrote(now, share, count)
     }
 
     /// What to do next. Call it after every other call and after every wake-up, until it returns a `Wait` or `Closed`.
     pub fn poll(&mut self, now: Instant) -> UplinkOutput {
-        self.client.tell_time(now);
-        self.count_written(now);
-        self.check_goodbye(now);
-        loop {
-            if let Some(action) = self.actions.pop_front() {
-                return UplinkOutput::Action(action);
-            }
-            match self.client.poll_output() {
-                ClientOutput::Event(event) => self.react(now, event),
-                ClientOutput::Wait(wait) => {
-                    let closing = self.client.is_over();
-                    let due = if closing { None } else { self.serve(now) };
-                    // Media was queued just now: poll once more, so that the timer of the write is set.
-                    if self.client.is_parting() && !std::mem::replace(&mut self.finished, true) {
-                        return UplinkOutput::Action(UplinkAction::Finish);
-                    }
-                    let unwatched = !wait.write && self.client.outbound().is_writable();
-                    if unwatched || self.client.is_over() != closing || !self.actions.is_empty() {
-                        continue;
-                    }
-                    return UplinkOutput::Wait(self.wait(now, wait, due));
-                }
-                ClientOutput::Closed(close) => {
-                    self.release(now);
-                    if self.actions.is_empty() {
-                        let report = self.report(now, close);
-                        self.report_end(now, &report.close);
-                        return UplinkOutput::Closed(report);
-                    }
-                }
-            }
+        let output = self.path.slow_path().poll(now);
+        if let UplinkOutput::Wait(wait) = &output {
+            self.path.waits(now, wait);
         }
-    }
-
-    fn wait(&mut self, now: Instant, mut wait: Wait, due: Option<Due>) -> Wait {
-        let flush = self.flush.as_ref().map(|flush| Due::new(flush.next_check(), DueKind::Linger));
-        wait.due = Due::first([wait.due, due, flush].into_iter().flatten());
-        match &mut self.role {
-            Role::Push(push) => wait.source = push.is_live() && !self.client.is_over(),
-            Role::Pull(pull) => {
-                if let Some(read) = &mut wait.read {
-                    read.from = pull.next_read(now, self.client.received(), &self.shared.sockets);
-                }
-            }
-            Role::Traverse => {}
-        }
-        wait
-    }
-
-    /// The relay wants the end: a push sends what its stream still has, up to a limit.
-    fn check_goodbye(&mut self, now: Instant) {
-        if !self.control.is_goodbye() || self.client.is_over() || self.flush.is_some() {
-            return;
-        }
-        match &mut self.role {
-            Role::Push(push) if push.is_live() => self.flush = Some(TimeLimit::new(now, FLUSH)),
-            _ => self.end_client(),
-        }
-    }
-
-    /// Moves media. Returns what is due next.
-    fn serve(&mut self, now: Instant) -> Option<Due> {
-        let (facts, shared) = (&self.facts, &self.shared);
-        match &mut self.role {
-            Role::Push(push) => {
-                let stream = self.stream?;
-                let served = push.serve(now, &mut self.client, stream, &mut self.stats);
-                if let Some(event) = served.event {
-                    let attempt = facts.attempt;
-                    shared.report(attempt, |relay, desk| relay.lags(now, attempt, event, desk));
-                }
-                if let Some(words) = served.refused {
-                    self.error = Some(RelayError { name: "codec", code: String::new(), words, is_lasting: true });
-                    self.end_client();
-                } else if self.flush.is_some() && served.has_all {
-                    self.flush = None;
-                    self.end_client();
-                }
-                served.due
-            }
-            Role::Pull(pull) => {
-                if let Some(stream) = pull.take_wake(now) {
-                    self.actions.push_back(UplinkAction::Wake(stream));
-                }
-                pull.due()
-            }
-            Role::Traverse => None,
-        }
-    }
-
-    fn react(&mut self, now: Instant, event: ClientEvent) {
-        match event {
-            ClientEvent::Connected(connected) => {
-                let name = self.facts.target.destination().stream().to_owned();
-                let asked = match &mut self.role {
-                    Role::Push(push) => {
-                        if let Some(words) = push.learn(&connected.capabilities) {
-                            self.error =
-                                Some(RelayError { name: "codec", code: String::new(), words, is_lasting: true });
-                            return self.end_client();
-                        }
-                        self.client.publish(&name, PublishType::Live)
-                    }
-                    Role::Pull(_) => {
-                        let options = PlayOptions { start: -1000.0, buffer: 1000, ..PlayOptions::default() };
-                        self.client.play(&name, options)
-                    }
-                    Role::Traverse => {
-                        self.granted(now, String::new());
-                        return self.end_client();
-                    }
-                };
-                match asked {
-                    Ok(stream) => self.stream = Some(stream),
-                    Err(error) => self.fail("not_asked", &error.to_string()),
-                }
-            }
-            ClientEvent::Publishing { .. } => {
-                let Role::Push(push) = &mut self.role else {
-                    return;
-                };
-                let left_out = push.left_out();
-                self.actions.push_back(UplinkAction::Subscribe(push.begin()));
-                self.granted(now, left_out);
-            }
-            ClientEvent::Playing { .. } => self.granted(now, String::new()),
-            ClientEvent::Media { message, .. } => self.media(now, message),
-            ClientEvent::Ended { .. } => match &mut self.role {
-                Role::Pull(pull) => {
-                    if let Some(stream) = pull.end(now) {
-                        self.actions.push_back(UplinkAction::Wake(stream));
-                        let attempt = self.facts.attempt;
-                        self.shared.report(attempt, |relay, desk| relay.fell_silent(now, attempt, desk));
-                    }
-                }
-                _ => self.fail("unpublished", "the target has ended the stream"),
-            },
-            ClientEvent::Rejected { rejection, .. } => self.rejected(now, &rejection),
-            ClientEvent::Unanswered { .. } => self.fail("unanswered", "the server did not answer in time"),
-            ClientEvent::ReconnectRequest { tc_url, .. } => {
-                let name = self.facts.target.destination().stream();
-                let elsewhere = tc_url.and_then(|url| Destination::within(&url, name).ok());
-                if let Role::Pull(_) = self.role {
-                    // It goes on with this connection until another one has frames.
-                    let attempt = self.facts.attempt;
-                    self.shared.report(attempt, |relay, desk| relay.leaves(now, attempt, elsewhere, desk));
-                } else if self.error.is_none() {
-                    (self.redirect, self.reconnect) = (elsewhere, true);
-                    self.fail("reconnect", "the server asked for another connection");
-                }
-            }
-            ClientEvent::PublishNotify { .. }
-            | ClientEvent::Length { .. }
-            | ClientEvent::Status { .. }
-            | ClientEvent::Answer { .. }
-            | ClientEvent::Call(_) => {}
-        }
-    }
-
-    fn granted(&mut self, now: Instant, left_out: String) {
-        let attempt = self.facts.attempt;
-        self.shared.report(attempt, |relay, desk| relay.granted(now, attempt, left_out, desk));
-    }
-
-    fn media(&mut self, now: Instant, message: crate::message::Message) {
-        let Role::Pull(pull) = &mut self.role else {
-            return;
-        };
-        if self.client.is_over() {
-            return;
-        }
-        if !pull.is_live() {
-            let attempt = self.facts.attempt;
-            let first = self.shared.report(attempt, |relay, desk| relay.first_frame(now, attempt, desk));
-            if first != Some(true) {
-                return self.end_client();
-            }
-            match pull.begin(now, &self.facts.key) {
-                Ok(stream) => self.actions.push_back(UplinkAction::Wake(stream)),
-                Err(error) => return self.fail("busy", &error.to_string()),
-            }
-        }
-        self.stats.received_frames(now, 1);
-        if let Err(error) = pull.push(now, message) {
-            self.fail("superseded", &error.to_string());
-        }
-    }
-
-    /// Ends the connection because of this.
-    fn fail(&mut self, name: &'static str, words: &str) {
-        if self.error.is_none() && !self.client.is_over() {
-            self.error = Some(RelayError { name, code: String::new(), words: words.to_owned(), is_lasting: false });
-        }
-        self.end_client();
-    }
-
-    fn rejected(&mut self, now: Instant, rejection: &ClientRejection) {
-        let ClientRejection { code, description, redirect } = rejection;
-        // What ends the connection first is what counts.
-        if self.error.is_none() {
-            let name = self.facts.target.destination().stream();
-            self.redirect = redirect.as_ref().and_then(|redirect| redirect.destination(name).ok());
-            let url = redirect.as_ref().and_then(|redirect| redirect.url.as_deref());
-            if let (RelayKind::Pull, Some(url)) = (self.facts.kind, url) {
-                self.referral = self.shared.referral(now, &self.facts.key, url);
-            }
-            let is_absent = code.ends_with("StreamNotFound");
-            self.refused = Some(match self.stream {
-                None => Refused::Connect,
-                Some(_) if is_absent => Refused::Absent,
-                Some(_) => Refused::Stream,
-            });
-            self.error = Some(RelayError {
-                name: "rejected",
-                code: self.facts.target.hide(code),
-                words: self.facts.target.hide(description),
-                is_lasting: !is_absent && self.facts.kind != RelayKind::Pull,
-            });
-        }
-        self.end_client();
-    }
-
-    fn count_written(&mut self, now: Instant) {
-        let written = self.client.outbound().written();
-        if written != self.written {
-            self.stats.sent(now, usize::try_from(written - self.written).unwrap_or(usize::MAX));
-            self.written = written;
-        }
-    }
-
-    /// Releases all that it holds of streams here.
-    fn release(&mut self, now: Instant) {
-        match &mut self.role {
-            Role::Push(push) => {
-                if let Some(stream) = push.end() {
-                    self.actions.push_back(UplinkAction::Unsubscribe(stream));
-                }
-            }
-            Role::Pull(pull) => {
-                if let Some(stream) = pull.end(now) {
-                    self.actions.push_back(UplinkAction::Wake(stream));
-                }
-            }
-            Role::Traverse => {}
-        }
-    }
-
-    fn report_end(&mut self, now: Instant, close: &ClientClose) {
-        if std::mem::replace(&mut self.reported, true) {
-            return;
-        }
-        let words = close.reason.to_string();
-        let close_error = || RelayError {
-            name: close.reason.name(),
-            code: String::new(),
-            words: self.facts.target.hide(&words),
-            is_lasting: false,
-        };
-        let error = self.error.clone().unwrap_or_else(close_error);
-        let (refused, redirect, reconnect) = (self.refused, self.redirect.take(), self.reconnect);
-        let lost = Lost { error, refused, redirect, referral: self.referral.take(), reconnect };
-        self.shared.lost(now, self.facts.attempt, lost);
-    }
-
-    fn report(&mut self, now: Instant, mut close: ClientClose) -> UplinkReport {
-        if let ClientCloseReason::Rejected(code) = &mut close.reason {
-            *code = self.facts.target.hide(code);
-        }
-        let Facts { relay, kind, key, target, .. } = self.facts.clone();
-        UplinkReport {
-            relay,
-            kind,
-            key,
-            target: target.shown().clone(),
-            peer: self.peer,
-            close,
-            error: self.error.clone(),
-            received: self.client.received(),
-            sent: self.client.outbound().written(),
-            duration: now.saturating_duration_since(self.start),
-            missed: self.stats.missed(),
-            given_up: self.client.given_up(),
-        }
-    }
-}
-
-/// An uplink that an adapter drops without its end counts as lost.
-impl Drop for Uplink {
-    fn drop(&mut self) {
-        if !std::mem::replace(&mut self.reported, true) {
-            let words = "the connection was dropped".to_owned();
-            let error = RelayError { name: "dropped", code: String::new(), words, is_lasting: false };
-            let now = self.client.time();
-            let lost = Lost { error, refused: None, redirect: None, referral: None, reconnect: false };
-            self.shared.lost(now, self.facts.attempt, lost);
-        }
+        output
     }
 }

@@ -78,9 +78,7 @@ use crate::command::reply::{self, Level};
 use crate::command::{Capabilities, Command};
 use crate::endpoint::{self, Bounds, COMMAND_CHUNK_STREAM, Cause, Endpoint, Polled, Role, Timer};
 pub use crate::endpoint::{Due, DueKind, Error, Lent, Outbound, Phase, Read, Wait, WrongConnection};
-pub(crate) use crate::endpoint::{
-    MIN_REPLIES, SHARED_PIECE, SMALLEST_READ as READ_BEFORE_CONNECT, Tally, unique_number,
-};
+pub(crate) use crate::endpoint::{MIN_REPLIES, SHARED_PIECE, SMALLEST_READ as READ_BEFORE_CONNECT, Tally};
 use crate::handshake::{self, Status};
 use crate::http;
 use crate::message::{Control, Message, MessageType, UserControl};

@@ -2,11 +2,42 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use super::Frame;
 use super::form::{self, Form};
 use super::log::{Mark, Place};
 use super::mp4::Pacing;
+use super::{Frame, FrameKind};
 use crate::shown::Shown;
+
+/// What frames there are in a batch, or which of them a reader takes as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Contents(u8);
+
+impl Contents {
+    pub(crate) const AUDIO: Contents = Contents(1);
+    pub(crate) const VIDEO: Contents = Contents(2);
+    pub(crate) const DATA: Contents = Contents(4);
+    /// Sequence headers, metadata and the like.
+    pub(crate) const HEADERS: Contents = Contents(8);
+    pub(crate) const ALL: Contents = Contents(15);
+
+    fn of(frame: &Frame) -> Self {
+        let kind = match frame.kind() {
+            FrameKind::Audio => Self::AUDIO,
+            FrameKind::Video => Self::VIDEO,
+            FrameKind::Data => Self::DATA,
+        };
+        if frame.class().is_header() { kind.and(Self::HEADERS) } else { kind }
+    }
+
+    /// The contents of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Contents(self.0 | other.0)
+    }
+
+    fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+}
 
 /// The frames after a place in a source's log, in one piece. All players at that place are sent the same bytes, so a
 /// player costs little more than one write.
@@ -24,6 +55,7 @@ pub struct Batch {
     count: u32,
     /// True if one of the frames can only be decoded after a key frame.
     video: bool,
+    contents: Contents,
     wire: Bytes,
 }
 
@@ -34,7 +66,8 @@ impl fmt::Debug for Batch {
             .field("from", &self.from)
             .field("form", &self.form)
             .field("frames", &self.count)
-            .field("video", &self.video);
+            .field("video", &self.video)
+            .field("contents", &self.contents);
         shown.field("wire", &Shown(&self.wire)).finish()
     }
 }
@@ -51,6 +84,7 @@ impl Batch {
             pacing: None,
             count: 0,
             video: false,
+            contents: Contents::default(),
             wire: Bytes::new(),
         }
     }
@@ -63,6 +97,7 @@ impl Batch {
     /// Adds the next frame, with the mark after it.
     pub(super) fn push(&mut self, frame: &Frame, mark: Mark) {
         self.video |= frame.needs_key_frame();
+        self.contents = self.contents.and(Contents::of(frame));
         self.count += 1;
         if self.form == Form::Rtmp {
             self.frames.push((frame.wire().clone(), mark));
@@ -123,6 +158,16 @@ impl Batch {
     /// True if a player at this place is to be sent this batch next.
     pub fn follows(&self, place: &Place) -> bool {
         self.from.is_same(place) && (place.is_behind_key_frame() || !self.video)
+    }
+
+    /// True if it begins at this place.
+    pub(crate) fn begins_at(&self, place: &Place) -> bool {
+        self.from.is_same(place)
+    }
+
+    /// True if it has nothing but this.
+    pub(crate) fn is_within(&self, contents: Contents) -> bool {
+        self.contents.is_within(contents)
     }
 
     /// Moves `place` to where a player is that was there and got the whole batch.

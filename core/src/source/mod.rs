@@ -53,6 +53,7 @@ mod mp4;
 mod timeline;
 
 pub use batch::Batch;
+pub(crate) use batch::Contents;
 pub(crate) use bridge::{Bridge, Bridged};
 pub use form::Form;
 pub(crate) use form::Tracks;

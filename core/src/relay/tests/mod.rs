@@ -6,6 +6,7 @@ mod leases;
 mod origins;
 mod pulling;
 mod pushing;
+mod shares;
 mod targets;
 mod tree;
 mod upward;
@@ -23,7 +24,7 @@ use crate::client::{
     Client, ClientCloseReason, ClientConfig, ClientEvent, ClientOutput, Destination, PlayOptions, StreamHandle,
 };
 use crate::command::PublishType;
-use crate::conn::{Action, AnyConn, AnyOutput, Config, Conn, Core, Ended, Subject, VhostConfig};
+use crate::conn::{Action, AnyConn, AnyOutput, Batches, Config, Conn, Core, Ended, Subject, VhostConfig};
 use crate::hub::StreamId;
 use crate::message::Message;
 use crate::policy::Verdict;
@@ -55,6 +56,14 @@ struct Net {
     reports: Vec<UplinkReport>,
     /// The directory of the servers that belong to a cluster.
     directory: cluster::Members,
+    /// Whether connections of a stream share batches, as in the adapters; otherwise each is polled.
+    shares: bool,
+    /// How many batches each end got that way.
+    shared: BTreeMap<u64, u32>,
+    /// What a socket takes that is not read.
+    socket: usize,
+    /// All that servers wrote to each other, if it is to be kept.
+    written: Option<BTreeMap<u64, Vec<u8>>>,
 }
 
 enum Flight {
@@ -150,6 +159,10 @@ impl Net {
             in_flight: BTreeMap::new(),
             reports: Vec::new(),
             directory: cluster::Members::new(now),
+            shares: true,
+            shared: BTreeMap::new(),
+            socket: SOCKET,
+            written: None,
         }
     }
 
@@ -483,11 +496,58 @@ impl Net {
     }
 
     fn wake(&mut self, server: usize, stream: StreamId) {
-        for end in self.ends.values_mut() {
-            if matches!(&end.what, What::Conn { server: at, .. } if *at == server) && end.subscribed.contains(&stream) {
-                end.touched = true;
+        let is_of = |end: &End| {
+            matches!(&end.what, What::Conn { server: at, .. } if *at == server) && end.subscribed.contains(&stream)
+        };
+        let woken: Vec<u64> = self.ends.iter().filter(|(_, end)| is_of(end)).map(|(id, _)| *id).collect();
+        let mut batches = Batches::default();
+        for id in woken {
+            if !(self.shares && self.write_share(id, &mut batches)) {
+                self.ends.get_mut(&id).expect("it is there").touched = true;
             }
         }
+    }
+
+    /// Writes what is new to an end without polling it. False if it is to be polled.
+    fn write_share(&mut self, id: u64, batches: &mut Batches) -> bool {
+        let (now, room) = (self.now, self.room(self.ends[&id].other));
+        let end = self.ends.get_mut(&id).expect("it is there");
+        let (What::Conn { conn, .. }, Some(other)) = (&mut end.what, end.other) else {
+            return false;
+        };
+        let Some(share) = conn.share(batches) else {
+            return false;
+        };
+        let count = share.bytes().len().min(room);
+        let sent = share.bytes()[..count].to_vec();
+        let goes_on = conn.wrote(now, share, count).expect("it is its own");
+        *self.shared.entry(id).or_default() += 1;
+        self.dispatch(id, other, sent);
+        goes_on
+    }
+
+    /// What the socket to this end takes at present.
+    fn room(&self, other: Option<u64>) -> usize {
+        let flying = other.and_then(|other| self.in_flight.get(&other)).copied().unwrap_or(0);
+        let waiting = other.and_then(|other| self.ends.get(&other)).map_or(0, |other| other.inbox.len());
+        self.socket.saturating_sub(flying + waiting)
+    }
+
+    fn dispatch(&mut self, from: u64, to: u64, bytes: Vec<u8>) {
+        if let Some(written) = &mut self.written {
+            written.entry(from).or_default().extend_from_slice(&bytes);
+        }
+        if !bytes.is_empty() {
+            *self.in_flight.entry(to).or_default() += bytes.len();
+            self.flying.push((self.now + LATENCY, to, Flight::Bytes(bytes)));
+        }
+    }
+
+    /// How many batches the uplinks of a server got without being polled.
+    fn shared_upward(&self, server: usize) -> u32 {
+        let is_uplink = |end: &&End| matches!(&end.what, What::Conn { server: at, conn } if *at == server && matches!(**conn, AnyConn::Uplink(_)));
+        let of = |(id, end): (&u64, &End)| is_uplink(&end).then(|| self.shared.get(id).copied().unwrap_or(0));
+        self.ends.iter().filter_map(of).sum()
     }
 
     /// Makes the connections whose time has come.
@@ -566,11 +626,7 @@ impl Net {
         let due = end.deadline.is_some_and(|at| at <= now);
         let bytes = if end.frozen { Vec::new() } else { std::mem::take(&mut end.inbox) };
         let (mut wakes, mut gone, mut finishes) = (Vec::new(), false, false);
-        let room = {
-            let flying = end.other.and_then(|other| self.in_flight.get(&other)).copied().unwrap_or(0);
-            let waiting = end.other.and_then(|other| self.ends.get(&other)).map_or(0, |other| other.inbox.len());
-            SOCKET.saturating_sub(flying + waiting)
-        };
+        let room = self.room(end.other);
         let sent = match &mut end.what {
             What::Mute => Vec::new(),
             What::Viewer(received) => {
@@ -657,10 +713,7 @@ impl Net {
             }
         };
         if let Some(other) = end.other {
-            if !sent.is_empty() {
-                *self.in_flight.entry(other).or_default() += sent.len();
-                self.flying.push((now + LATENCY, other, Flight::Bytes(sent)));
-            }
+            self.dispatch(id, other, sent);
             let client_closed = matches!(&end.what, What::Client { heard, .. } if heard.closed.is_some());
             if finishes {
                 self.flying.push((now + LATENCY, other, Flight::End));
