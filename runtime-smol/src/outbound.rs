@@ -81,7 +81,8 @@ pub(crate) fn connect(shared: &Arc<Shared>, attempt: AttemptId, address: SocketA
 pub(crate) type Session = Option<Box<rustls::ClientConnection>>;
 /// There is no TLS without the feature.
 #[cfg(not(feature = "tls"))]
-pub(crate) type Session = ();
+#[derive(Debug)]
+pub(crate) struct Session;
 
 async fn make(
     shared: &Weak<Shared>,
@@ -100,7 +101,7 @@ async fn make(
     };
     #[cfg(not(feature = "tls"))]
     let session = match tls {
-        None => (),
+        None => Session,
         Some(_) => return Err(Failure::Tls("this server was built without TLS".to_owned())),
     };
     Ok((socket.into_inner().map_err(failed)?, session))
