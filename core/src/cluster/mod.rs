@@ -38,7 +38,7 @@ pub(crate) use claims::{Claimed, Lack, Lost, Waiting};
 use places::{Asked, Want};
 pub(crate) use places::{Learned, Place};
 pub(crate) use signature::MOST_AVOIDED;
-pub use signature::{Member, PullSigner, Referral, SignedPull};
+pub use signature::{CLOCK_TOLERANCE, Member, PullSigner, Referral, SignedPull};
 pub use spread::Spread;
 
 use crate::location::{Conflict, OnLoss};

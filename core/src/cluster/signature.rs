@@ -1,14 +1,16 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use crate::url::{MAX_NAME_LEN, StreamKey};
 
-/// How far a signature's time may be from the present time of the server that reads it, in seconds: so long it is valid, and
-/// so far the clocks of two servers may be apart.
-const VALID: u64 = 30;
+/// How far the clocks of two servers of a cluster may be apart: a signature is valid for so long before and after its time.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
+/// The same in seconds.
+const VALID: u64 = CLOCK_TOLERANCE.as_secs();
 /// More hops than any configuration permits.
 const HOPS: u8 = 16;
 /// The most servers that a puller names which it does not want to be sent to.

@@ -10,10 +10,12 @@ use smol::future::FutureExt as _;
 use smol::{LocalExecutor, Task, Timer, block_on};
 use tracing::{debug, error, info, warn};
 
+use super::clock;
 use super::dial::{Dial, DialError, Dialed, resolve};
 use super::directory::{Directory, Leaving, Shared, with_cure};
 use super::link::LinkError;
 use super::notices;
+use super::replies::Announcement;
 use super::session::{Answered, Question, Session};
 use super::streams::Streams;
 
@@ -48,6 +50,7 @@ pub(super) fn run(
                 last_words: String::new(),
                 has_announced: false,
                 announcements: VecDeque::new(),
+                clocks_agree: true,
             };
             block_on(driver.run(woken));
         }));
@@ -81,6 +84,8 @@ struct Driver<'a> {
     has_announced: bool,
     /// The announcements that have no answer, and up to which change each says whether the server drains.
     announcements: VecDeque<(RequestId, u64)>,
+    /// False once it was said that the clock is far from the directory's.
+    clocks_agree: bool,
 }
 
 /// Why the driver goes on.
@@ -309,7 +314,9 @@ impl Driver<'_> {
     fn answer(&mut self, answer: Answered) {
         match answer {
             Answered::Core { id, request, reply, took } => self.reply(id, &request, reply, took),
-            Answered::Announced { id, request, took, before, secret } => {
+            Answered::Announced { id, request, took, answer } => {
+                let Announcement { before, secret, time } = answer;
+                self.compare_clocks(time, took);
                 let who = &self.shared.who;
                 let other = before.filter(|before| self.has_announced && before.boot != who.boot);
                 if let Some(other) = other {
@@ -353,6 +360,15 @@ impl Driver<'_> {
                 }
             }
         }
+    }
+
+    /// Says once that the clocks are far from each other, until they are near again.
+    fn compare_clocks(&mut self, time: Duration, took: Duration) {
+        let fault = clock::fault(time, clock::now(), took);
+        if let Some(fault) = fault.as_ref().filter(|_| self.clocks_agree) {
+            warn!(event = "clock_apart", "{}: {}", fault.words, fault.cure);
+        }
+        self.clocks_agree = fault.is_none();
     }
 
     fn reply(&mut self, id: RequestId, request: &Request, reply: Reply, took: Duration) {

@@ -6,6 +6,7 @@
 //! server want of it. [`Directory`] is the handle for the rest of the program. No frame of a stream ever waits for any of it.
 
 mod advertise;
+mod clock;
 mod dial;
 mod directory;
 mod driver;

@@ -7,6 +7,7 @@ use anabranch_program::Fault;
 use smol::future::FutureExt as _;
 use smol::{Timer, block_on};
 
+use super::clock;
 use super::dial::{Dial, Dialed};
 use super::replies::{self, error_of};
 use super::settings::ClusterSettings;
@@ -73,19 +74,24 @@ async fn look(dial: &Dial, settings: &ClusterSettings, warnings: &mut Vec<Fault>
     let fault = |words: String, cure: &str| Fault::new(format!("{address}: {words}"), cure);
     let rights =
         "give the user the commands of its keys, EVAL, EVALSHA, SCRIPT LOAD, SUBSCRIBE and PUBLISH (ACL SETUSER)";
+    let asked = Instant::now();
     link.send(&["INFO"]);
     let key = settings.prefix.clone() + "doctor";
-    link.send(&["EVAL", "redis.call('TIME') return redis.call('EXISTS', KEYS[1])", "1", &key]);
+    link.send(&["EVAL", "local time = redis.call('TIME') redis.call('GET', KEYS[1]) return time", "1", &key]);
     let answers = async { Ok((link.reply().await?, link.reply().await?)) };
     let late = async {
         Timer::after(LIMIT).await;
         Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into())
     };
     let answers: Result<_, super::link::LinkError> = answers.or(late).await;
+    let (now, waited) = (clock::now(), asked.elapsed());
     let (info, ran) = answers.map_err(|error| fault(error.to_string(), "look whether the Redis is overloaded"))?;
     if let Some(words) = error_of(&ran) {
         return Err(fault(format!("it does not run scripts: {words}"), rights));
     }
+    let time =
+        replies::time(&ran).map_err(|error| fault(error.words().to_owned(), "see which program answers there"))?;
+    warnings.extend(clock::fault(time, now, waited));
     if scripts.is_empty() {
         warnings.push(fault("the user may not load scripts, so each request carries its script".to_owned(), rights));
     }

@@ -188,9 +188,19 @@ pub(crate) fn found(frame: &Frame) -> Result<Reply, ReplyError> {
     }
 }
 
-/// The reply to an announcement: the record that was there before, and the secret of the cluster.
-pub(crate) fn announced(frame: &Frame) -> Result<(Option<NodeRecord>, Option<String>), ReplyError> {
-    let [before, secret] = list(frame)? else {
+/// The reply to an announcement.
+#[derive(Debug)]
+pub(crate) struct Announcement {
+    /// The record that was there before.
+    pub(crate) before: Option<NodeRecord>,
+    /// The secret of the cluster, if the directory keeps it.
+    pub(crate) secret: Option<String>,
+    /// The time of the directory, since 1970.
+    pub(crate) time: Duration,
+}
+
+pub(crate) fn announced(frame: &Frame) -> Result<Announcement, ReplyError> {
+    let [before, secret, time] = list(frame)? else {
         return Err(ReplyError::Unexpected);
     };
     let before = if *before == Frame::Null { None } else { NodeRecord::read(bytes(before)?) };
@@ -198,7 +208,15 @@ pub(crate) fn announced(frame: &Frame) -> Result<(Option<NodeRecord>, Option<Str
         Frame::Null => None,
         secret => Some(text(secret)?.to_owned()).filter(|secret| !secret.is_empty()),
     };
-    Ok((before, secret))
+    Ok(Announcement { before, secret, time: Duration::from_millis(number(time)?) })
+}
+
+/// The reply to `TIME`: seconds since 1970, and microseconds.
+pub(crate) fn time(frame: &Frame) -> Result<Duration, ReplyError> {
+    let [seconds, micros] = list(frame)? else {
+        return Err(ReplyError::Unexpected);
+    };
+    Ok(Duration::from_secs(number(seconds)?).saturating_add(Duration::from_micros(number(micros)?)))
 }
 
 /// The reply to a question for the servers. A record that no server writes is left out.

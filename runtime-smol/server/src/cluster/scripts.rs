@@ -89,7 +89,8 @@ return {owner[1], owner[2], redis.call('GET', ARGV[1] .. owner[1])}
 
 /// Writes a server's record, and keeps the secret of the cluster. KEYS: the record's key, `nodes`, `secret`. ARGV: node,
 /// record, time to live, a secret for the case that there is none (empty: the cluster's is not kept here). Servers that
-/// are gone stay in the list for a day, so that operators see them.
+/// are gone stay in the list for a day, so that operators see them. The answer: the record before, the secret, and the time
+/// in milliseconds.
 const ANNOUNCE: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -98,10 +99,10 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - 86400000)
 if ARGV[4] == '' then
-  return {before, false}
+  return {before, false, now}
 end
 redis.call('SET', KEYS[3], ARGV[4], 'NX')
-return {before, redis.call('GET', KEYS[3])}
+return {before, redis.call('GET', KEYS[3]), now}
 ";
 
 /// Removes a server's record when it stops. KEYS: the record's key, `nodes`. ARGV: node, how the record of this run begins.

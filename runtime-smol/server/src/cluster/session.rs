@@ -9,7 +9,7 @@ use super::dial::Dialed;
 use super::directory::Who;
 use super::link::{Link, LinkError};
 use super::record::NodeRecord;
-use super::replies::{self, ReplyError, error_of};
+use super::replies::{self, Announcement, ReplyError, error_of};
 use super::scripts::{Script, encoded};
 
 /// The connection on which the directory is asked. Requests are sent without waiting for the replies of those before;
@@ -51,13 +51,11 @@ pub(super) enum Answered {
         reply: Reply,
         took: Duration,
     },
-    /// The record that was there before, and the secret that the directory has now.
     Announced {
         id: RequestId,
         request: Request,
         took: Duration,
-        before: Option<NodeRecord>,
-        secret: Option<String>,
+        answer: Announcement,
     },
     List(Vec<NodeRecord>),
     Left,
@@ -150,7 +148,7 @@ fn answered(what: Question, frame: &Frame, took: Duration) -> Result<Answered, S
     };
     match what {
         Question::Core(id, request @ Request::Announce, _) => Ok(match replies::announced(frame) {
-            Ok((before, secret)) => Answered::Announced { id, request, took, before, secret },
+            Ok(answer) => Answered::Announced { id, request, took, answer },
             Err(error) => unfit(id, request, error),
         }),
         Question::Core(id, request, _) => {

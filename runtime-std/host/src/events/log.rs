@@ -320,6 +320,12 @@ pub(super) const ALL: &[Explanation] = &[
         "Look at the words: the rights of the user (ACL), the memory or the disk of the Redis.",
     ),
     event(
+        "clock_apart",
+        "The clock of this machine is more than 15 s from that of the directory. Servers whose clocks are more than 30 s apart \
+         refuse each other's pulls.",
+        "Set the clocks of all servers and of the Redis, and let them be kept right (systemd-timesyncd, chrony).",
+    ),
+    event(
         "notices_lost_connection",
         "The connection for notices of other servers is lost. Changes are noticed up to a second later until it is back.",
         "Nothing, if it is single. Otherwise look at the Redis: it closes clients that do not read (client-output-buffer-limit).",

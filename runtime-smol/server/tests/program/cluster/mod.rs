@@ -1,6 +1,7 @@
 //! A server with a Redis as the directory of its cluster: it starts, serves and stops whatever becomes of the Redis, and says
 //! so.
 
+mod clock;
 mod leaving;
 mod streams;
 mod tree;
