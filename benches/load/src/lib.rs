@@ -8,7 +8,8 @@
 //! # How it works
 //! A [`ClientPool`] is one event loop with any number of connections; a [`Scenario`] says which are opened and what
 //! they do. [`load()`] runs one or several of them: publishers first, then players, and once all are up it measures.
-//! The soak test directs a separate pool. Players can be clients by HTTP or WebSocket ([`WebTarget`]), which get FLV.
+//! The soak test directs a separate pool. Players can be clients by HTTP or WebSocket ([`WebTarget`]), which get
+//! FLV, or the segments or parts of HTTP Live Streaming: these are not looked into, and each counts as a frame.
 //!
 //! Frames look like H.264 and AAC to a server: valid sequence headers, key frames, realistic sizes. In what would be a
 //! picture each says which one it is and when it was sent, and all its other bytes follow from that. So players see

@@ -127,7 +127,7 @@ impl LoadScenario {
     fn play(&self, stream: u32, counts_only: bool) -> Role {
         let number = (self.options.stream_count() > 1).then_some(stream);
         match &self.options.watch_at {
-            Some(target) => Role::Watch { request: target.request(number), counts_only },
+            Some(target) => target.role(number, counts_only),
             None => Role::Play { counts_only },
         }
     }

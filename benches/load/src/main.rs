@@ -64,9 +64,14 @@ struct LoadArguments {
     streams: Option<u32>,
 
     /// Another server that the streams are played at, such as one that pulls them; given as the first one is. Or an
-    /// address by HTTP or WebSocket: http://HOST[:PORT]/APP/STREAM.flv, ws://HOST[:PORT]/APP/STREAM.flv
+    /// address by HTTP or WebSocket: http://HOST[:PORT]/APP/STREAM.flv, the same with ws, or
+    /// http://HOST[:PORT]/APP/STREAM.m3u8
     #[arg(long, value_name = "URL")]
     play_at: Option<String>,
+
+    /// Players of HTTP Live Streaming get whole segments, and no parts
+    #[arg(long)]
+    no_parts: bool,
 
     /// How players are spread over the streams
     #[arg(long, value_name = "HOW", value_enum, default_value = "even")]
@@ -180,7 +185,10 @@ impl MediaArguments {
 
 impl LoadArguments {
     fn options(&self, destination: Destination) -> io::Result<LoadOptions> {
-        let watch_at = self.play_at.as_deref().map(WebTarget::parse).transpose()?.flatten();
+        let mut watch_at = self.play_at.as_deref().map(WebTarget::parse).transpose()?.flatten();
+        if let Some(target) = &mut watch_at {
+            target.uses_parts = !self.no_parts;
+        }
         let play_at = self.play_at.as_deref().filter(|_| watch_at.is_none()).map(crate::destination).transpose()?;
         Ok(LoadOptions {
             destination,

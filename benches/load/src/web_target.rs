@@ -1,6 +1,8 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use crate::client_pool::Role;
+
 /// Where streams are watched by HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebTarget {
@@ -11,10 +13,12 @@ pub struct WebTarget {
     /// What follows the name: `.flv`, and parameters.
     rest: String,
     is_web_socket: bool,
+    /// Of HTTP Live Streaming: whether parts of segments are got as soon as they are there.
+    pub uses_parts: bool,
 }
 
 impl WebTarget {
-    /// Reads `http://HOST[:PORT]/APP/STREAM.flv`, or the same with `ws`. `None` if the URL is of another kind.
+    /// Reads `http://HOST[:PORT]/APP/STREAM.flv`, the same with `ws`, or `http://HOST[:PORT]/APP/STREAM.m3u8`. `None` if the URL is of another kind.
     ///
     /// # Errors
     /// It has no path with an extension.
@@ -33,7 +37,7 @@ impl WebTarget {
         let (stem, rest) = path.split_at(dot.ok_or_else(wrong)?);
         let has_port = authority.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
         let authority = if has_port { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Some(WebTarget { authority, stem: stem.to_owned(), rest: rest.to_owned(), is_web_socket }))
+        Ok(Some(WebTarget { authority, stem: stem.to_owned(), rest: rest.to_owned(), is_web_socket, uses_parts: true }))
     }
 
     /// The first address of the host.
@@ -45,17 +49,28 @@ impl WebTarget {
         self.authority.to_socket_addrs()?.next().ok_or_else(none)
     }
 
-    /// The request for a stream. Of several streams each has its number behind the name.
-    pub(crate) fn request(&self, number: Option<u32>) -> String {
+    /// What a player of a stream does. Of several streams each has its number behind the name.
+    pub(crate) fn role(&self, number: Option<u32>, counts_only: bool) -> Role {
+        if self.rest.split('?').next() == Some(".m3u8") {
+            let (authority, path) = (self.authority.clone(), self.path(number));
+            return Role::Follow { authority, path, uses_parts: self.uses_parts };
+        }
+        Role::Watch { request: self.request(number), counts_only }
+    }
+
+    fn path(&self, number: Option<u32>) -> String {
         let number = number.map(|number| number.to_string()).unwrap_or_default();
+        format!("{}{number}{}", self.stem, self.rest)
+    }
+
+    fn request(&self, number: Option<u32>) -> String {
         let upgrade = if self.is_web_socket {
             "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         } else {
             ""
         };
-        let WebTarget { authority, stem, rest, .. } = self;
-        format!("GET {stem}{number}{rest} HTTP/1.1\r\nHost: {authority}\r\n{upgrade}\r\n")
+        format!("GET {} HTTP/1.1\r\nHost: {}\r\n{upgrade}\r\n", self.path(number), self.authority)
     }
 }
 

@@ -139,7 +139,8 @@ impl Member {
             Part::Publisher { feed, granted: true, .. } => Some(feed.due()),
             _ => None,
         };
-        deadline.into_iter().chain(frame).min()
+        let web = if let Speaker::Web(client) = &self.speaker { client.due() } else { None };
+        deadline.into_iter().chain(web).chain(frame).min()
     }
 
     /// Makes the system send a reset when the socket is closed.

@@ -1,5 +1,6 @@
 //! Thousands of clients in one event loop, and a scenario that controls them.
 
+mod hls;
 mod member;
 mod tally;
 mod web;
@@ -26,9 +27,10 @@ use socket2::SockRef;
 use crate::Random;
 use crate::frame_check::FrameCheck;
 use crate::media::{Class, Feed, Kind, MediaOptions};
+use hls::HlsClient;
 use member::{Member, Part, Speaker, Written};
 pub use tally::{Count, Measuring, Numbers, Tally};
-use web::{Failure, WebClient, WebEvent};
+use web::{Failure, FlvClient, WebClient, WebEvent};
 
 /// All connections of a loop read into one buffer: none of them holds memory while it waits.
 const READ_BUFFER: usize = 256 << 10;
@@ -77,12 +79,21 @@ pub enum Role {
         /// Whether it takes no message apart any more once it has seen a key frame.
         counts_only: bool,
     },
-    /// Receives by HTTP or WebSocket.
+    /// Receives FLV by HTTP or WebSocket.
     Watch {
         /// The request, with its head's end.
         request: String,
         /// As of `Play`.
         counts_only: bool,
+    },
+    /// Receives a stream by HTTP Live Streaming.
+    Follow {
+        /// Host and port.
+        authority: String,
+        /// The path of the playlist.
+        path: String,
+        /// Whether it gets parts of segments as soon as they are there, if there are any.
+        uses_parts: bool,
     },
 }
 
@@ -319,7 +330,12 @@ impl ClientPool {
             }
             Role::Watch { request, counts_only } => {
                 let check = FrameCheck::new(spec.stream);
-                (Speaker::Web(WebClient::new(request)), Part::Player { check, counts_only })
+                (Speaker::Web(WebClient::Flv(FlvClient::new(request))), Part::Player { check, counts_only })
+            }
+            Role::Follow { authority, path, uses_parts } => {
+                let check = FrameCheck::new(spec.stream);
+                let client = HlsClient::new(&authority, &path, uses_parts);
+                (Speaker::Web(WebClient::Hls(client)), Part::Player { check, counts_only: false })
             }
         };
         Ok(Member {
@@ -374,8 +390,9 @@ impl ClientPool {
             if self.member(id).is_some_and(|member| member.timer == Some(at)) {
                 self.look(id, |_, member| {
                     member.timer = None;
-                    if let Some(client) = member.speaker.rtmp() {
-                        client.handle_timeout(now);
+                    match &mut member.speaker {
+                        Speaker::Rtmp { client, .. } => client.handle_timeout(now),
+                        Speaker::Web(client) => client.handle_timeout(now),
                     }
                     Ok(())
                 });
@@ -562,13 +579,21 @@ impl ClientPool {
         let Speaker::Web(client) = &mut member.speaker else {
             return Ok(());
         };
-        let outcome = client.handle_input(&self.buffer[..count], &mut |event| events.push(event));
+        let outcome = client.handle_input(now, &self.buffer[..count], &mut |event| events.push(event));
         for event in events {
             let event = match event {
                 WebEvent::Begun => {
-                    member.is_up = true;
-                    self.up(&member.part).add(1);
-                    PoolEvent::Playing
+                    self.begin(id, member);
+                    continue;
+                }
+                WebEvent::Segment => {
+                    self.tally.frames.add(1);
+                    if member.is_up {
+                        continue;
+                    }
+                    self.begin(id, member);
+                    self.tally.begun.add(1);
+                    PoolEvent::FirstFrame(now.saturating_duration_since(member.opened))
                 }
                 WebEvent::Media(message) => {
                     if !self.take_media(now, member, &message) {
@@ -586,6 +611,13 @@ impl ClientPool {
                 Failure::Malformed => "no answer of HTTP with FLV".to_owned(),
             })
         })
+    }
+
+    /// A client by HTTP gets what it asked for.
+    fn begin(&mut self, id: Id, member: &mut Member) {
+        member.is_up = true;
+        self.up(&member.part).add(1);
+        self.happenings.push_back((id, member.tag, PoolEvent::Playing));
     }
 
     /// True for the first key frame.

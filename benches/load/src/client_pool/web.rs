@@ -1,5 +1,9 @@
+use std::time::Instant;
+
 use anabranch_core::flv::TagReader;
 use anabranch_core::message::Message;
+
+use super::hls::HlsClient;
 
 /// Longest head of an answer.
 const HEAD: usize = 16 << 10;
@@ -7,9 +11,60 @@ const HEAD: usize = 16 << 10;
 /// A ping without content.
 const PING: [u8; 2] = [0x89, 0];
 
+/// A client by HTTP.
+#[derive(Debug)]
+pub(super) enum WebClient {
+    Flv(FlvClient),
+    Hls(HlsClient),
+}
+
+impl WebClient {
+    /// What is to be sent now.
+    pub(super) fn outbound(&self) -> &[u8] {
+        match self {
+            WebClient::Flv(client) => &client.request[client.sent..],
+            WebClient::Hls(client) => client.outbound(),
+        }
+    }
+
+    pub(super) fn advance(&mut self, count: usize) {
+        match self {
+            WebClient::Flv(client) => client.sent += count,
+            WebClient::Hls(client) => client.advance(count),
+        }
+    }
+
+    /// When it wants to be looked at.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self {
+            WebClient::Flv(_) => None,
+            WebClient::Hls(client) => client.due(),
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if let WebClient::Hls(client) = self {
+            client.handle_timeout(now);
+        }
+    }
+
+    /// Takes bytes of the answer.
+    pub(super) fn handle_input(
+        &mut self,
+        now: Instant,
+        input: &[u8],
+        event: &mut impl FnMut(WebEvent),
+    ) -> Result<(), Failure> {
+        match self {
+            WebClient::Flv(client) => client.handle_input(input, event),
+            WebClient::Hls(client) => client.handle_input(now, input, event),
+        }
+    }
+}
+
 /// A client that gets a live stream in FLV, by HTTP or WebSocket.
 #[derive(Debug)]
-pub(super) struct WebClient {
+pub(super) struct FlvClient {
     /// What is to be sent of the request.
     request: Vec<u8>,
     sent: usize,
@@ -37,6 +92,8 @@ pub(super) enum WebEvent {
     Begun,
     /// A message of it.
     Media(Message),
+    /// A segment or a part of one.
+    Segment,
 }
 
 /// Why a client cannot go on.
@@ -50,22 +107,13 @@ pub(super) enum Failure {
     Malformed,
 }
 
-impl WebClient {
+impl FlvClient {
     pub(super) fn new(request: String) -> Self {
-        WebClient { request: request.into_bytes(), sent: 0, state: State::Head(Vec::new()), tags: TagReader::default() }
-    }
-
-    /// What is to be sent now.
-    pub(super) fn outbound(&self) -> &[u8] {
-        &self.request[self.sent..]
-    }
-
-    pub(super) fn advance(&mut self, count: usize) {
-        self.sent += count;
+        FlvClient { request: request.into_bytes(), sent: 0, state: State::Head(Vec::new()), tags: TagReader::default() }
     }
 
     /// Takes bytes of the answer.
-    pub(super) fn handle_input(&mut self, mut input: &[u8], event: &mut impl FnMut(WebEvent)) -> Result<(), Failure> {
+    fn handle_input(&mut self, mut input: &[u8], event: &mut impl FnMut(WebEvent)) -> Result<(), Failure> {
         while !input.is_empty() {
             match &mut self.state {
                 State::Head(head) => {
@@ -189,7 +237,7 @@ mod tests {
 
     /// The times of the messages in an answer that comes in pieces of this size, and what ended it.
     fn play(answer: &[u8], size: usize) -> (Vec<u32>, Option<Failure>) {
-        let mut client = WebClient::new(String::new());
+        let mut client = FlvClient::new(String::new());
         let mut times = Vec::new();
         for piece in answer.chunks(size) {
             let ended = client.handle_input(piece, &mut |event| {
