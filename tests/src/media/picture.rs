@@ -15,13 +15,38 @@ pub enum Mark {
     Clock,
 }
 
-/// ffmpeg as publisher of a picture of 320 by 180 pixels, with a bar of 16 blocks at its top that are a number in binary,
-/// the lowest bit first, and a tone: 30 frames a second, H.264 without B-frames, a key frame each two seconds, AAC.
+/// A publisher of a picture of 320 by 180 pixels, with a bar of 16 blocks at its top that are a number in binary, the lowest
+/// bit first, and a tone: 30 frames a second, a key frame each two seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct TestPicture<'a> {
+    /// The program: ffmpeg.
+    pub ffmpeg: &'a str,
+    /// What the blocks say.
+    pub mark: Mark,
+    /// Options for the picture.
+    pub video: &'a [&'a str],
+    /// Options for the sound.
+    pub sound: &'a [&'a str],
+}
+
+impl Default for TestPicture<'_> {
+    /// H.264 without B-frames, and AAC.
+    fn default() -> Self {
+        TestPicture {
+            ffmpeg: "ffmpeg",
+            mark: Mark::Frame,
+            video: &["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency"],
+            sound: &["-c:a", "aac", "-ac", "2", "-b:a", "64k"],
+        }
+    }
+}
+
+/// ffmpeg as publisher of the test picture in H.264 and AAC, with more options.
 ///
 /// # Panics
 /// If it does not start.
 pub fn test_picture(url: &str, mark: Mark, more: &[&str]) -> Process {
-    test_picture_with(url, mark, &["-c:a", "aac", "-ac", "2", "-b:a", "64k"], more)
+    TestPicture { mark, ..TestPicture::default() }.publish(url, more)
 }
 
 /// The same with other options for the sound.
@@ -29,45 +54,49 @@ pub fn test_picture(url: &str, mark: Mark, more: &[&str]) -> Process {
 /// # Panics
 /// If it does not start.
 pub fn test_picture_with(url: &str, mark: Mark, sound: &[&str], more: &[&str]) -> Process {
-    let number = match mark {
-        Mark::Frame => "n",
-        Mark::Clock => "floor(t*1000)",
-    };
-    let mut filter = match mark {
-        Mark::Frame => String::new(),
-        // The clock of the machine, for the blocks only.
-        Mark::Clock => "settb=1/1000000,setpts=RTCTIME-floor(RTCTIME/65536000)*65536000,".to_owned(),
-    };
-    filter += &format!("drawbox=x=0:y=0:w={WIDTH}:h={BLOCK}:color=black:t=fill");
-    for bit in 0..BITS {
-        let (x, above, value) = (bit * BLOCK, 1_u32 << (bit + 1), 1_u32 << bit);
-        filter += &format!(
-            ",drawbox=x={x}:y=0:w={BLOCK}:h={BLOCK}:color=white:t=fill:enable='gte(mod({number},{above}),{value})'"
-        );
+    TestPicture { mark, sound, ..TestPicture::default() }.publish(url, more)
+}
+
+impl TestPicture<'_> {
+    /// Publishes it, with more options.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn publish(&self, url: &str, more: &[&str]) -> Process {
+        let source = format!("testsrc2=size={WIDTH}x180:rate=30");
+        let filter = self.filter();
+        let input = ["-nostdin", "-loglevel", "warning", "-re", "-f", "lavfi", "-i", &source];
+        let tone = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"];
+        let video = ["-vf", &filter, "-g", "60", "-pix_fmt", "yuv420p"];
+        let output = ["-flush_packets", "1", "-f", "flv", url];
+        let codecs = self.video.iter().chain(self.sound);
+        let all = input.iter().chain(&tone).chain(&video).chain(codecs).chain(more).chain(&output);
+        Process::start(self.ffmpeg, all)
     }
-    if mark == Mark::Clock {
-        filter += ",setpts=N/30/TB";
+
+    /// The filter that draws the blocks.
+    fn filter(&self) -> String {
+        let number = match self.mark {
+            Mark::Frame => "n",
+            Mark::Clock => "floor(t*1000)",
+        };
+        let mut filter = match self.mark {
+            Mark::Frame => String::new(),
+            // The clock of the machine, for the blocks only.
+            Mark::Clock => "settb=1/1000000,setpts=RTCTIME-floor(RTCTIME/65536000)*65536000,".to_owned(),
+        };
+        filter += &format!("drawbox=x=0:y=0:w={WIDTH}:h={BLOCK}:color=black:t=fill");
+        for bit in 0..BITS {
+            let (x, above, value) = (bit * BLOCK, 1_u32 << (bit + 1), 1_u32 << bit);
+            filter += &format!(
+                ",drawbox=x={x}:y=0:w={BLOCK}:h={BLOCK}:color=white:t=fill:enable='gte(mod({number},{above}),{value})'"
+            );
+        }
+        if self.mark == Mark::Clock {
+            filter += ",setpts=N/30/TB";
+        }
+        filter
     }
-    let source = format!("testsrc2=size={WIDTH}x180:rate=30");
-    let input = ["-nostdin", "-loglevel", "warning", "-re", "-f", "lavfi", "-i", &source];
-    let tone = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"];
-    let video = [
-        "-vf",
-        &filter,
-        "-c:v",
-        "libx264",
-        "-preset",
-        "ultrafast",
-        "-tune",
-        "zerolatency",
-        "-g",
-        "60",
-        "-pix_fmt",
-        "yuv420p",
-    ];
-    let output = ["-flush_packets", "1", "-f", "flv", url];
-    let all = input.iter().chain(&tone).chain(&video).chain(sound).chain(more).chain(&output);
-    Process::start("ffmpeg", all)
 }
 
 /// JavaScript that reads the number back: from the first video element of the page, or null without a picture.
