@@ -293,6 +293,7 @@ pub mod location;
 pub mod message;
 pub mod mpegts;
 pub mod pacing;
+pub mod packager;
 pub mod policy;
 mod pool;
 pub mod preface;

@@ -347,7 +347,7 @@ impl fmt::Display for Called {
                 f.write_str(if *open { "" } else { ", too late" })
             }
             Called::Respond { open, answer } => {
-                write!(f, "the program answers with {} and {} bytes", answer.status, answer.body.len())?;
+                write!(f, "the program answers with {} and {} bytes", answer.status, answer.length())?;
                 f.write_str(if *open { "" } else { ", too late" })
             }
             Called::Poll => f.write_str("poll"),

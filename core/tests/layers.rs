@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["endpoint"],
     &["session", "client"],
     &["hub"],
+    &["packager"],
     &["fast_path"],
     &["capture"],
     &["relay"],

@@ -529,7 +529,7 @@ impl Call<'_> {
                     out.text(name);
                     out.text(value);
                 }
-                out.extend_from_slice(&answer.body);
+                answer.pieces().for_each(|piece| out.extend_from_slice(piece));
                 tag::RESPOND
             }
             Call::StopDraining => tag::STOP_DRAINING,
@@ -571,7 +571,7 @@ impl Called {
                 // Each field takes two bytes at least.
                 let count = take.size().filter(|count| *count <= take.left() / 2)?;
                 let fields = (0..count).map(|_| Some((take.text()?, take.text()?))).collect::<Option<_>>()?;
-                Called::Respond { open, answer: Answer { status, fields, body: take.rest() } }
+                Called::Respond { open, answer: Answer { status, fields, body: take.rest(), more: Vec::new() } }
             }
             _ => return None,
         })

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use crate::bandwidth::BandwidthConfig;
 use crate::cluster::ClusterConfig;
+use crate::hls;
 use crate::http;
 use crate::hub::{BackupRules, Conflict, HubConfig};
 use crate::pacing::Pacing;
@@ -80,6 +81,8 @@ pub struct VhostConfig {
     pub unpublish_grace: Duration,
     /// What players of a stream get while it has no publisher. Default: nothing, they wait.
     pub fallback: Option<Fallback>,
+    /// HTTP Live Streaming and MPEG-DASH. Default: segments are made once they are asked for.
+    pub hls: hls::Settings,
     /// How long a publisher without any player may go on. Default: without limit.
     pub idle_publisher: Option<Duration>,
     /// How much media a player may miss at one time, because it is too slow, before its connection is closed. Default:
@@ -188,6 +191,7 @@ impl Default for VhostConfig {
             backup: BackupRules::default(),
             unpublish_grace: Duration::from_secs(10),
             fallback: None,
+            hls: hls::Settings::default(),
             idle_publisher: None,
             max_gap: None,
             multitrack_to_all: false,

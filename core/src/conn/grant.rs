@@ -607,7 +607,8 @@ impl SlowPath {
         self.go_by(&application);
         let capabilities = self.session.capabilities();
         let understands = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
-        let mut playing = Playing::new(&request, player, understands, application, asked.then_some(facts), by_pass);
+        let (asked, views) = (asked.then_some(facts), self.session.views());
+        let mut playing = Playing::new(&request, player, understands, application, asked, by_pass, views);
         if self.drained.is_some() && !self.is_signed() {
             playing.finish();
         }

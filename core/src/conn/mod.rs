@@ -51,7 +51,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 pub use crate::fast_path::{Batches, Share};
-pub use crate::session::{Accepts, WebRequest};
+pub use crate::session::{Accepts, Viewed, WebRequest};
 pub use action::{Action, Attachment, LeftOut, Output, Remark, Report, Role};
 pub use agreement::Agreement;
 pub use any::{AnyConn, AnyOutput, Ended};
@@ -67,6 +67,7 @@ pub use shared::Core;
 pub use vhost::{ApplicationSnapshot, VhostSnapshot};
 
 use crate::capture::{Replayer, Tap};
+use crate::hls;
 use crate::http::Answer;
 use crate::hub::StreamId;
 pub use crate::policy::Verdict;
@@ -123,6 +124,17 @@ impl Conn {
     /// Answers a request by HTTP. A second answer, or one that comes too late, has no effect.
     pub fn respond(&mut self, now: Instant, id: u64, answer: &Answer) {
         self.slow_path().respond(now, id, answer);
+    }
+
+    /// What a [viewer](Core::view) is told; each once.
+    pub fn take_viewed(&mut self) -> Option<Viewed> {
+        self.slow_path().session.take_viewed()
+    }
+
+    /// The stream that a [viewer](Core::view) views, and how it is segmented, once that is granted.
+    pub fn viewing(&self) -> Option<(&StreamKey, hls::Settings)> {
+        let first = self.inner().playing.first()?;
+        Some((first.key(), first.application().config.hls))
     }
 
     /// The server has other settings: closes the connection if its virtual host or that of one of its streams is gone,

@@ -48,6 +48,8 @@ pub(super) struct Playing {
     left_out: LeftOut,
     slowness: Slowness,
     beginning: Beginning,
+    /// True if it views segments, which are made elsewhere: it gets no frames, and only makes the stream a wanted one.
+    views: bool,
 }
 
 /// Whether a player gets frames. A player that waits for a publisher is reported, and once more when the stream begins.
@@ -131,6 +133,7 @@ impl Playing {
         application: Arc<Application>,
         asked: Option<StreamFacts>,
         by_pass: bool,
+        views: bool,
     ) -> Self {
         Playing {
             message_stream_id: request.message_stream_id(),
@@ -149,6 +152,7 @@ impl Playing {
             left_out: LeftOut::default(),
             slowness: Slowness::default(),
             beginning: Beginning::New,
+            views,
             paused: false,
             audio: true,
             video: VideoState::On,
@@ -294,6 +298,10 @@ impl Playing {
         mut capturing: Option<&mut Capturing>,
         remarks: &mut Vec<Remark>,
     ) -> Option<Due> {
+        if self.views {
+            self.in_vain = !self.player.is_live() && self.player.is_absent();
+            return None;
+        }
         let config = &self.application.config;
         if self.finished || self.in_vain {
             return None;

@@ -10,6 +10,7 @@ use super::slow_path::{Client, Pulling, SlowPath};
 use crate::capture::Step;
 use crate::cluster::SignedPull;
 use crate::command::{ConnectInfo, Signature};
+use crate::hls;
 use crate::message::Message;
 use crate::policy::Refusal;
 use crate::session::{CloseReason, ConnectRequest, Rejection, SessionEvent};
@@ -115,7 +116,11 @@ impl SlowPath {
             Wanted::Play(request) => {
                 let found = found.map_err(|refusal| Rejection::bad_play_name(refusal.to_string()).because(refusal));
                 let pull = self.client.as_ref().and_then(|client| client.pull.as_ref());
+                let views = self.session.views();
                 let allowed = found.and_then(|found| match pull {
+                    _ if views && found.vhost.application(found.key()).config.hls.mode == hls::Mode::Off => {
+                        Err(Rejection::bad_play_name("HLS and DASH are off for this stream"))
+                    }
                     Some(pull) => self.requester(now).may_pull(found, &pull.signed, pull.seat.as_ref()),
                     None => self.requester(now).may_play(found),
                 });

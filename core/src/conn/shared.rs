@@ -9,12 +9,15 @@ use super::slow_path::SlowPath;
 use super::vhost::{VhostSnapshot, VirtualHost, VirtualHosts};
 use super::{Config, Conn};
 use crate::capture::{Capturing, Opening, Recorder, Replayer, Tap};
+use crate::hls;
+use crate::http;
 use crate::hub::{Hub, HubConfig};
 use crate::pacing::Sockets;
 use crate::policy::{Network, Passes, Refusal, canonical};
 use crate::pool::{Pool, Portion};
 use crate::relay::Relays;
 use crate::session::{Accepts, Session, Tally};
+use crate::url::StreamKey;
 
 /// What all connections of one server share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -123,6 +126,20 @@ impl Core {
     /// A new connection that may speak these protocols. HTTP has the settings of [`Config::web`].
     pub fn connect_by(&self, now: Instant, peer: Option<SocketAddr>, accepts: Accepts) -> Conn {
         Conn::new(self.make_next(now, peer.map(canonical), accepts))
+    }
+
+    /// A viewer of a stream in segments, who has asked for a playlist: a connection without bytes. It is granted, counted,
+    /// told of and closed as one that plays, and gets no frames. `peer` is the client.
+    pub fn view(&self, now: Instant, peer: Option<SocketAddr>, request: &http::Request, path: http::LivePath) -> Conn {
+        let mut conn = self.make_next(now, peer.map(canonical), Accepts::Web);
+        conn.session.view(request, path);
+        Conn::new(conn)
+    }
+
+    /// How a stream is segmented; `None` if its virtual host is gone.
+    pub fn segmenting(&self, key: &StreamKey) -> Option<hls::Settings> {
+        let vhost = self.vhost_named(key.vhost()).ok()?;
+        Some(vhost.application(key).config.hls)
     }
 
     /// Sets the time of day: it is `unix` seconds after 1970 at `now`. Signed URLs expire by it; before the first call

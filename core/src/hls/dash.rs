@@ -67,9 +67,10 @@ impl Segmenter {
             "<Period id=\"{number}\" start=\"{start}\">\n\
              <AdaptationSet contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\">\n\
              <Representation id=\"0\" codecs=\"{codecs}\" bandwidth=\"{bandwidth}\"{size}>\n\
-             <SegmentTemplate timescale=\"1000000\" initialization=\"{init}\" \
-             media=\"d$Number$-{template}.m4s\" startNumber=\"{number}\" presentationTimeOffset=\"{time}\">\n\
+             <SegmentTemplate timescale=\"1000000\" initialization=\"{folder}{init}\" \
+             media=\"{folder}d$Time$-{template}.m4s\" presentationTimeOffset=\"{time}\">\n\
              <SegmentTimeline>\n",
+            folder = self.names.folder(),
             number = first.number,
             start = Seconds(start * 1000),
             codecs = first.init.codecs,

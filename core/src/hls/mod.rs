@@ -32,7 +32,7 @@ use std::time::Duration;
 pub use names::NameKey;
 pub use playlist::{PLAYLIST_TYPE, RenditionReport};
 pub use request::{BadDirectives, Decision, PlaylistRequest};
-pub use segment::{Found, Media};
+pub use segment::{Complete, Found, Media};
 pub use segmenter::{Segmenter, SegmenterStats};
 pub use variants::{AudioRendition, Variant, VariantInfo, multivariant};
 
@@ -73,6 +73,27 @@ impl Default for Config {
             audio: Some(0),
         }
     }
+}
+
+/// Whether the segments of a stream are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Never: the answer to a request is 404.
+    Off,
+    /// From the first request on, until there was none for some time.
+    #[default]
+    OnDemand,
+    /// While the stream is published.
+    Always,
+}
+
+/// How a server segments a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// When. Default: on demand.
+    pub mode: Mode,
+    /// How.
+    pub config: Config,
 }
 
 /// The form of segments.

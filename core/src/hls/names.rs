@@ -23,9 +23,11 @@ impl std::fmt::Debug for NameKey {
 pub(super) struct Names {
     key: NameKey,
     stream: Vec<u8>,
+    /// What comes before names in playlists.
+    folder: String,
 }
 
-crate::shown::debug_with_bytes!(Names { key; stream });
+crate::shown::debug_with_bytes!(Names { key, folder; stream });
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +36,22 @@ pub(super) enum Named {
     Init(u64),
     Segment(u64),
     Part(u64, usize),
-    /// A segment by the name that DASH makes from a template.
+    /// A segment by the name that DASH makes from a template: by its start, in microseconds of the stream's time.
     Template(u64),
 }
 
 impl Names {
     pub(super) fn new(key: NameKey, stream: &[u8]) -> Self {
-        Names { key, stream: stream.to_vec() }
+        Names { key, stream: stream.to_vec(), folder: String::new() }
+    }
+
+    pub(super) fn set_folder(&mut self, folder: &str) {
+        folder.clone_into(&mut self.folder);
+    }
+
+    /// What comes before names in playlists.
+    pub(super) fn folder(&self) -> &str {
+        &self.folder
     }
 
     /// The name of something of a publication: numbers, and 128 bits as hexadecimal digits. Never a name that a client
@@ -52,7 +63,7 @@ impl Names {
             Named::Part(number, part) => {
                 format!("{number}.{part}-{:032x}.{extension}", self.bits(publication, 2, number, part as u64))
             }
-            Named::Template(number) => format!("d{number}-{}.{extension}", self.template()),
+            Named::Template(start) => format!("d{start}-{}.{extension}", self.template()),
         }
     }
 

@@ -29,7 +29,7 @@ impl Segmenter {
     /// before the first segment.
     ///
     /// It is the same until the [version](Self::version) rises, so a server makes it once for all viewers. Addresses in it
-    /// are names without a folder. `reports` are those of the other playlists of the stream.
+    /// are names in the [folder](Self::in_folder). `reports` are those of the other playlists of the stream.
     pub fn media_playlist(&self, request: &PlaylistRequest, reports: &[RenditionReport]) -> Option<String> {
         let (first, target) = (self.listed.front()?, u64::from(self.target?));
         let is_low_latency = self.part_target.is_some();
@@ -85,7 +85,8 @@ impl Segmenter {
                 self.write_parts(segment.publication, segment.number, &segment.parts, &mut out);
             }
             let name = self.names.name(segment.publication, Named::Segment(segment.number), self.extension().0);
-            line(&mut out, format_args!("#EXTINF:{},\n{name}", Micros(segment.duration)));
+            let folder = self.names.folder();
+            line(&mut out, format_args!("#EXTINF:{},\n{folder}{name}", Micros(segment.duration)));
             to_end -= segment.duration;
         }
         if let Some(open) = &self.open
@@ -95,7 +96,7 @@ impl Segmenter {
             self.write_parts(open.publication, open.number, &open.parts, &mut out);
         }
         if let Some(hint) = self.hint() {
-            line(&mut out, format_args!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{hint}\""));
+            line(&mut out, format_args!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}{hint}\"", self.names.folder()));
         }
         for report in reports.iter().filter(|_| is_low_latency && !self.ended) {
             let uri = quoted(&report.uri);
@@ -143,7 +144,7 @@ impl Segmenter {
         }
         if self.config.container == Container::Fmp4 && !map.is_some_and(|map| Arc::ptr_eq(map, init)) {
             let name = self.names.name(init.publication, Named::Init(init.number), "mp4");
-            line(out, format_args!("#EXT-X-MAP:URI=\"{name}\""));
+            line(out, format_args!("#EXT-X-MAP:URI=\"{}{name}\"", self.names.folder()));
         }
         *map = Some(init);
         line(out, format_args!("#EXT-X-PROGRAM-DATE-TIME:{}", DateTime(wall)));
@@ -153,7 +154,8 @@ impl Segmenter {
         for (index, part) in parts.iter().enumerate() {
             let name = self.names.name(publication, Named::Part(number, index), self.extension().0);
             let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
-            line(out, format_args!("#EXT-X-PART:DURATION={},URI=\"{name}\"{independent}", Micros(part.duration)));
+            let (duration, folder) = (Micros(part.duration), self.names.folder());
+            line(out, format_args!("#EXT-X-PART:DURATION={duration},URI=\"{folder}{name}\"{independent}"));
         }
     }
 }

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -21,6 +22,27 @@ impl fmt::Debug for Media {
         shown.field("pieces", &self.pieces.len()).field("length", &self.length);
         shown.field("content_type", &self.content_type).finish()
     }
+}
+
+/// A segment that is complete, for what keeps segments elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complete {
+    /// Its sequence number.
+    pub number: u64,
+    /// The number that tells its publication from others of the stream.
+    pub publication: u64,
+    /// Its name in playlists, without a folder.
+    pub name: String,
+    /// Its bytes.
+    pub media: Media,
+    /// Name and bytes of its init segment; `None` for transport streams.
+    pub init: Option<(String, Bytes)>,
+    /// How long it is.
+    pub duration: Duration,
+    /// Milliseconds since 1970 at its start.
+    pub wall: u64,
+    /// True if it does not go on from the segment before.
+    pub discontinuity: bool,
 }
 
 /// What a name of a playlist stands for.

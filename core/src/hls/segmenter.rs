@@ -1,12 +1,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::lane::{Lane, Waiting};
 use super::names::{NameKey, Named, Names};
 use super::open::{Open, Writer};
-use super::segment::{Found, Init, Media, Segment};
+use super::segment::{Complete, Found, Init, Media, Segment};
 use super::{Config, Container};
 use crate::flv::{AccessUnit, Codec};
 use crate::fmp4::{self, Track, TrackConfig};
@@ -140,6 +141,13 @@ impl Segmenter {
         }
     }
 
+    /// The same segmenter, in whose playlists names are in this folder: it comes before each name as it is.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &str) -> Self {
+        self.names.set_folder(folder);
+        self
+    }
+
     /// A publication begins; `id` tells it from others of the stream. `now` is the time in milliseconds since 1970 of its
     /// first frame: program date-times follow from it and from media time. A publication that has not ended ends.
     pub fn begin(&mut self, id: u64, now: u64) {
@@ -200,6 +208,35 @@ impl Segmenter {
     /// [decided](Self::decide) again.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The target duration of segments, in seconds, once it is settled.
+    pub fn target(&self) -> Option<u32> {
+        self.target
+    }
+
+    /// True once the playlist has a segment.
+    pub fn has_segments(&self) -> bool {
+        !self.listed.is_empty()
+    }
+
+    /// The segments of the playlist with this sequence number or a later one.
+    pub fn complete_from(&self, number: u64) -> impl Iterator<Item = Complete> + '_ {
+        let (extension, content_type) = self.extension();
+        self.listed.iter().filter(move |segment| segment.number >= number).map(move |segment| {
+            let init = &segment.init;
+            let init_name = || self.names.name(init.publication, Named::Init(init.number), "mp4");
+            Complete {
+                number: segment.number,
+                publication: segment.publication,
+                name: self.names.name(segment.publication, Named::Segment(segment.number), extension),
+                media: Media { pieces: segment.pieces(), length: segment.bytes(), content_type },
+                init: (!init.bytes.is_empty()).then(|| (init_name(), init.bytes.clone())),
+                duration: Duration::from_micros(segment.duration),
+                wall: segment.wall,
+                discontinuity: segment.discontinuity,
+            }
+        })
     }
 
     /// Totals.
@@ -643,8 +680,13 @@ impl Segmenter {
                     _ => Found::Missing,
                 }
             }
-            Some(named @ (Named::Segment(number) | Named::Template(number))) => all()
+            Some(named @ Named::Segment(number)) => all()
                 .find(|segment| segment.number == number && is(segment.publication, named, segment_extension))
+                .map_or(Found::Missing, segment),
+            // The times of another publication may be the same.
+            Some(named @ Named::Template(start)) => all()
+                .rev()
+                .find(|segment| segment.start == start && is(segment.publication, named, segment_extension))
                 .map_or(Found::Missing, segment),
             Some(named @ Named::Part(number, index)) => {
                 let open = self.open.iter().map(|open| (open.number, open.publication, &open.parts));

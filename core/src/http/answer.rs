@@ -9,8 +9,10 @@ pub struct Answer {
     pub status: u16,
     /// Fields, without those that say how the answer is framed: the server sends `Content-Length` and `Connection` itself.
     pub fields: Vec<(String, String)>,
-    /// The body.
+    /// The body, or the first piece of it.
     pub body: Bytes,
+    /// The other pieces of the body. They may be shared with other answers.
+    pub more: Vec<Bytes>,
 }
 
 crate::shown::debug_with_bytes!(Answer { status, fields; body });
@@ -21,7 +23,7 @@ const FRAMING: [&str; 5] = ["Content-Length", "Connection", "Transfer-Encoding",
 impl Answer {
     /// An answer without fields and body.
     pub fn new(status: u16) -> Self {
-        Answer { status, fields: Vec::new(), body: Bytes::new() }
+        Answer { status, fields: Vec::new(), body: Bytes::new(), more: Vec::new() }
     }
 
     /// An answer with a line of text.
@@ -44,6 +46,25 @@ impl Answer {
         self
     }
 
+    /// The same with a body of these pieces.
+    #[must_use]
+    pub fn with_pieces(mut self, pieces: impl IntoIterator<Item = Bytes>) -> Self {
+        let mut pieces = pieces.into_iter();
+        self.body = pieces.next().unwrap_or_default();
+        self.more = pieces.collect();
+        self
+    }
+
+    /// The pieces of the body.
+    pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        std::iter::once(&self.body).chain(&self.more)
+    }
+
+    /// Bytes of the body.
+    pub fn length(&self) -> usize {
+        self.pieces().map(Bytes::len).sum()
+    }
+
     /// The bytes before the body, with these lines of further fields.
     pub(crate) fn head(&self, lines: &str, keeps_alive: bool) -> Vec<u8> {
         let mut head = status_line(self.status);
@@ -53,7 +74,7 @@ impl Answer {
         }
         head += lines;
         if self.has_length() {
-            _ = write!(head, "Content-Length: {}\r\n", self.body.len());
+            _ = write!(head, "Content-Length: {}\r\n", self.length());
         }
         if !keeps_alive {
             head += "Connection: close\r\n";

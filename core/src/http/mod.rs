@@ -2,7 +2,7 @@
 //! connections and no streams: [`session`](crate::session) has the connection.
 //!
 //! - [`RequestReader`] reads requests, cut anywhere, within [`Limits`]. What could be understood in two ways is refused.
-//! - [`LivePath`] is the stream that a path such as `/live/cam.flv` means.
+//! - [`LivePath`] is the stream that a path such as `/live/cam.flv` means, [`SegmentPath`] a part of one.
 //! - [`Answer`] is the answer to a request, with a body of known length.
 //! - [`Framing`] is how the body of a live stream is framed: in chunks, up to the end of the connection, or as messages
 //!   of a WebSocket.
@@ -20,7 +20,7 @@ pub mod websocket;
 pub use answer::Answer;
 pub use error::HttpError;
 pub use framing::{Framing, Head};
-pub use path::{Container, LivePath};
+pub use path::{Container, LivePath, SegmentPath, encoded};
 pub use reader::RequestReader;
 pub use request::{Request, Upgrade};
 pub use settings::{Limits, Origins, Settings};

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::request::Request;
 
 /// First components that are the program's own, whatever applications there are.
@@ -10,6 +12,10 @@ pub enum Container {
     Flv,
     /// Fragmented MP4, as `.mp4`.
     Mp4,
+    /// The playlist of HTTP Live Streaming, as `.m3u8`.
+    Hls,
+    /// The manifest of MPEG-DASH, as `.mpd`.
+    Dash,
 }
 
 impl Container {
@@ -18,11 +24,18 @@ impl Container {
         match self {
             Container::Flv => "video/x-flv",
             Container::Mp4 => "video/mp4",
+            Container::Hls => "application/vnd.apple.mpegurl",
+            Container::Dash => "application/dash+xml",
         }
+    }
+
+    /// True if it is a list of segments, and not the stream itself.
+    pub fn is_playlist(self) -> bool {
+        matches!(self, Container::Hls | Container::Dash)
     }
 }
 
-/// A path that means a live stream: `/live/cam.flv`, `/live/cam.mp4`, or either with `.live` before its ending.
+/// A path that means a live stream: `/live/cam.flv`, or `/live/cam.live.flv`; the same with the ends of other forms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LivePath {
     /// The application: all components but the last.
@@ -36,25 +49,90 @@ pub struct LivePath {
 impl LivePath {
     /// The stream that a request means, if its path has the form of one.
     pub fn of(request: &Request) -> Option<Self> {
-        let path = decoded(request.path().strip_prefix('/')?)?;
-        // These mean something else in the text of a URL.
-        if path.contains(['?', '#', '\\']) || path.chars().any(char::is_control) {
-            return None;
-        }
+        let path = decoded_path(request)?;
         let (app, file) = path.rsplit_once('/')?;
         let (stream, ending) = file.rsplit_once('.')?;
         let container = match ending {
             "flv" => Container::Flv,
             "mp4" => Container::Mp4,
+            "m3u8" => Container::Hls,
+            "mpd" => Container::Dash,
             _ => return None,
         };
+        // A segment has an ending of a live stream, too.
+        if is_segment(file) {
+            return None;
+        }
         let stream = stream.strip_suffix(".live").unwrap_or(stream);
-        let first = app.split('/').next().unwrap_or_default();
-        if app.is_empty() || stream.is_empty() || RESERVED.contains(&first) {
+        if stream.is_empty() || !is_application(app) {
             return None;
         }
         Some(LivePath { app: app.to_owned(), stream: stream.to_owned(), container })
     }
+}
+
+/// A path that means a part of a stream by a name that the server gave it:
+/// `/live/cam/1700000000-0123456789abcdef0123456789abcdef.m4s`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentPath {
+    /// The application.
+    pub app: String,
+    /// The stream.
+    pub stream: String,
+    /// The name.
+    pub name: String,
+}
+
+impl SegmentPath {
+    /// What a request means, if its path has the form of one.
+    pub fn of(request: &Request) -> Option<Self> {
+        let path = decoded_path(request)?;
+        let (folder, name) = path.rsplit_once('/')?;
+        let (app, stream) = folder.rsplit_once('/')?;
+        if !is_segment(name) || stream.is_empty() || !is_application(app) {
+            return None;
+        }
+        Some(SegmentPath { app: app.to_owned(), stream: stream.to_owned(), name: name.to_owned() })
+    }
+}
+
+/// True if a file has a name as the server gives them to segments.
+fn is_segment(name: &str) -> bool {
+    let Some((stem, "m4s" | "mp4" | "ts")) = name.rsplit_once('.') else {
+        return false;
+    };
+    let Some((numbers, bits)) = stem.rsplit_once('-') else {
+        return false;
+    };
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_number = |byte: u8| matches!(byte, b'0'..=b'9' | b'.' | b'i' | b'd');
+    bits.len() == 32 && bits.bytes().all(is_hex) && numbers.bytes().all(is_number)
+}
+
+/// The path without its first slash, and without `%XX`.
+fn decoded_path(request: &Request) -> Option<String> {
+    let path = decoded(request.path().strip_prefix('/')?)?;
+    // These mean something else in the text of a URL.
+    let is_plain = !path.contains(['?', '#', '\\']) && !path.chars().any(char::is_control);
+    is_plain.then_some(path)
+}
+
+fn is_application(app: &str) -> bool {
+    !app.is_empty() && !RESERVED.contains(&app.split('/').next().unwrap_or_default())
+}
+
+/// A name as one part of a path: all that is not plain as `%XX`.
+pub fn encoded(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte.into());
+        } else {
+            // Writing to a string does not fail.
+            _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
 }
 
 /// Replaces `%XX`. `None` if that is no UTF-8, or a `%` is followed by something else.

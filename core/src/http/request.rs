@@ -55,6 +55,13 @@ impl Request {
         self.target.split_once('?').map(|(_, query)| query)
     }
 
+    /// The same request with another query.
+    #[must_use]
+    pub fn with_query(&self, query: Option<&str>) -> Self {
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        Request { target: format!("{}{query}", self.path()), ..self.clone() }
+    }
+
     /// The fields in the order in which they came, with their names as sent. What is no UTF-8 is replaced.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields.iter().map(|(name, value)| (&**name, &**value))

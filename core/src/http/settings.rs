@@ -73,6 +73,13 @@ impl Origins {
         lines
     }
 
+    /// The same fields, for an [`Answer`](super::Answer).
+    pub fn field_list(&self, origin: Option<&str>, private_network: bool) -> Vec<(String, String)> {
+        let lines = self.fields(origin, private_network);
+        let fields = lines.lines().filter_map(|line| line.split_once(": "));
+        fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
     /// Whether a page of this origin may open a WebSocket. Browsers do not ask first, so that the server has to refuse.
     pub fn admits(&self, origin: Option<&str>) -> bool {
         match (self, origin) {

@@ -71,7 +71,7 @@ pub use event::{
 };
 pub use identify::ClientKind;
 pub use request::Answerable;
-pub use web::Accepts;
+pub use web::{Accepts, Viewed};
 
 use crate::chunk::{ChunkReader, ReaderState};
 use crate::command::reply::{self, Level};

@@ -76,6 +76,17 @@ pub(super) struct Web {
     drains: bool,
     /// True once the sending side is over.
     is_finished: bool,
+    /// What a viewer of segments is told and has not taken yet.
+    viewed: Option<Viewed>,
+}
+
+/// What becomes of a viewer of segments, see [`Core::view`](crate::conn::Core::view).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Viewed {
+    /// It may view the stream.
+    Granted,
+    /// It may not, or may no longer: the answer to its requests.
+    Refused(Answer),
 }
 
 #[derive(Debug)]
@@ -114,8 +125,14 @@ struct Live {
 /// Whether the head of the answer is sent. It is held back until it is clear what the stream has.
 #[derive(Debug)]
 enum Beginning {
-    Held { frames: Vec<Frame>, bytes: usize, tracks: Tracks },
+    Held {
+        frames: Vec<Frame>,
+        bytes: usize,
+        tracks: Tracks,
+    },
     Begun(Form),
+    /// It never is: the stream is viewed in segments, by requests of other connections.
+    Viewing,
 }
 
 impl Web {
@@ -130,6 +147,7 @@ impl Web {
             is_last: false,
             drains: false,
             is_finished: false,
+            viewed: None,
         }
     }
 
@@ -237,8 +255,8 @@ impl Session {
         web.is_last |= !request.keeps_alive();
         self.client_address = web.forwarded.client_of(&request);
         match LivePath::of(&request) {
-            Some(path) => self.take_live(&request, path),
-            None => {
+            Some(path) if !path.container.is_playlist() => self.take_live(&request, path),
+            _ => {
                 let (id, is_head) = (web.count, request.method() == "HEAD");
                 web.stage = Stage::Asked { is_head };
                 let time = web.settings.answer;
@@ -308,6 +326,44 @@ impl Session {
         self.ask(Change::ConnectAsked, SessionEvent::Connect(request));
     }
 
+    /// Begins as a viewer of segments, who asked for a playlist on another connection. Nothing comes in or goes out.
+    pub(crate) fn view(&mut self, request: &Request, path: LivePath) {
+        if !self.endpoint.state.change(Change::WebBegun) {
+            return;
+        }
+        self.endpoint.speak_no_chunks();
+        let mut web = Box::new(Web::new(self.door.settings.clone().unwrap_or_default(), Forwarded::new(None, None)));
+        (web.count, web.is_last) = (1, true);
+        let info = connect_info(request, &path, false);
+        web.stage = Stage::Live(Box::new(Live {
+            framing: Framing::UntilClose,
+            is_head: false,
+            container: path.container,
+            name: path.stream,
+            fields: String::new(),
+            handshake: String::new(),
+            frames: FrameReader::default(),
+            beginning: Beginning::Viewing,
+            mp4: None,
+            is_over: false,
+        }));
+        self.web = Some(web);
+        let request = super::ConnectRequest { transaction: 1.0, info: Box::new(info) };
+        self.ask(Change::ConnectAsked, SessionEvent::Connect(request));
+    }
+
+    /// True if it is a viewer of segments.
+    pub(crate) fn views(&self) -> bool {
+        let is_viewing =
+            |stage: &Stage| matches!(stage, Stage::Live(live) if matches!(live.beginning, Beginning::Viewing));
+        self.web.as_deref().is_some_and(|web| is_viewing(&web.stage))
+    }
+
+    /// What a viewer of segments is told, once.
+    pub(crate) fn take_viewed(&mut self) -> Option<Viewed> {
+        self.web.as_mut().and_then(|web| web.viewed.take())
+    }
+
     /// The `connect` of a live stream is granted: its `play` follows.
     pub(super) fn web_connected(&mut self) {
         let Some(live) = self.web.as_mut().and_then(|web| web.live()) else {
@@ -332,10 +388,17 @@ impl Session {
             return;
         };
         let wait = web.settings.wait;
+        let is_viewer = web.live().is_some_and(|live| matches!(live.beginning, Beginning::Viewing));
+        if is_viewer {
+            web.viewed = Some(Viewed::Granted);
+        }
         if let Some(live) = web.live() {
             self.streams.begin(Frame::MESSAGE_STREAM_ID, Activity::Playing, &live.name);
             self.activity_changed();
-            self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, wait));
+            // How long a viewer waits depends on its requests.
+            if !is_viewer {
+                self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, wait));
+            }
         }
     }
 
@@ -345,7 +408,7 @@ impl Session {
             None => (self.chunk_size() == chunk_size).then_some(Form::Rtmp),
             Some(Web { stage: Stage::Live(live), .. }) => match live.beginning {
                 Beginning::Begun(form) => Some(form).filter(|_| !live.is_over),
-                Beginning::Held { .. } => None,
+                Beginning::Held { .. } | Beginning::Viewing => None,
             },
             Some(_) => None,
         }
@@ -356,7 +419,7 @@ impl Session {
         let held = match self.web.as_deref() {
             Some(Web { stage: Stage::Live(live), .. }) => match &live.beginning {
                 Beginning::Held { bytes, .. } => *bytes,
-                Beginning::Begun(_) => 0,
+                Beginning::Begun(_) | Beginning::Viewing => 0,
             },
             _ => 0,
         };
@@ -407,6 +470,7 @@ impl Session {
                 let before = live.framing.before(frame.flv_length());
                 frame.flv_tag(before.bytes(), live.framing.after(), |piece| outbound.push(piece));
             }
+            Beginning::Viewing => {}
         }
     }
 
@@ -534,7 +598,7 @@ impl Session {
         let (keeps_alive, idle) = (!web.is_last && !web.drains, web.settings.idle);
         self.endpoint.outbound.push_answer(answer.head(fields, keeps_alive).into());
         if answer.has_length() && !is_head {
-            self.endpoint.outbound.push_answer(answer.body.clone());
+            answer.pieces().for_each(|piece| self.endpoint.outbound.push_answer(piece.clone()));
         }
         if keeps_alive {
             self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, idle));
@@ -546,14 +610,21 @@ impl Session {
 
     /// Sends an answer that is the last one. The caller closes.
     fn queue_last_answer(&mut self, answer: &Answer) {
-        let (fields, is_head) = match self.web.as_mut().map(|web| std::mem::replace(&mut web.stage, Stage::Over)) {
-            Some(Stage::Live(live)) => (live.fields, live.is_head),
-            Some(Stage::Asked { is_head }) => (String::new(), is_head),
-            _ => (String::new(), false),
+        let Some(web) = &mut self.web else {
+            return;
+        };
+        let (fields, is_head) = match std::mem::replace(&mut web.stage, Stage::Over) {
+            Stage::Live(live) if matches!(live.beginning, Beginning::Viewing) => {
+                web.viewed = Some(Viewed::Refused(answer.clone()));
+                return;
+            }
+            Stage::Live(live) => (live.fields, live.is_head),
+            Stage::Asked { is_head } => (String::new(), is_head),
+            Stage::Reading | Stage::Over => (String::new(), false),
         };
         self.endpoint.outbound.push_answer(answer.head(&fields, false).into());
         if !is_head {
-            self.endpoint.outbound.push_answer(answer.body.clone());
+            answer.pieces().for_each(|piece| self.endpoint.outbound.push_answer(piece.clone()));
         }
     }
 

@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::capture::Tap;
 use anabranch_core::cluster::Spread;
-use anabranch_core::conn::{self, ClientFacts, Config, Conn, LocalError, NotCaptured, Role, VhostSnapshot};
+use anabranch_core::conn::{
+    self, Action, AnyConn, ClientFacts, Config, Conn, Ended, LocalError, NotCaptured, Role, VhostSnapshot,
+};
+use anabranch_core::hls::Complete;
 use anabranch_core::hub::{HeldBy, MemorySnapshot, Relief, StreamId, StreamSnapshot};
+use anabranch_core::packager::{PackagerStats, View};
 use anabranch_core::policy;
 use anabranch_core::relay::{AttemptId, NotAdded, RelayId, RelaySnapshot, Relays};
 use anabranch_core::session::{ClientKind, CloseReason, Phase};
@@ -21,8 +25,10 @@ use crate::drain::{Drain, LeavesToStop};
 use crate::fallback;
 use crate::host::{Host, Link, OnPublish, OnUnpublish, PublishStart};
 use crate::local::{Publication, Subscribers, Subscription};
+use crate::segments::Segments;
 use crate::totals::{Totals, UplinkTotals};
-use crate::{LogAddresses, TcpOptions};
+use crate::viewer::Viewer;
+use crate::{AnyLines, LogAddresses, TcpOptions};
 
 /// What a [`Handle`] needs of a running server.
 pub trait Runtime: Send + Sync + 'static {
@@ -62,7 +68,10 @@ pub struct Alive<R: Runtime>(Arc<R>);
 impl<R: Runtime> Alive<R> {
     /// The runtime counts as alive until this is dropped.
     pub fn new(runtime: R) -> Self {
-        Alive(Arc::new(runtime))
+        let runtime = Arc::new(runtime);
+        let control: Arc<dyn Control> = runtime.clone();
+        runtime.host().segments().belong_to(&control);
+        Alive(runtime)
     }
 }
 
@@ -433,6 +442,17 @@ impl Handle {
         self.control.on_unpublish(Box::new(ends));
     }
 
+    /// Has `complete` called for each segment of a stream that is complete, with the stream's name. One thread makes these
+    /// calls for all streams; it must not block.
+    pub fn on_segment(&self, complete: impl Fn(&StreamKey, &Complete) + Send + Sync + 'static) {
+        self.control.segments().on_complete(Box::new(complete));
+    }
+
+    /// Numbers of the streams that are served in segments.
+    pub fn packager_stats(&self) -> PackagerStats {
+        self.control.segments().stats()
+    }
+
     /// What publishes a stream, if it has a publisher.
     pub fn publisher(&self, key: &StreamKey) -> Option<HeldBy> {
         self.control.core().hub().holder(key)
@@ -514,6 +534,12 @@ pub(crate) trait Control: Send + Sync {
     fn set_client_tls(&self, config: Option<Arc<rustls::ClientConfig>>);
     fn closes(&self) -> Vec<Closed>;
     fn ids(&self) -> Vec<u64>;
+    fn segments(&self) -> &Segments;
+    /// The core of a viewer of segments, and its log lines.
+    fn open_viewer(&self, view: &View) -> (AnyConn, AnyLines);
+    fn enter_viewer(&self, id: u64, viewer: &Arc<Viewer>);
+    fn act(&self, action: Action, lines: &AnyLines, viewer: &Arc<Viewer>);
+    fn leave(&self, id: u64, lines: &AnyLines, ended: &Ended);
 }
 
 impl<R: Runtime> Control for R {
@@ -617,6 +643,26 @@ impl<R: Runtime> Control for R {
 
     fn ids(&self) -> Vec<u64> {
         self.host().ids()
+    }
+
+    fn segments(&self) -> &Segments {
+        self.host().segments()
+    }
+
+    fn open_viewer(&self, view: &View) -> (AnyConn, AnyLines) {
+        self.host().open_viewer(view)
+    }
+
+    fn enter_viewer(&self, id: u64, viewer: &Arc<Viewer>) {
+        self.host().enter_viewer(id, viewer);
+    }
+
+    fn act(&self, action: Action, lines: &AnyLines, viewer: &Arc<Viewer>) {
+        self.host().act(action, lines, viewer);
+    }
+
+    fn leave(&self, id: u64, lines: &AnyLines, ended: &Ended) {
+        self.host().leave(id, lines, ended);
     }
 
     fn inspect(&self, id: u64, look: &mut dyn FnMut(&Conn)) {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anabranch_core::conn::{self, Accepts, Action, AnyConn, Attachment, Config, Conn, Ended, Remark, Role, WebRequest};
 use anabranch_core::http;
 use anabranch_core::hub::StreamId;
+use anabranch_core::packager::{Target, View};
 use anabranch_core::policy::canonical;
 use anabranch_core::relay::Uplink;
 use anabranch_core::session::CloseReason;
@@ -30,8 +31,10 @@ use crate::hooks::{Answer, Hooks, SwitchNotice};
 use crate::local::Subscribers;
 #[cfg(feature = "tls")]
 use crate::outbound_tls::OutboundTls;
+use crate::segments::Segments;
 use crate::totals::{Totals, UplinkTotals};
 use crate::uplinks::{AnyLines, UplinkLines, reason_of};
+use crate::viewer::Viewer;
 use crate::web::Reply;
 use crate::{Arriving, Captures, Lines, SOCKETS, Setup, TcpOptions, Web, random_seed, tune};
 
@@ -140,6 +143,7 @@ pub struct Host<C> {
     captures: Option<Arc<dyn Captures>>,
     web: Option<Arc<dyn Web>>,
     subscribers: Subscribers,
+    segments: Segments,
     connections: Mutex<Connections<C>>,
     /// The connections that ended last.
     closes: Closes,
@@ -174,10 +178,17 @@ struct Connections<C> {
     ended_uplinks: UplinkTotals,
 }
 
-#[derive(Debug)]
 struct Entry<C> {
-    connection: Arc<C>,
+    link: Arc<dyn Link>,
+    /// The connection, if it has a socket.
+    socket: Option<Arc<C>>,
     stats: ConnStatsView,
+}
+
+impl<C> fmt::Debug for Entry<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("stats", &self.stats).finish_non_exhaustive()
+    }
 }
 
 impl<C> Default for Connections<C> {
@@ -200,8 +211,10 @@ impl<C> Connections<C> {
 impl<C: Link> Host<C> {
     /// A host without connections.
     pub fn new(setup: &Setup) -> Self {
+        let core = conn::Core::with_sockets(setup.config.clone(), random_seed(), SOCKETS);
         let host = Host {
-            core: conn::Core::with_sockets(setup.config.clone(), random_seed(), SOCKETS),
+            segments: Segments::new(&core, random_seed()),
+            core,
             tcp: Mutex::new(setup.tcp),
             door: Door::new(),
             hooks: setup.hooks.clone(),
@@ -294,6 +307,15 @@ impl<C: Link> Host<C> {
 
     /// Adds a connection to the list of open connections.
     pub fn enter(&self, id: u64, connection: &Arc<C>) {
+        self.enter_link(id, connection.clone(), Some(connection.clone()));
+    }
+
+    /// The same for one that has no socket.
+    pub(crate) fn enter_viewer(&self, id: u64, viewer: &Arc<Viewer>) {
+        self.enter_link(id, viewer.clone(), None);
+    }
+
+    fn enter_link(&self, id: u64, connection: Arc<dyn Link>, socket: Option<Arc<C>>) {
         let mut found = None;
         connection.inspect(&mut |any| found = Some((any.stats(), matches!(any, AnyConn::Uplink(_)))));
         let Some((stats, is_uplink)) = found else {
@@ -302,11 +324,11 @@ impl<C: Link> Host<C> {
         {
             let mut connections = self.connections();
             let list = if is_uplink { &mut connections.uplinks } else { &mut connections.open };
-            list.insert(id, Entry { connection: connection.clone(), stats });
+            list.insert(id, Entry { link: connection.clone(), socket, stats });
         }
         if self.is_stopping() {
             // The stop may have copied the list before this connection was on it.
-            shut_down(&**connection);
+            shut_down(&*connection);
         }
     }
 
@@ -347,7 +369,7 @@ impl<C: Link> Host<C> {
     }
 
     /// Handles the core's actions that need no runtime: all except subscriptions and wake-ups.
-    pub fn act(&self, action: Action, lines: &AnyLines, connection: &Arc<C>) {
+    pub fn act<L: Link>(&self, action: Action, lines: &AnyLines, connection: &Arc<L>) {
         let AnyLines::Client(lines) = lines else {
             return;
         };
@@ -392,8 +414,11 @@ impl<C: Link> Host<C> {
     }
 
     /// Has the program answer a request.
-    fn request(&self, asked: WebRequest, id: u64, connection: &Arc<C>) {
+    fn request<L: Link>(&self, asked: WebRequest, id: u64, connection: &Arc<L>) {
         let (request, reply) = Reply::to(asked, connection);
+        if let Some(target) = Target::of(&request) {
+            return self.segments.request(&self.core, target, &request, reply);
+        }
         let Some(web) = &self.web else {
             return reply.give(http::Answer::text(404, "there is nothing here"));
         };
@@ -403,7 +428,7 @@ impl<C: Link> Host<C> {
         }
     }
 
-    fn attach(&self, attachment: &Attachment, connection: u64, link: &Arc<C>) {
+    fn attach<L: Link>(&self, attachment: &Attachment, connection: u64, link: &Arc<L>) {
         let Attachment { role, key, peer, params, stream, by_pass, relays, backup, .. } = attachment;
         let mut tap = self.captures.as_ref().and_then(|captures| captures.attaches(connection, *role, key));
         if tap.is_some() {
@@ -432,12 +457,15 @@ impl<C: Link> Host<C> {
     /// A stream has something new: wakes the program's subscriptions to it.
     pub fn wake(&self, stream: StreamId) {
         self.subscribers.wake(stream);
+        self.segments.wake(stream);
     }
 
     /// A publication begins. Nothing is pushed before this returns.
     pub(crate) fn publishes(&self, start: &PublishStart) {
         let begin = self.publications.begin.read().unwrap_or_else(PoisonError::into_inner);
         begin.iter().for_each(|begins| begins(start));
+        drop(begin);
+        self.segments.publishes(&self.core, &start.key);
     }
 
     /// A publication has ended.
@@ -498,6 +526,7 @@ impl<C: Link> Host<C> {
     pub fn begin_stop(&self) {
         self.refuse_new();
         self.subscribers.wake_all();
+        self.segments.notify();
         // Before the clients' connections: what they publish is over after this, and its pushes say goodbye.
         self.core.relays().close(Instant::now());
         self.for_each(|connection| shut_down(connection));
@@ -506,9 +535,14 @@ impl<C: Link> Host<C> {
     /// Ends all connections at once; output that is not written is lost. They release what they hold, and the hooks get
     /// their notices.
     pub fn cut(&self) {
-        self.for_each_of_all(|connection| {
-            connection.change(&mut |any| any.handle_disconnect(Instant::now(), CloseReason::Shutdown));
-        });
+        let links: Vec<_> = {
+            let connections = self.connections();
+            let all = connections.open.values().chain(connections.uplinks.values());
+            all.map(|entry| entry.link.clone()).collect()
+        };
+        for link in links {
+            link.change(&mut |any| any.handle_disconnect(Instant::now(), CloseReason::Shutdown));
+        }
     }
 
     /// True if there was no connection left at some time before `deadline`, neither one of a client nor one to another
@@ -543,29 +577,29 @@ impl<C: Link> Host<C> {
     }
 
     /// Calls `act` for each client's connection that is open now. The list is not locked during the calls.
-    pub(crate) fn for_each(&self, act: impl FnMut(&C)) {
-        let connections: Vec<_> = self.connections().open.values().map(|entry| entry.connection.clone()).collect();
+    pub(crate) fn for_each(&self, act: impl FnMut(&dyn Link)) {
+        let connections: Vec<_> = self.connections().open.values().map(|entry| entry.link.clone()).collect();
         connections.iter().map(|connection| &**connection).for_each(act);
     }
 
-    /// The same for connections of clients and to other servers.
+    /// The same for all that have a socket: connections of clients and to other servers.
     pub fn for_each_of_all(&self, act: impl FnMut(&C)) {
         let connections: Vec<_> = {
             let connections = self.connections();
             let all = connections.open.values().chain(connections.uplinks.values());
-            all.map(|entry| entry.connection.clone()).collect()
+            all.filter_map(|entry| entry.socket.clone()).collect()
         };
         connections.iter().map(|connection| &**connection).for_each(act);
     }
 
     /// A client's connection by its number.
-    pub(crate) fn find(&self, id: u64) -> Option<Arc<C>> {
-        self.connections().open.get(&id).map(|entry| entry.connection.clone())
+    pub(crate) fn find(&self, id: u64) -> Option<Arc<dyn Link>> {
+        self.connections().open.get(&id).map(|entry| entry.link.clone())
     }
 
     /// A connection to another server by its number.
-    pub(crate) fn find_uplink(&self, id: u64) -> Option<Arc<C>> {
-        self.connections().uplinks.get(&id).map(|entry| entry.connection.clone())
+    pub(crate) fn find_uplink(&self, id: u64) -> Option<Arc<dyn Link>> {
+        self.connections().uplinks.get(&id).map(|entry| entry.link.clone())
     }
 
     /// Changes a client's connection, and has it polled. False if there is none with that number.
@@ -584,6 +618,19 @@ impl<C: Link> Host<C> {
 
     pub(crate) fn driver(&self) -> &Driver {
         &self.driver
+    }
+
+    /// What serves streams in segments.
+    pub(crate) fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// The core of a viewer of segments, and its log lines.
+    pub(crate) fn open_viewer(&self, view: &View) -> (AnyConn, AnyLines) {
+        let peer = view.client.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+        let conn = self.core.view(Instant::now(), view.client, &view.request, view.path.clone());
+        let lines = Lines::opened(conn.id(), canonical(peer), self.addresses.clone(), self.before_connect.clone());
+        (conn.into(), AnyLines::Client(lines))
     }
 
     pub(crate) fn subscribers(&self) -> &Subscribers {
@@ -651,7 +698,7 @@ pub fn give_up(conn: &mut AnyConn) -> Vec<StreamId> {
     catch_unwind(AssertUnwindSafe(|| conn.abandon())).unwrap_or_default()
 }
 
-fn shut_down(connection: &(impl Link + ?Sized)) {
+fn shut_down(connection: &dyn Link) {
     connection.change(&mut |any| {
         // The time for the final messages counts from now, not from the last input of the peer.
         any.handle_timeout(Instant::now());

@@ -27,10 +27,12 @@ mod listen;
 mod local;
 #[cfg(feature = "tls")]
 mod outbound_tls;
+mod segments;
 mod serve;
 mod sockets;
 mod totals;
 mod uplinks;
+mod viewer;
 mod web;
 
 pub use anabranch_core as core;

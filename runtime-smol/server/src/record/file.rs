@@ -54,15 +54,14 @@ impl Target for File {
 
 /// The time in the file: it begins at 0 and does not wrap, unlike the stream's timestamps.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Clock {
+struct Clock {
     last: Option<u32>,
     now: i64,
     latest: u64,
 }
 
 impl Clock {
-    /// The time of a frame with that timestamp.
-    pub(super) fn at(&mut self, timestamp: u32) -> u64 {
+    fn at(&mut self, timestamp: u32) -> u64 {
         let last = self.last.replace(timestamp).unwrap_or(timestamp);
         // Forwards or backwards, whichever is the smaller step.
         self.now += i64::from(timestamp.wrapping_sub(last).cast_signed());
@@ -70,17 +69,6 @@ impl Clock {
         let now = u64::try_from(self.now).unwrap_or_default();
         self.latest = self.latest.max(now);
         now
-    }
-
-    /// The latest time.
-    pub(super) fn latest(&self) -> u64 {
-        self.latest
-    }
-
-    /// The latest time if a frame with that timestamp came.
-    pub(super) fn duration_with(mut self, timestamp: u32) -> u64 {
-        self.at(timestamp);
-        self.latest
     }
 }
 
@@ -151,7 +139,9 @@ impl<F> FlvFile<F> {
 
     /// The file's duration in milliseconds if it had a frame with that timestamp.
     pub(super) fn duration_with(&self, timestamp: u32) -> u64 {
-        self.clock.duration_with(timestamp)
+        let mut clock = self.clock;
+        clock.at(timestamp);
+        clock.latest
     }
 
     /// The duration in milliseconds.

@@ -56,9 +56,6 @@ impl Settings {
 
 impl VhostSettings {
     fn config(&self, path: &Path, wrong: &mut Wrong) -> VhostConfig {
-        if let Err(words) = self.record.check_file() {
-            wrong.push((path.key("record").key("file"), words));
-        }
         let check = &self.bandwidth_check;
         let check = check.enabled.then(|| BandwidthConfig {
             key: check.key.0.clone(),
@@ -98,6 +95,7 @@ impl VhostSettings {
                 wrong.push((path.key("play").key("fallback"), words));
                 None
             }),
+            hls: self.hls.core(),
             idle_publisher: self.publish.idle.limit(),
             max_gap: play.max_gap.limit(),
             multitrack_to_all: play.multitrack_to_all,

@@ -18,6 +18,7 @@ mod defaults;
 mod environment;
 mod example;
 mod flags;
+mod hls;
 mod load;
 mod of_streams;
 mod schema;

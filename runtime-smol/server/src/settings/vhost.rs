@@ -3,6 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bounds::Bounds;
+use super::hls::HlsSettings;
 use super::values::{Most, Secret, Size, Time};
 use super::written::{Of, Text};
 use crate::hooks::HookSettings;
@@ -55,6 +56,8 @@ pub(crate) struct VhostSettings {
     pub(crate) token: Token,
     pub(crate) hooks: HookSettings,
     pub(crate) record: RecordSettings,
+    #[schemars(extend("x-ruled" = true))]
+    pub(crate) hls: HlsSettings,
     /// Programs that the server starts when a stream begins and ends when the stream is over. No shell is between. Of
     /// the server's environment a program gets PATH and what the keys name, and no open file except for its output. A
     /// virtual host or an application with entries has only these; `run = []` is none.

@@ -58,6 +58,11 @@ pub(super) const ALL: &[Explanation] = &[
         "Correct `play.fallback`, or the file.",
     ),
     event(
+        "not_segmented",
+        "The system gives no thread for making segments, so HLS and DASH are not served. It is tried again at the next request.",
+        "Look at the limits of the system on threads and memory.",
+    ),
+    event(
         "keyless",
         "A publisher sends pictures and no key frame, so players and recordings begin without one.",
         "Set a key frame interval in the encoder (2 s is usual).",
@@ -245,11 +250,6 @@ pub(super) const ALL: &[Explanation] = &[
         "recording_failed",
         "A recording cannot go on: the disk is full or failed, or the system gave no thread. It is tried again.",
         "Look at the system's words and at the disk.",
-    ),
-    event(
-        "recording_left_out",
-        "A recording is without a codec that its format cannot hold, such as Speex in MP4.",
-        "Record in the format \"flv\", or let the encoder send another codec.",
     ),
     event(
         "recording_missed",

@@ -3,4 +3,3 @@
 mod crash;
 mod files;
 pub(crate) mod media;
-mod mp4;

@@ -1,0 +1,75 @@
+use bytes::Bytes;
+
+use super::Effect;
+use super::ids::SessionId;
+use crate::hls::Media;
+use crate::http::{Answer, Request, Settings};
+
+const METHODS: &str = "GET, HEAD, OPTIONS";
+/// When to come again, in seconds.
+const RETRY_AFTER: &str = "1";
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(super) struct Reply<T> {
+    ticket: T,
+    /// Fields for pages of other origins.
+    fields: Vec<(String, String)>,
+}
+
+impl<T> Reply<T> {
+    pub(super) fn new(ticket: T, request: &Request, settings: &Settings) -> Self {
+        let private = request.field("Access-Control-Request-Private-Network") == Some("true");
+        Reply { ticket, fields: settings.origins.field_list(request.field("Origin"), private) }
+    }
+
+    pub(super) fn give(self, mut answer: Answer) -> Effect<T> {
+        answer.fields.extend(self.fields);
+        Effect::Answer(self.ticket, answer)
+    }
+
+    pub(super) fn options(self) -> Effect<T> {
+        let answer = Answer::new(204).with("Allow", METHODS).with("Access-Control-Allow-Methods", METHODS);
+        self.give(answer.with("Access-Control-Allow-Headers", "*").with("Access-Control-Max-Age", "86400"))
+    }
+
+    pub(super) fn not_allowed(self) -> Effect<T> {
+        self.give(Answer::text(405, "a stream can only be got").with("Allow", METHODS))
+    }
+}
+
+/// A playlist, which caches may keep for so many seconds; `None`: they must ask each time.
+pub(super) fn playlist(text: Bytes, content_type: &str, max_age: Option<u32>) -> Answer {
+    let cache = max_age.map_or("no-cache".to_owned(), |seconds| format!("max-age={seconds}"));
+    Answer::new(200).with("Content-Type", content_type).with("Cache-Control", &cache).with_body(text)
+}
+
+pub(super) fn segment(media: Media, max_age: u32) -> Answer {
+    let cache = format!("public, max-age={max_age}, immutable");
+    let answer = Answer::new(200).with("Content-Type", media.content_type).with("Cache-Control", &cache);
+    answer.with_pieces(media.pieces)
+}
+
+pub(super) fn gone(words: &str) -> Answer {
+    Answer::text(404, words).with("Cache-Control", "max-age=1")
+}
+
+pub(super) fn late() -> Answer {
+    Answer::text(503, "nothing new came in time").with("Retry-After", RETRY_AFTER).with("Cache-Control", "no-store")
+}
+
+pub(super) fn too_many() -> Answer {
+    let answer = Answer::text(503, "too many requests wait").with("Retry-After", RETRY_AFTER);
+    answer.with("Cache-Control", "no-store")
+}
+
+pub(super) fn too_far_ahead() -> Answer {
+    Answer::text(400, "the playlist is not near what _HLS_msn and _HLS_part ask for").with("Cache-Control", "no-store")
+}
+
+/// Leads to the address of the session: the same file with one more parameter.
+pub(super) fn to_session(file: &str, query: &str, id: SessionId) -> Answer {
+    let query = if query.is_empty() { String::new() } else { format!("{query}&") };
+    let answer = Answer::text(302, "the session has its own address");
+    answer.with("Location", &format!("{file}?{query}s={id}")).with("Cache-Control", "no-store")
+}

@@ -1,0 +1,288 @@
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::answers::{self, Reply};
+use super::{IDLE, LONGEST_TARGET, SILENCE, Time};
+use crate::flv::{HeaderKind, audio_header_slots, video_header_slots};
+use crate::hls::{self, Complete, Container, Decision, Found, Mode, PLAYLIST_TYPE, PlaylistRequest, Segmenter};
+use crate::http::{self, Answer};
+use crate::hub::{Player, PullEnd, Pulled, StreamId};
+use crate::source::{Frame, FrameKind};
+
+/// Frames that are taken from a stream at once.
+const BATCH: usize = 64;
+/// The longest that caches may keep a playlist that was asked for without a number, in seconds.
+const PLAYLIST_AGE: u32 = 1;
+
+/// What a request wants.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    Playlist(PlaylistRequest),
+    Manifest,
+    /// A part that the playlist hints at.
+    Part(String),
+}
+
+/// A request that may wait.
+#[derive(Debug)]
+pub(super) struct Waiting<T> {
+    wanted: Wanted,
+    /// The session that it belongs to, if it has one.
+    pub(super) session: Option<u64>,
+    /// True if no other session has this address, so that caches are not to answer for the server.
+    pub(super) is_private: bool,
+    pub(super) since: Instant,
+    pub(super) until: Instant,
+    /// How long it waits for a publisher.
+    wait: Duration,
+    /// When it is answered whatever happens.
+    latest: Instant,
+    /// True once it waits for something of a stream that is there.
+    waits_for_media: bool,
+    /// The last component of the path, and the query without what is for the packager.
+    pub(super) file: String,
+    pub(super) own: String,
+    pub(super) reply: Reply<T>,
+}
+
+impl<T> Waiting<T> {
+    pub(super) fn new(
+        now: Instant,
+        wanted: Wanted,
+        session: Option<u64>,
+        wait: (Duration, Duration),
+        reply: Reply<T>,
+    ) -> Self {
+        let (wait, longest) = wait;
+        Waiting {
+            wanted,
+            session,
+            is_private: false,
+            since: now,
+            until: now + wait,
+            wait,
+            latest: now + longest,
+            waits_for_media: false,
+            file: String::new(),
+            own: String::new(),
+            reply,
+        }
+    }
+
+    pub(super) fn of_file(mut self, file: String, own: String) -> Self {
+        (self.file, self.own) = (file, own);
+        self
+    }
+
+    /// The answer when the time is over.
+    pub(super) fn overdue(&self) -> Answer {
+        match &self.wanted {
+            Wanted::Playlist(PlaylistRequest { segment: Some(_), .. }) => answers::late(),
+            Wanted::Part(_) => answers::gone("the part did not come in time"),
+            Wanted::Playlist(_) | Wanted::Manifest if self.waits_for_media => {
+                answers::gone("nothing that can be segmented came in time")
+            }
+            Wanted::Playlist(_) | Wanted::Manifest => answers::gone("the stream is not published"),
+        }
+    }
+}
+
+/// One stream that is segmented.
+#[derive(Debug)]
+pub(super) struct Channel<T> {
+    settings: hls::Settings,
+    pub(super) segmenter: Segmenter,
+    player: Player,
+    /// The publication of the log that is on.
+    publication: Option<u64>,
+    /// The number of the last publication for the segmenter.
+    last_id: u64,
+    pub(super) waiting: Vec<Waiting<T>>,
+    pub(super) last_request: Instant,
+    /// The version for which those that wait were decided about.
+    decided: u64,
+    /// The number of the next segment to tell.
+    next_told: u64,
+    shelf: Shelf,
+}
+
+/// The text of playlists, made once for all viewers.
+#[derive(Debug, Default)]
+struct Shelf {
+    version: u64,
+    whole: Option<Bytes>,
+    skipped: Option<Bytes>,
+}
+
+impl<T> Channel<T> {
+    pub(super) fn new(now: Instant, settings: hls::Settings, segmenter: Segmenter, player: Player) -> Self {
+        Channel {
+            settings,
+            segmenter,
+            player,
+            publication: None,
+            last_id: 0,
+            waiting: Vec::new(),
+            last_request: now,
+            decided: 0,
+            next_told: 0,
+            shelf: Shelf::default(),
+        }
+    }
+
+    pub(super) fn stream(&self) -> StreamId {
+        self.player.stream_id()
+    }
+
+    /// Takes what is new from the log.
+    pub(super) fn pump(&mut self, wall: u64) {
+        let mut before = None;
+        loop {
+            let mut frames = Vec::new();
+            let Pulled { end, .. } = self.player.pull(|frame| {
+                frames.push(frame.clone());
+                frames.len() < BATCH
+            });
+            let begun = self.player.begun();
+            if !frames.is_empty() && self.publication != Some(begun) {
+                // Different from all others of the stream, also from those before a restart.
+                self.last_id = wall.max(self.last_id + 1);
+                self.segmenter.begin(self.last_id, wall);
+                self.publication = Some(begun);
+            }
+            frames.iter().for_each(|frame| self.take(frame));
+            match end {
+                PullEnd::Pending => return,
+                PullEnd::Full => {}
+                PullEnd::Ended(_) => {
+                    if self.publication.take().is_some() {
+                        self.segmenter.end(wall);
+                    }
+                    if frames.is_empty() && before == Some(begun) {
+                        return;
+                    }
+                }
+            }
+            before = Some(begun);
+        }
+    }
+
+    fn take(&mut self, frame: &Frame) {
+        if frame.is_header() && frame.kind() != FrameKind::Data {
+            let body = frame.payload();
+            let segmenter = &mut self.segmenter;
+            let slots = match frame.kind() {
+                FrameKind::Video => video_header_slots(&body),
+                _ => audio_header_slots(&body),
+            };
+            for slot in slots.filter(|slot| slot.kind == HeaderKind::SequenceHeader) {
+                segmenter.header(slot.codec, slot.track, slot.payload);
+            }
+        }
+        frame.access_units(|unit| self.segmenter.push(unit));
+    }
+
+    /// The segments that are complete and were not taken yet.
+    pub(super) fn take_complete(&mut self) -> Vec<Complete> {
+        let complete: Vec<_> = self.segmenter.complete_from(self.next_told).collect();
+        if let Some(last) = complete.last() {
+            self.next_told = last.number + 1;
+        }
+        complete
+    }
+
+    /// True if those that wait are to be decided about again.
+    pub(super) fn has_changed(&mut self) -> bool {
+        let version = self.segmenter.version();
+        std::mem::replace(&mut self.decided, version) != version
+    }
+
+    /// The answer to a request; `None` while it waits.
+    pub(super) fn decide(&mut self, time: Time, waiting: &mut Waiting<T>) -> Option<Answer> {
+        let decision = match &waiting.wanted {
+            Wanted::Playlist(request) => self.segmenter.decide(request),
+            Wanted::Manifest if self.settings.config.container == Container::MpegTs => {
+                return Some(answers::gone("DASH needs fragmented MP4, and this stream has transport streams"));
+            }
+            Wanted::Manifest => self.segmenter.decide(&PlaylistRequest::default()),
+            Wanted::Part(name) => match self.segmenter.find(name) {
+                Found::Media(media) => return Some(answers::segment(media, self.max_age())),
+                Found::Missing => return Some(answers::gone("the part does not come")),
+                Found::Later => Decision::Wait(Duration::from_secs(u64::from(SILENCE * self.target()))),
+            },
+        };
+        match decision {
+            Decision::BadRequest => Some(answers::too_far_ahead()),
+            Decision::Wait(time_left) => {
+                let is_there = self.segmenter.has_segments() || self.player.is_live();
+                if is_there && !waiting.waits_for_media {
+                    // Before that it waited for a publisher.
+                    let from = if self.segmenter.has_segments() { waiting.since } else { time.now };
+                    let until = from + time_left.max(waiting.wait);
+                    (waiting.waits_for_media, waiting.until) = (true, until.min(waiting.latest));
+                }
+                None
+            }
+            Decision::Now => Some(self.text(time, waiting)),
+        }
+    }
+
+    fn text(&mut self, time: Time, waiting: &Waiting<T>) -> Answer {
+        let none = || answers::gone("the stream is not published");
+        let kept = |age: u32| Some(age).filter(|_| !waiting.is_private);
+        match &waiting.wanted {
+            Wanted::Playlist(request) => {
+                let Some(text) = self.playlist(request.skip) else { return none() };
+                // The answer to a number is the same until the playlist has moved on by that much.
+                let age = if request.segment.is_some() { 6 * self.target() } else { PLAYLIST_AGE };
+                answers::playlist(text, PLAYLIST_TYPE, kept(age))
+            }
+            _ => match self.segmenter.manifest(time.wall) {
+                Some(text) => {
+                    let content_type = http::Container::Dash.media_type();
+                    answers::playlist(text.into(), content_type, kept(PLAYLIST_AGE))
+                }
+                None => none(),
+            },
+        }
+    }
+
+    fn playlist(&mut self, skip: bool) -> Option<Bytes> {
+        let version = self.segmenter.version();
+        if self.shelf.version != version {
+            self.shelf = Shelf { version, ..Shelf::default() };
+        }
+        let place = if skip { &mut self.shelf.skipped } else { &mut self.shelf.whole };
+        if place.is_none() {
+            let request = PlaylistRequest { skip, ..PlaylistRequest::default() };
+            *place = self.segmenter.media_playlist(&request, &[]).map(Bytes::from);
+        }
+        place.clone()
+    }
+
+    fn target(&self) -> u32 {
+        self.segmenter.target().unwrap_or(LONGEST_TARGET)
+    }
+
+    /// How long caches may keep a segment, in seconds: as long as a playlist lists it.
+    pub(super) fn max_age(&self) -> u32 {
+        u32::try_from(self.settings.config.window).unwrap_or(u32::MAX).saturating_mul(self.target())
+    }
+
+    /// True if nothing needs it any more.
+    pub(super) fn is_over(&self, now: Instant, is_viewed: bool) -> bool {
+        if is_viewed || !self.waiting.is_empty() {
+            return false;
+        }
+        let is_live = self.player.is_live();
+        if is_live && self.settings.mode == Mode::Always {
+            return false;
+        }
+        let holds = self.segmenter.has_segments() && !self.segmenter.has_ended();
+        let idle = IDLE.max(Duration::from_secs(u64::from(SILENCE * self.target())));
+        let is_idle = now.saturating_duration_since(self.last_request) >= idle;
+        // While it holds the playlist open, a publisher may come back.
+        is_idle && (is_live || !holds)
+    }
+}

@@ -1,0 +1,531 @@
+//! Serves streams in segments: HTTP Live Streaming and MPEG-DASH over all streams of a server.
+//!
+//! A [`Packager`] has a [`Segmenter`] for each stream that is viewed so, which follows the stream's log like a player. It
+//! takes requests, and returns [`Effect`]s: answers, and what else is to be done. It has no clock and no connections.
+//!
+//! - [`Target::of`] says whether a request is for it, [`Packager::request`] takes it. The caller's ticket comes back with
+//!   the answer, at once or later: a request may wait for a part, for a first segment, or for a publisher.
+//! - A playlist is for viewers. [`Effect::View`] asks for a [viewer](crate::conn::Core::view), and
+//!   [`granted`](Packager::granted) or [`refused`](Packager::refused) says what became of it. The session that begins then
+//!   serves later requests without a question, until it is silent for three target durations. If a back end was asked, or
+//!   the address has parameters, the answer leads to an address with the number of the session; otherwise requests from one
+//!   address, program and page are one session, and playlists have one address for all, so that caches can keep them.
+//! - Segments have names that cannot be guessed, and need no session.
+//! - [`wake`](Packager::wake) says that a stream has something new, [`turn`](Packager::turn) takes it, and looks at times.
+
+mod answers;
+mod channel;
+mod ids;
+mod sessions;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::hls::{self, Complete, Mode, NameKey, PlaylistRequest, Segmenter, SegmenterStats};
+use crate::http::{self, Answer, Container, LivePath, Request, SegmentPath, encoded};
+use crate::hub::{Hub, StreamId};
+use crate::url::StreamKey;
+use answers::Reply;
+use channel::{Channel, Waiting, Wanted};
+use ids::{Ids, SessionId};
+use sessions::{Origin, Query, Sessions, Stage};
+
+/// Requests that may wait at the same time. More are answered with 503.
+pub const MOST_WAITING: usize = 32_768;
+/// How often times are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long a segmenter goes on that nothing asks for.
+const IDLE: Duration = Duration::from_secs(30);
+/// When a session is over, in target durations without a request.
+const SILENCE: u32 = 3;
+/// The target duration before it is settled.
+const LONGEST_TARGET: u32 = 10;
+
+/// A moment, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Time {
+    /// For limits of time.
+    pub now: Instant,
+    /// Milliseconds since 1970.
+    pub wall: u64,
+}
+
+/// What a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The playlist or manifest of a stream.
+    Playlist(LivePath),
+    /// A segment, a part of one, or an init segment.
+    Segment(SegmentPath),
+}
+
+impl Target {
+    /// What a request is for, if it is for segments or lists of them.
+    pub fn of(request: &Request) -> Option<Self> {
+        let playlist = LivePath::of(request).filter(|path| path.container.is_playlist());
+        playlist.map(Target::Playlist).or_else(|| SegmentPath::of(request).map(Target::Segment))
+    }
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect<T> {
+    /// Answer the request of this ticket.
+    Answer(T, Answer),
+    /// Make a viewer, and say what became of it.
+    View(Box<View>),
+    /// The viewer of this session leaves.
+    Leave(u64),
+    /// A stream is followed from now on: [`wake`](Packager::wake) is to be called for it, and once at once.
+    Follow(StreamId),
+    /// It is followed no more.
+    Unfollow(StreamId),
+    /// A segment is complete. Only if [they are told](Packager::tell_segments).
+    Complete(StreamKey, Box<Complete>),
+}
+
+/// A client that asks for a stream in segments.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The number of its session.
+    pub session: u64,
+    /// Its address, as far as it is known.
+    pub client: Option<SocketAddr>,
+    /// What it asks for, without the parameters that are for the packager.
+    pub request: Request,
+    /// The stream.
+    pub path: LivePath,
+}
+
+/// Numbers for metrics. Those of the first group go up and down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct PackagerStats {
+    /// Streams that are segmented.
+    pub segmenters: usize,
+    /// Sessions of viewers.
+    pub sessions: usize,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Bytes that all segments take.
+    pub bytes: usize,
+    /// Segments, forced cuts, short parts, gaps, frames left out and segments dropped of all segmenters so far.
+    pub segmented: SegmenterStats,
+    /// Sessions that have begun.
+    pub viewed: u64,
+    /// Requests so far.
+    pub requests: u64,
+    /// Requests that were refused because too many wait.
+    pub too_many: u64,
+}
+
+/// The segments of all streams of a server. `T` is what tells requests from each other.
+#[derive(Debug)]
+pub struct Packager<T> {
+    hub: Hub,
+    key: NameKey,
+    ids: Ids,
+    channels: HashMap<StreamKey, Channel<T>>,
+    /// The channels by the streams that they follow.
+    fed: HashMap<StreamId, StreamKey>,
+    /// The channels by application and stream: virtual hosts may have the same.
+    places: BTreeMap<(String, String), Vec<StreamKey>>,
+    sessions: Sessions<T>,
+    /// Streams that have something new.
+    news: BTreeSet<StreamId>,
+    effects: VecDeque<Effect<T>>,
+    next_look: Option<Instant>,
+    tells_segments: bool,
+    /// Requests that wait.
+    waiting: usize,
+    /// What segmenters that are gone have counted.
+    past: SegmenterStats,
+    requests: u64,
+    too_many: u64,
+}
+
+impl<T> Packager<T> {
+    /// A packager for the streams of `hub`. All names and ids come from `seed`.
+    pub fn new(hub: Hub, seed: [u8; 32]) -> Self {
+        Packager {
+            hub,
+            key: NameKey::new(ids::derived(&seed, b"names of segments")),
+            ids: Ids::new(ids::derived(&seed, b"sessions of viewers")),
+            channels: HashMap::new(),
+            fed: HashMap::new(),
+            places: BTreeMap::new(),
+            sessions: Sessions::default(),
+            news: BTreeSet::new(),
+            effects: VecDeque::new(),
+            next_look: None,
+            tells_segments: false,
+            waiting: 0,
+            past: SegmenterStats::default(),
+            requests: 0,
+            too_many: 0,
+        }
+    }
+
+    /// From now on complete segments are told as [`Effect::Complete`].
+    pub fn tell_segments(&mut self) {
+        self.tells_segments = true;
+    }
+
+    /// What is to be done, one at a time.
+    pub fn poll(&mut self) -> Option<Effect<T>> {
+        self.effects.pop_front()
+    }
+
+    /// When [`turn`](Self::turn) is due, whatever happens; `None` while there is nothing.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next_look
+    }
+
+    /// A client asks for something. `client` is its address.
+    pub fn request(
+        &mut self,
+        time: Time,
+        target: Target,
+        request: &Request,
+        client: Option<SocketAddr>,
+        settings: &http::Settings,
+        ticket: T,
+    ) {
+        self.requests += 1;
+        self.look_again(time.now);
+        let reply = Reply::new(ticket, request, settings);
+        // The answer comes before the connection itself gives one.
+        let longest = settings.answer.saturating_sub(LOOK * 4);
+        let wait = settings.wait.min(longest);
+        match request.method() {
+            "GET" | "HEAD" => {}
+            "OPTIONS" => return self.effects.push_back(reply.options()),
+            _ => return self.effects.push_back(reply.not_allowed()),
+        }
+        match target {
+            Target::Segment(path) => self.segment(time, &path, (wait, longest), reply),
+            Target::Playlist(path) => self.playlist(time, path, request, client, (wait, longest), reply),
+        }
+    }
+
+    fn segment(&mut self, time: Time, path: &SegmentPath, wait: (Duration, Duration), reply: Reply<T>) {
+        let keys = self.places.get(&(path.app.clone(), path.stream.clone()));
+        for key in keys.into_iter().flatten() {
+            let Some(channel) = self.channels.get_mut(key) else { continue };
+            match channel.segmenter.find(&path.name) {
+                hls::Found::Missing => {}
+                hls::Found::Media(media) => {
+                    channel.last_request = time.now;
+                    let answer = answers::segment(media, channel.max_age());
+                    return self.effects.push_back(reply.give(answer));
+                }
+                hls::Found::Later => {
+                    let (key, wanted) = (key.clone(), Wanted::Part(path.name.clone()));
+                    return self.serve(time, &key, Waiting::new(time.now, wanted, None, wait, reply));
+                }
+            }
+        }
+        self.effects.push_back(reply.give(answers::gone("there is no such segment, or it is too old")));
+    }
+
+    fn playlist(
+        &mut self,
+        time: Time,
+        path: LivePath,
+        request: &Request,
+        client: Option<SocketAddr>,
+        wait: (Duration, Duration),
+        reply: Reply<T>,
+    ) {
+        let directives = match PlaylistRequest::parse(request.query().unwrap_or_default()) {
+            Ok(directives) => directives,
+            Err(error) => return self.effects.push_back(reply.give(Answer::text(400, &error.to_string()))),
+        };
+        let Query { own, session: id } = Query::of(request.query());
+        let id = id.and_then(|text| SessionId::parse(&text));
+        if id.is_some_and(|id| self.sessions.was_removed(id)) {
+            return self.effects.push_back(reply.give(Answer::text(403, "this session was ended by the server")));
+        }
+        let request = request.with_query((!own.is_empty()).then_some(&own));
+        let wanted = match path.container {
+            Container::Dash => Wanted::Manifest,
+            _ => Wanted::Playlist(directives),
+        };
+        let origin = Origin::of(&request, client, &path);
+        let file = request.path().rsplit('/').next().unwrap_or_default().to_owned();
+        let waiting = Waiting::new(time.now, wanted, None, wait, reply).of_file(file, own);
+        let known = id.and_then(|id| self.sessions.by_id(id, &path)).or_else(|| self.sessions.by_origin(&origin));
+        match known {
+            Some(number) => self.serve_session(time, number, waiting),
+            None => {
+                let number = self.sessions.begin(time.now, origin, waiting);
+                self.effects.push_back(Effect::View(Box::new(View { session: number, client, request, path })));
+            }
+        }
+    }
+
+    /// The viewer of a session may view this stream. `asked` is true if a back end was asked about it.
+    pub fn granted(&mut self, time: Time, number: u64, key: &StreamKey, settings: hls::Settings, asked: bool) {
+        self.look_again(time.now);
+        self.channel(time, key, settings);
+        let Some((wishes, has_own)) = self.sessions.grant(number, key.clone()) else {
+            return self.effects.push_back(Effect::Leave(number));
+        };
+        if asked || has_own {
+            let id = self.ids.next();
+            self.sessions.name(number, id);
+            for Waiting { reply, file, own, .. } in wishes {
+                self.effects.push_back(reply.give(answers::to_session(&file, &own, id)));
+            }
+            return;
+        }
+        for waiting in wishes {
+            self.serve_session(time, number, waiting);
+        }
+    }
+
+    /// The viewer of a session may not view the stream, or may no longer. `answer` is for what it asked.
+    pub fn refused(&mut self, number: u64, answer: &Answer) {
+        let is_granted = self.sessions.is_granted(number);
+        let mut waiting = self.sessions.remove(number, is_granted);
+        if is_granted {
+            for channel in self.channels.values_mut() {
+                waiting.extend(channel.waiting.extract_if(.., |waiting| waiting.session == Some(number)));
+            }
+            self.count_waiting();
+        }
+        for Waiting { reply, .. } in waiting {
+            self.effects.push_back(reply.give(answer.clone()));
+        }
+    }
+
+    /// A stream is published: its segments are made from now on, if its settings say so.
+    pub fn publishes(&mut self, time: Time, key: &StreamKey, settings: hls::Settings) {
+        if settings.mode == Mode::Always {
+            self.look_again(time.now);
+            self.channel(time, key, settings);
+        }
+    }
+
+    /// A stream has something new. True if that is of interest here, so that [`turn`](Self::turn) is due.
+    pub fn wake(&mut self, stream: StreamId) -> bool {
+        self.fed.contains_key(&stream) && self.news.insert(stream)
+    }
+
+    /// Takes what is new, and acts on what was due.
+    pub fn turn(&mut self, time: Time) {
+        for stream in std::mem::take(&mut self.news) {
+            if let Some(key) = self.fed.get(&stream).cloned() {
+                self.feed(time, &key);
+            }
+        }
+        if self.next_look.is_some_and(|due| due <= time.now) {
+            self.look(time);
+        }
+    }
+
+    /// Numbers for metrics.
+    pub fn stats(&self) -> PackagerStats {
+        let mut stats = PackagerStats {
+            segmenters: self.channels.len(),
+            sessions: self.sessions.len(),
+            waiting: self.waiting,
+            segmented: self.past,
+            viewed: self.sessions.begun(),
+            requests: self.requests,
+            too_many: self.too_many,
+            ..PackagerStats::default()
+        };
+        for channel in self.channels.values() {
+            stats.bytes += channel.segmenter.bytes();
+            add(&mut stats.segmented, channel.segmenter.stats());
+        }
+        stats
+    }
+
+    /// The channel of a stream, which begins if there is none.
+    fn channel(&mut self, time: Time, key: &StreamKey, settings: hls::Settings) {
+        if self.channels.contains_key(key) {
+            return;
+        }
+        let player = self.hub.follow(key);
+        let id = format!("{}\n{}\n{}", key.vhost(), key.app(), key.stream());
+        let folder = format!("{}/", encoded(key.stream()));
+        let segmenter = Segmenter::new(settings.config, self.key.clone(), id.as_bytes(), time.wall).in_folder(&folder);
+        self.effects.push_back(Effect::Follow(player.stream_id()));
+        self.fed.insert(player.stream_id(), key.clone());
+        let place = (key.app().to_owned(), key.stream().to_owned());
+        self.places.entry(place).or_default().push(key.clone());
+        self.channels.insert(key.clone(), Channel::new(time.now, settings, segmenter, player));
+        self.feed(time, key);
+    }
+
+    fn drop_channel(&mut self, key: &StreamKey) {
+        let Some(channel) = self.channels.remove(key) else { return };
+        self.fed.remove(&channel.stream());
+        self.effects.push_back(Effect::Unfollow(channel.stream()));
+        let place = (key.app().to_owned(), key.stream().to_owned());
+        if let Some(keys) = self.places.get_mut(&place) {
+            keys.retain(|other| other != key);
+            if keys.is_empty() {
+                self.places.remove(&place);
+            }
+        }
+        add(&mut self.past, channel.segmenter.stats());
+        for Waiting { reply, .. } in channel.waiting {
+            self.effects.push_back(reply.give(answers::gone("the stream is not published")));
+        }
+        self.count_waiting();
+    }
+
+    /// Takes what is new of a stream, and answers what waited for it.
+    fn feed(&mut self, time: Time, key: &StreamKey) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        channel.pump(time.wall);
+        if self.tells_segments {
+            for complete in channel.take_complete() {
+                self.effects.push_back(Effect::Complete(key.clone(), Box::new(complete)));
+            }
+        }
+        self.settle(time, key, false);
+    }
+
+    /// Answers those that wait and can be answered. `all`: looks at their times, too.
+    fn settle(&mut self, time: Time, key: &StreamKey, all: bool) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        if !channel.has_changed() && !all {
+            return;
+        }
+        let (mut answers, mut overdue) = (Vec::new(), Vec::new());
+        let mut left = Vec::new();
+        for mut waiting in std::mem::take(&mut channel.waiting) {
+            match channel.decide(time, &mut waiting) {
+                Some(answer) => {
+                    answers.push(waiting.session);
+                    self.effects.push_back(waiting.reply.give(answer));
+                }
+                None if waiting.until <= time.now => {
+                    if channel.segmenter.has_segments() {
+                        answers.push(waiting.session);
+                    } else {
+                        overdue.extend(waiting.session);
+                    }
+                    let answer = waiting.overdue();
+                    self.effects.push_back(waiting.reply.give(answer));
+                }
+                None => left.push(waiting),
+            }
+        }
+        channel.waiting = left;
+        for number in answers.into_iter().flatten() {
+            self.sessions.touch(number, time.now);
+        }
+        // They waited in vain.
+        for number in overdue {
+            self.leave(number);
+        }
+        self.count_waiting();
+    }
+
+    fn serve_session(&mut self, time: Time, number: u64, mut waiting: Waiting<T>) {
+        waiting.session = Some(number);
+        waiting.is_private = self.sessions.is_named(number);
+        match self.sessions.stage(number, time.now) {
+            Some(Stage::Asking(wishes)) => {
+                if wishes.len() < sessions::MOST_ASKING {
+                    wishes.push(waiting);
+                } else {
+                    self.too_many += 1;
+                    self.effects.push_back(waiting.reply.give(answers::too_many()));
+                }
+            }
+            Some(Stage::Granted(key)) => {
+                let key = key.clone();
+                if !self.channels.contains_key(&key) {
+                    // The viewer was granted the stream with settings that the channel had.
+                    return self.effects.push_back(waiting.reply.give(answers::gone("the stream is not published")));
+                }
+                self.serve(time, &key, waiting);
+            }
+            None => self.effects.push_back(waiting.reply.give(answers::gone("the stream is not published"))),
+        }
+    }
+
+    /// Answers a request now, or has it wait.
+    fn serve(&mut self, time: Time, key: &StreamKey, mut waiting: Waiting<T>) {
+        let Some(channel) = self.channels.get_mut(key) else { return };
+        channel.last_request = time.now;
+        match channel.decide(time, &mut waiting) {
+            Some(answer) => self.effects.push_back(waiting.reply.give(answer)),
+            None if self.waiting >= MOST_WAITING => {
+                self.too_many += 1;
+                self.effects.push_back(waiting.reply.give(answers::too_many()));
+            }
+            None => {
+                channel.waiting.push(waiting);
+                self.waiting += 1;
+            }
+        }
+    }
+
+    fn leave(&mut self, number: u64) {
+        let wishes = self.sessions.remove(number, false);
+        for Waiting { reply, .. } in wishes {
+            self.effects.push_back(reply.give(answers::gone("the stream is not published")));
+        }
+        self.effects.push_back(Effect::Leave(number));
+    }
+
+    /// Looks at all times.
+    fn look(&mut self, time: Time) {
+        self.next_look = None;
+        let keys: Vec<_> = self.channels.keys().cloned().collect();
+        for key in &keys {
+            if let Some(channel) = self.channels.get_mut(key) {
+                channel.segmenter.handle_timeout(time.wall);
+            }
+            self.settle(time, key, true);
+        }
+        let waits = self.channels.values().flat_map(|channel| &channel.waiting).filter_map(|waiting| waiting.session);
+        let waits: BTreeSet<u64> = waits.collect();
+        let mut silent = self.sessions.silent(time.now, |key| {
+            let target = self.channels.get(key).and_then(|channel| channel.segmenter.target());
+            Duration::from_secs(u64::from(SILENCE * target.unwrap_or(LONGEST_TARGET)))
+        });
+        silent.retain(|number| !waits.contains(number));
+        for number in silent {
+            self.leave(number);
+        }
+        let viewed = self.sessions.keys();
+        for key in keys {
+            let is_over = |channel: &Channel<T>| channel.is_over(time.now, viewed.contains(&key));
+            if self.channels.get(&key).is_some_and(is_over) {
+                self.drop_channel(&key);
+            }
+        }
+        if !self.channels.is_empty() || self.sessions.len() > 0 {
+            self.look_again(time.now);
+        }
+    }
+
+    fn look_again(&mut self, now: Instant) {
+        self.next_look.get_or_insert(now + LOOK);
+    }
+
+    fn count_waiting(&mut self) {
+        self.waiting = self.channels.values().map(|channel| channel.waiting.len()).sum();
+    }
+}
+
+fn add(sum: &mut SegmenterStats, more: SegmenterStats) {
+    let SegmenterStats { segments, forced_cuts, short_parts, gaps, left_out, dropped } = more;
+    sum.segments += segments;
+    sum.forced_cuts += forced_cuts;
+    sum.short_parts += short_parts;
+    sum.gaps += gaps;
+    sum.left_out += left_out;
+    sum.dropped += dropped;
+}
+
+#[cfg(test)]
+mod tests;
