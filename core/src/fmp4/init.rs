@@ -70,6 +70,15 @@ pub fn mime_type(tracks: &[&Track]) -> String {
 ///
 /// No track, or one number for two.
 pub fn write_init(tracks: &[&Track], out: &mut Vec<u8>) -> Result<(), Fmp4Error> {
+    write_with(tracks, |_| {}, out)
+}
+
+/// [`write_init`] with more boxes at the start of `mvex`.
+pub(super) fn write_with(
+    tracks: &[&Track],
+    more: impl FnOnce(&mut Vec<u8>),
+    out: &mut Vec<u8>,
+) -> Result<(), Fmp4Error> {
     let next = tracks.iter().map(|track| track.id).max().ok_or(Fmp4Error::Empty)?.saturating_add(1);
     for (index, track) in tracks.iter().enumerate() {
         if track.id == 0 || tracks[..index].iter().any(|earlier| earlier.id == track.id) {
@@ -97,6 +106,7 @@ pub fn write_init(tracks: &[&Track], out: &mut Vec<u8>) -> Result<(), Fmp4Error>
             write_box(out, b"trak", |out| write_track(track, out));
         }
         write_box(out, b"mvex", |out| {
+            more(out);
             for track in tracks {
                 write_full_box(out, b"trex", 0, 0, |out| {
                     put_u32(out, track.id);

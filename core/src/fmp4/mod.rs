@@ -8,8 +8,10 @@
 //!   without one, from a frame. They name the codec for MIME types and playlists.
 //! - [`write_init`] writes the init segment of some [`Track`]s.
 //! - [`write_fragment_head`] writes what comes before the payloads of some [`Sample`]s.
+//! - [`write_file_head`] begins a file that can be played while it grows; a [`FileIndex`] gives it a length and an index at
+//!   its end.
 //! - [`ticks`] turns a stream's milliseconds into a track's units, and [`Cadence`] estimates how long a sample lasts
-//!   that is sent before the next one is known.
+//!   that is sent before the next one is known. [`DecodeTimes`] keeps the times of a track in order.
 //!
 //! ```
 //! use anabranch_core::flv::AudioCodec;
@@ -31,15 +33,17 @@
 
 mod audio;
 mod boxes;
+mod file;
 mod fragment;
 mod init;
 mod timing;
 mod video;
 
 pub use audio::AudioConfig;
+pub use file::{FileHead, FileIndex, Fragment, Overwrite, read_fragment, write_file_head};
 pub use fragment::{FragmentOptions, ReferenceTime, Sample, write_fragment_head};
 pub use init::{Track, TrackConfig, mime_type, write_init};
-pub use timing::{Cadence, ticks};
+pub use timing::{Cadence, DecodeTimes, ticks};
 pub use video::{VideoConfig, vp9_size};
 
 use crate::flv::Codec;

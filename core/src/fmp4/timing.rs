@@ -9,6 +9,49 @@ pub fn ticks(milliseconds: u64, nanoseconds: u32, timescale: u32) -> u64 {
     seconds.saturating_mul(scale).saturating_add(part)
 }
 
+/// The decoding times of one track's frames, in its units. They rise, whatever comes.
+///
+/// Milliseconds are too coarse for sound: as long as they agree, a frame begins where the one before ends by its number
+/// of samples.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeTimes {
+    timescale: u32,
+    /// Samples of a frame of sound.
+    samples: Option<u32>,
+    last: Option<u64>,
+}
+
+impl DecodeTimes {
+    /// What a frame of sound may differ from the end of the one before, in milliseconds.
+    const TOLERANCE: u64 = 5;
+
+    /// For a track with `timescale` units a second. `samples` is how many of them each frame lasts, for sound whose
+    /// frames are all as long.
+    pub fn new(timescale: u32, samples: Option<u32>) -> Self {
+        DecodeTimes { timescale: timescale.max(1), samples, last: None }
+    }
+
+    /// The time of the next frame, which came at `milliseconds` of the stream.
+    pub fn next(&mut self, milliseconds: u64) -> u64 {
+        let mut time = ticks(milliseconds, 0, self.timescale);
+        if let Some(last) = self.last {
+            let expected = self.samples.map(|samples| last.saturating_add(samples.into()));
+            let tolerance = u64::from(self.timescale) * Self::TOLERANCE / 1000;
+            time = match expected {
+                Some(expected) if expected.abs_diff(time) <= tolerance => expected,
+                _ => time.max(last.saturating_add(1)),
+            };
+        }
+        self.last = Some(time);
+        time
+    }
+
+    /// The stream begins again: times may go back.
+    pub fn restart(&mut self) {
+        self.last = None;
+    }
+}
+
 /// The times between the frames of one track, to say how long a frame lasts that is sent before the next is known.
 ///
 /// The answer is the longest of the last eight times. A browser plays over a frame that ends after the next begins; at

@@ -1,5 +1,5 @@
 use crate::flv::{AccessUnit, AudioCodec, Codec, Slices, VideoCodec};
-use crate::fmp4::{AudioConfig, Cadence, Track, TrackConfig, VideoConfig, ticks, vp9_size};
+use crate::fmp4::{AudioConfig, Cadence, DecodeTimes, Track, TrackConfig, VideoConfig, vp9_size};
 use crate::mpegts::Muxer;
 
 use super::Container;
@@ -15,8 +15,7 @@ pub(super) struct Lane {
     pub(super) pending: Option<Waiting>,
     /// Decoding time of the newest frame, in milliseconds of the stream; `None` while no frame has come.
     pub(super) newest: Option<u64>,
-    /// Decoding time of the frame before, in units of the track.
-    last: Option<u64>,
+    times: DecodeTimes,
     cadence: Cadence,
 }
 
@@ -31,7 +30,8 @@ pub(super) struct Waiting {
 
 impl Lane {
     pub(super) fn new(id: u32) -> Self {
-        Lane { id, track: None, pending: None, newest: None, last: None, cadence: Cadence::new(1, 1) }
+        let (times, cadence) = (DecodeTimes::new(1, None), Cadence::new(1, 1));
+        Lane { id, track: None, pending: None, newest: None, times, cadence }
     }
 
     /// A lane with the same configuration, to try what changes it.
@@ -97,12 +97,12 @@ impl Lane {
         }
         self.track = config.map(|config| Track { id: self.id, config });
         let scale = self.scale();
-        let initial = match self.track.as_ref().map(|track| &track.config) {
-            Some(TrackConfig::Audio(audio)) => audio.frame_samples().unwrap_or(scale / 50),
-            _ => scale / 30,
+        let (samples, initial) = match self.track.as_ref().map(|track| &track.config) {
+            Some(TrackConfig::Audio(audio)) => (audio.frame_samples(), scale / 50),
+            _ => (None, scale / 30),
         };
-        self.cadence = Cadence::new(scale, initial);
-        self.last = None;
+        self.cadence = Cadence::new(scale, samples.unwrap_or(initial));
+        self.times = DecodeTimes::new(scale, samples);
         true
     }
 
@@ -124,25 +124,9 @@ impl Lane {
     }
 
     /// The times of a frame at `milliseconds` of the stream, in units of the track. They rise.
-    ///
-    /// Milliseconds are too coarse for sound: as long as they agree, a frame begins where the one before ends by its
-    /// number of samples.
     pub(super) fn time(&mut self, milliseconds: u64, unit: &AccessUnit) -> (u64, i32) {
-        const TOLERANCE: u64 = 5;
         let scale = self.scale();
-        let mut time = ticks(milliseconds, 0, scale);
-        if let Some(last) = self.last {
-            let samples = match self.track.as_ref().map(|track| &track.config) {
-                Some(TrackConfig::Audio(audio)) => audio.frame_samples(),
-                _ => None,
-            };
-            let expected = samples.map(|samples| last.saturating_add(samples.into()));
-            time = match expected {
-                Some(expected) if expected.abs_diff(time) <= u64::from(scale) * TOLERANCE / 1000 => expected,
-                _ => time.max(last.saturating_add(1)),
-            };
-        }
-        self.last = Some(time);
+        let time = self.times.next(milliseconds);
         self.newest = Some(milliseconds);
         self.cadence.note(time);
         let composition = i64::from(unit.composition_time) * i64::from(scale) / 1000
@@ -159,7 +143,7 @@ impl Lane {
     pub(super) fn restart(&mut self) {
         self.pending = None;
         self.newest = None;
-        self.last = None;
+        self.times.restart();
     }
 
     /// Microseconds of a time in units of the track.

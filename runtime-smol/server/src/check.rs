@@ -85,7 +85,7 @@ impl fmt::Display for Beside<'_> {
             )?;
         }
         if records.iter().any(|record| !record.streams.is_empty()) {
-            writeln!(f, "# Each recorded stream: at most 8.3 MiB and one message, and a file descriptor")?;
+            writeln!(f, "# Each recorded stream: at most 9.4 MiB and one message, and a file descriptor")?;
             writeln!(
                 f,
                 "#   (and within limits.memory cache.bytes once more, if a publisher replaces another before all is written)"

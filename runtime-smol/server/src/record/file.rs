@@ -54,14 +54,15 @@ impl Target for File {
 
 /// The time in the file: it begins at 0 and does not wrap, unlike the stream's timestamps.
 #[derive(Debug, Clone, Copy, Default)]
-struct Clock {
+pub(super) struct Clock {
     last: Option<u32>,
     now: i64,
     latest: u64,
 }
 
 impl Clock {
-    fn at(&mut self, timestamp: u32) -> u64 {
+    /// The time of a frame with that timestamp.
+    pub(super) fn at(&mut self, timestamp: u32) -> u64 {
         let last = self.last.replace(timestamp).unwrap_or(timestamp);
         // Forwards or backwards, whichever is the smaller step.
         self.now += i64::from(timestamp.wrapping_sub(last).cast_signed());
@@ -69,6 +70,17 @@ impl Clock {
         let now = u64::try_from(self.now).unwrap_or_default();
         self.latest = self.latest.max(now);
         now
+    }
+
+    /// The latest time.
+    pub(super) fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// The latest time if a frame with that timestamp came.
+    pub(super) fn duration_with(mut self, timestamp: u32) -> u64 {
+        self.at(timestamp);
+        self.latest
     }
 }
 
@@ -139,9 +151,7 @@ impl<F> FlvFile<F> {
 
     /// The file's duration in milliseconds if it had a frame with that timestamp.
     pub(super) fn duration_with(&self, timestamp: u32) -> u64 {
-        let mut clock = self.clock;
-        clock.at(timestamp);
-        clock.latest
+        self.clock.duration_with(timestamp)
     }
 
     /// The duration in milliseconds.

@@ -1,10 +1,12 @@
-//! Recording of streams into FLV files.
+//! Recording of streams into FLV and MP4 files.
 //!
 //! Each recorded stream has a task that plays the stream like a player and writes the frames. All tasks run on a few
 //! threads ([`writers`]). If a disk is too slow, its recordings miss frames up to a key frame, as slow players do. The
 //! streams and their players are not affected.
 
 mod file;
+mod media;
+mod mp4;
 mod name;
 mod pace;
 mod place;

@@ -52,7 +52,7 @@ impl FileName<'_> {
 /// # Errors
 /// Errors of the system, with the name of the file.
 pub(super) fn create(settings: &RecordSettings, name: &FileName<'_>) -> io::Result<(File, PathBuf)> {
-    let path = settings.folder.join(settings.file.0.file(name));
+    let path = settings.folder.join(settings.file.0.file(name, settings.format));
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(named)?;

@@ -4,11 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anabranch_core::flv::{classify_video, tag};
+use anabranch_core::fmp4::{FileHead, FileIndex, read_fragment};
 use anabranch_core::message::MessageType;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use rustix::fs::{FlockOperation, flock};
 
 use super::file::{FlvFile, RESERVED};
+use super::mp4::write_index;
+
+/// The most bytes of what an MP4 file begins with, and of the head of a fragment. Fragments of the server are much smaller;
+/// configurations of decoders are messages.
+const MOST_HEAD: u64 = 64 << 20;
 
 /// The subcommand that completes recordings.
 pub(crate) const REPAIR: &str = "repair";
@@ -22,7 +28,7 @@ pub(crate) fn command() -> Command {
         .value_parser(value_parser!(PathBuf))
         .help("A recording of this program that is no longer being written");
     Command::new(REPAIR)
-        .about("Complete recordings after a crash: cut off an incomplete tag, write length and index")
+        .about("Complete recordings after a crash: cut off an incomplete tag or fragment, write length and index")
         .arg(files)
 }
 
@@ -53,6 +59,15 @@ fn repair(path: &Path) -> io::Result<Repaired> {
         return Err(io::Error::new(ErrorKind::WouldBlock, "it is being written"));
     }
     let size = file.metadata()?.len();
+    let mut start = [0; 8];
+    read(&mut &file, &mut start)?.ok_or_else(not_ours)?;
+    (&file).seek(SeekFrom::Start(0))?;
+    let (length, milliseconds) = if start.ends_with(b"ftyp") { repair_mp4(file, size)? } else { repair_flv(file)? };
+    Ok(Repaired { length, milliseconds, cut: size.saturating_sub(length) })
+}
+
+/// Returns length and duration.
+fn repair_flv(file: File) -> io::Result<(u64, u64)> {
     let mut reader = BufReader::new(&file);
     let mut header = [0; tag::FILE_HEADER_LENGTH];
     read(&mut reader, &mut header)?.ok_or_else(not_ours)?;
@@ -69,7 +84,64 @@ fn repair(path: &Path) -> io::Result<Repaired> {
     let milliseconds = found.duration();
     file.set_len(length)?;
     finish(found, file, length)?;
-    Ok(Repaired { length, milliseconds, cut: size.saturating_sub(length) })
+    Ok((length, milliseconds))
+}
+
+/// Returns length and duration.
+fn repair_mp4(mut file: File, size: u64) -> io::Result<(u64, u64)> {
+    let head = read_mp4_head(&mut file, size)?.ok_or_else(not_ours)?;
+    let (mut length, mut milliseconds, mut index) = (head.end(), 0, FileIndex::default());
+    while let Some((b"moof", moof)) = read_box_head(&mut file, length)?.as_ref().map(|(kind, size)| (kind, *size)) {
+        let Some((b"mdat", mdat)) = read_box_head(&mut file, length + moof)?.as_ref().map(|(kind, size)| (kind, *size))
+        else {
+            break;
+        };
+        let end = length + moof + mdat;
+        if end > size || moof > MOST_HEAD {
+            break;
+        }
+        let Some(body) = read_at(&mut file, length + 8, moof - 8)? else { break };
+        let Some(fragment) = read_fragment(&body, &head) else { break };
+        index.note(length, &fragment);
+        milliseconds = milliseconds.max(fragment.milliseconds);
+        length = end;
+    }
+    file.set_len(length)?;
+    write_index(&mut file, &index, &head, length)?;
+    file.sync_all()?;
+    Ok((length, milliseconds))
+}
+
+/// What the file begins with; `None` if another program made it.
+fn read_mp4_head(file: &mut File, size: u64) -> io::Result<Option<FileHead>> {
+    let mut end = 0;
+    while let Some((kind, length)) = read_box_head(file, end)? {
+        if !matches!(&kind, b"ftyp" | b"moov" | b"free" | b"sidx") {
+            break;
+        }
+        end += length;
+        if end > size.min(MOST_HEAD) {
+            return Ok(None);
+        }
+    }
+    Ok(read_at(file, 0, end)?.and_then(|bytes| FileHead::read(&bytes)))
+}
+
+/// Type and size of the box at that place; `None` if there is none.
+fn read_box_head(file: &mut File, at: u64) -> io::Result<Option<([u8; 4], u64)>> {
+    let Some(bytes) = read_at(file, at, 8)? else { return Ok(None) };
+    let Some(([s0, s1, s2, s3], kind)) = bytes.split_first_chunk().map(|(size, kind)| (*size, kind)) else {
+        return Ok(None);
+    };
+    let size = u64::from(u32::from_be_bytes([s0, s1, s2, s3]));
+    Ok(<[u8; 4]>::try_from(kind).ok().filter(|_| size >= 8).map(|kind| (kind, size)))
+}
+
+/// The bytes at that place; `None` if the file is too short.
+fn read_at(file: &mut File, at: u64, length: u64) -> io::Result<Option<Vec<u8>>> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = vec![0; usize::try_from(length).map_err(|_| not_ours())?];
+    Ok(read(file, &mut bytes)?.map(|()| bytes))
 }
 
 fn finish(found: FlvFile<()>, mut file: File, length: u64) -> io::Result<()> {

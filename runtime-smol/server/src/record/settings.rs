@@ -11,7 +11,7 @@ use super::name::FileName;
 use crate::settings::values::{Size, Time};
 use crate::settings::written::{Of, Text};
 
-/// Recording of streams into FLV files.
+/// Recording of streams into files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RecordSettings {
@@ -21,8 +21,12 @@ pub(crate) struct RecordSettings {
     /// The folder for the files.
     pub(crate) folder: PathBuf,
     /// The name of a file, relative to the folder. {vhost}, {app} and {stream} are replaced by the names, {time} by the
-    /// UTC time at which the file begins. An existing file is never overwritten: the new one gets a number.
+    /// UTC time at which the file begins, {format} by the format. An existing file is never overwritten: the new one gets
+    /// a number.
     pub(crate) file: Of<FilePattern>,
+    /// The format of the files: "flv" holds every codec and all data; "mp4" is fragmented MP4, which browsers and most
+    /// other programs play. Both can be played after a crash.
+    pub(crate) format: Format,
     /// The length of a file after which a new one begins, at the next key frame.
     #[schemars(extend("x-minimum" = "1s"))]
     pub(crate) max_duration: Time,
@@ -30,7 +34,8 @@ pub(crate) struct RecordSettings {
     #[schemars(extend("x-minimum" = "1MiB"))]
     pub(crate) max_size: Size,
     /// How long a file must have lasted, by the clock, before a different video sequence header begins a new one. Until
-    /// then such a header is written into the file, where players take it for a change of size or codec settings.
+    /// then such a header is written into the file, where players take it for a change of size or codec settings. In
+    /// format "mp4" every different header begins a new file, at the next key frame.
     pub(crate) min_duration: Time,
     /// Space that must stay free on the disk: with less, nothing is recorded.
     pub(crate) min_free: Size,
@@ -42,6 +47,7 @@ impl Default for RecordSettings {
             streams: Vec::new(),
             folder: PathBuf::from("recordings"),
             file: Of(FilePattern::default()),
+            format: Format::Flv,
             max_duration: Time::NEVER,
             max_size: Size::UNLIMITED,
             min_duration: Time(Duration::from_secs(10)),
@@ -54,6 +60,44 @@ impl RecordSettings {
     /// Whether a stream is to be recorded.
     pub(crate) fn wants(&self, stream: &StreamKey) -> bool {
         self.streams.iter().any(|Of(pattern)| pattern.matches(stream.path()))
+    }
+
+    /// # Errors
+    /// The files' names say that they have another format.
+    pub(crate) fn check_file(&self) -> Result<(), String> {
+        let ending = self.file.0.ending();
+        let other = Format::ALL.into_iter().find(|format| *format != self.format && ending == Some(format.name()));
+        match other {
+            None => Ok(()),
+            Some(_) => Err(format!(
+                "{:?} is not the name of a file in format {:?}: write {{format}} for the ending",
+                self.file.0.text(),
+                self.format.name()
+            )),
+        }
+    }
+}
+
+/// The format of a recording's files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// FLV: the messages as they came.
+    #[default]
+    Flv,
+    /// Fragmented MP4.
+    Mp4,
+}
+
+impl Format {
+    const ALL: [Format; 2] = [Format::Flv, Format::Mp4];
+
+    /// The name in the settings, which is also the ending of file names.
+    fn name(self) -> &'static str {
+        match self {
+            Format::Flv => "flv",
+            Format::Mp4 => "mp4",
+        }
     }
 }
 
@@ -68,26 +112,36 @@ enum Part {
     App,
     Stream,
     Time,
+    Format,
 }
 
 impl FilePattern {
     /// The name that a file gets, relative to the folder.
-    pub(super) fn file(&self, name: &FileName<'_>) -> PathBuf {
+    pub(super) fn file(&self, name: &FileName<'_>, format: Format) -> PathBuf {
         let text = |part: &Part| match part {
             Part::Text(text) => text.clone(),
             Part::Vhost => name.vhost(),
             Part::App => name.app(),
             Part::Stream => name.stream(),
             Part::Time => name.time(),
+            Part::Format => format.name().to_owned(),
         };
         self.0.iter().map(text).collect::<String>().into()
+    }
+
+    /// What follows the last dot of the name, if that is written there.
+    fn ending(&self) -> Option<&str> {
+        let Some(Part::Text(last)) = self.0.iter().rev().find(|part| **part != Part::Text(String::new())) else {
+            return None;
+        };
+        last.rsplit_once('.').map(|(_, ending)| ending)
     }
 }
 
 impl Default for FilePattern {
     fn default() -> Self {
         let text = |text: &str| Part::Text(text.to_owned());
-        FilePattern(vec![Part::App, text("/"), Part::Stream, text("-"), Part::Time, text(".flv")])
+        FilePattern(vec![Part::App, text("/"), Part::Stream, text("-"), Part::Time, text("."), Part::Format])
     }
 }
 
@@ -106,7 +160,8 @@ impl FromStr for FilePattern {
                 "app" => Part::App,
                 "stream" => Part::Stream,
                 "time" => Part::Time,
-                _ => return Err(wrong("has more in {} than vhost, app, stream and time")),
+                "format" => Part::Format,
+                _ => return Err(wrong("has more in {} than vhost, app, stream, time and format")),
             });
             rest = behind;
         }
@@ -120,7 +175,7 @@ impl FromStr for FilePattern {
 }
 
 impl Text for FilePattern {
-    const FORM: &'static str = "a file name such as \"{app}/{stream}-{time}.flv\"";
+    const FORM: &'static str = "a file name such as \"{app}/{stream}-{time}.{format}\"";
 
     fn text(&self) -> String {
         let text = |part: &Part| match part {
@@ -129,6 +184,7 @@ impl Text for FilePattern {
             Part::App => "{app}".to_owned(),
             Part::Stream => "{stream}".to_owned(),
             Part::Time => "{time}".to_owned(),
+            Part::Format => "{format}".to_owned(),
         };
         self.0.iter().map(text).collect()
     }
@@ -144,6 +200,19 @@ mod tests {
         for wrong in ["", "/{stream}", "../{stream}", "a/../{stream}", "{stream", "{name}", "{stream}/", "a\0"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(read("{app}/{stream}-{time}.flv").unwrap().0[1..], FilePattern::default().0[..]);
+        let default = FilePattern::default();
+        assert_eq!(read(&default.text()).unwrap().text(), "{app}/{stream}-{time}.{format}");
+    }
+
+    #[test]
+    fn a_name_does_not_end_with_that_of_another_format() {
+        let with =
+            |file: &str, format| RecordSettings { file: Of(file.parse().unwrap()), format, ..Default::default() };
+        for file in ["{stream}", "{stream}.{format}", "{stream}.bin", "{app}.flv/{stream}", "{time}.mp4"] {
+            assert_eq!(with(file, Format::Mp4).check_file(), Ok(()), "{file}");
+        }
+        let error = with("{stream}-{time}.flv", Format::Mp4).check_file().unwrap_err();
+        assert!(error.contains("write {format} for the ending"), "{error}");
+        assert!(with("{stream}.mp4", Format::Flv).check_file().is_err());
     }
 }

@@ -4,12 +4,11 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, fs, io};
 
 use anabranch_core::flv::FrameClass;
-use anabranch_core::message::MessageType;
 use anabranch_core::source::{Frame, FrameKind, Gap, Headers};
 use anabranch_core::url::{StreamKey, shortened};
 use tracing::{debug, field, info, warn};
 
-use super::file::FlvFile;
+use super::media::Media;
 use super::name::{self, FileName};
 use super::pace::{Pace, Wait};
 use super::settings::RecordSettings;
@@ -73,7 +72,7 @@ pub(super) struct StreamRecording {
 
 #[derive(Debug)]
 struct Open {
-    file: FlvFile,
+    file: Media,
     /// True once pictures are written to it.
     pictures: bool,
     path: PathBuf,
@@ -149,11 +148,8 @@ impl StreamRecording {
             }
             FrameKind::Audio if self.open.is_some() => {
                 let splits = !self.headers.has_video() || self.is_keyless(frame);
-                if splits
-                    && let Some(full) = self.full(frame)
-                    && self.may_begin(Instant::now())
-                {
-                    self.end(full);
+                if splits && let Some(over) = self.over(frame, Instant::now()) {
+                    self.end(over);
                     self.begin(frame.timestamp());
                 }
                 self.write(frame);
@@ -214,6 +210,14 @@ impl StreamRecording {
         self.open.as_ref()?.full(&self.settings, frame.timestamp())
     }
 
+    /// Why the file ends before this frame, if it does and where it can: it has reached a limit and another may begin,
+    /// or it cannot hold what comes.
+    fn over(&self, frame: &Frame, now: Instant) -> Option<EndReason> {
+        let needs_other = self.open.as_ref().is_some_and(|open| open.file.needs_other(&self.held));
+        let full = self.full(frame).filter(|_| self.may_begin(now));
+        full.or(needs_other.then_some(EndReason::HeaderChanged))
+    }
+
     fn header(&mut self, frame: &Frame) {
         let had_video = self.headers.has_video();
         if !self.headers.note(frame) || self.open.is_none() {
@@ -238,10 +242,8 @@ impl StreamRecording {
         if !self.is_keyless(frame) {
             return;
         }
-        if let Some(full) = self.full(frame)
-            && self.may_begin(Instant::now())
-        {
-            self.end(full);
+        if let Some(over) = self.over(frame, Instant::now()) {
+            self.end(over);
         }
         if self.open.is_none() {
             self.begin_early(frame);
@@ -261,10 +263,8 @@ impl StreamRecording {
         self.last_key = Some(frame.timestamp());
         let now = Instant::now();
         let old = self.open.as_ref().is_some_and(|open| now - open.since >= self.settings.min_duration.0);
-        let changed = (!self.held.is_empty() && old).then_some(EndReason::HeaderChanged);
-        if let Some(reason) = self.full(frame).or(changed)
-            && self.may_begin(now)
-        {
+        let changed = (!self.held.is_empty() && old && self.may_begin(now)).then_some(EndReason::HeaderChanged);
+        if let Some(reason) = self.over(frame, now).or(changed) {
             self.end(reason);
         }
         if self.open.is_some() {
@@ -397,7 +397,7 @@ impl StreamRecording {
         let (file, path) = name::create(&self.settings, &FileName { key: &self.key, begin: SystemTime::now() })?;
         let metadata = self.headers.iter().find(|frame| frame.kind() == FrameKind::Data);
         let metadata = metadata.map(Frame::payload);
-        match FlvFile::begin(file, metadata.as_deref()) {
+        match Media::begin(self.settings.format, file, metadata.as_deref()) {
             Ok(file) => {
                 let headers_end = file.length();
                 Ok(Open {
@@ -443,13 +443,22 @@ impl StreamRecording {
         let Some(open) = &mut self.open else {
             return;
         };
-        let type_id = match frame.kind() {
-            FrameKind::Audio => MessageType::AUDIO,
-            FrameKind::Video => MessageType::VIDEO,
-            FrameKind::Data => MessageType::DATA_AMF0,
-        };
-        let written = open.file.push(type_id, timestamp, frame.is_join_point(), &frame.payload());
-        let written = written.map_err(|error| at(&open.path, "cannot write", &error)).and_then(|()| {
+        let written = open.file.push(frame, timestamp);
+        let written = written.map_err(|error| at(&open.path, "cannot write", &error));
+        if let Some(codec) = open.file.take_left_out() {
+            let (key, file) = (&self.key, open.path.display());
+            warn!(
+                event = "recording_left_out",
+                vhost = &*shortened(key.vhost()),
+                app = &*shortened(key.app()),
+                stream = &*shortened(key.stream()),
+                file = %file,
+                codec = %codec,
+                "recording of {}: {file} is without {codec}, which MP4 cannot hold",
+                key.shown()
+            );
+        }
+        let written = written.and_then(|()| {
             if self.looked.is_some_and(|looked| looked.elapsed() < LOOK) { Ok(()) } else { self.check_space(0) }
         });
         if let Err(error) = written {
@@ -497,7 +506,7 @@ impl StreamRecording {
     }
 
     fn end_with(&mut self, reason: EndReason, error: Option<String>) {
-        let flushed = self.open.as_mut().map_or(Ok(()), |open| open.file.flush());
+        let flushed = self.open.as_mut().map_or(Ok(()), |open| open.file.close());
         self.note_progress();
         let Some(Open { file, path, begun, publisher, missed_before, headers_end, .. }) = self.open.take() else {
             return;

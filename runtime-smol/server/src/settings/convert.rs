@@ -56,6 +56,9 @@ impl Settings {
 
 impl VhostSettings {
     fn config(&self, path: &Path, wrong: &mut Wrong) -> VhostConfig {
+        if let Err(words) = self.record.check_file() {
+            wrong.push((path.key("record").key("file"), words));
+        }
         let check = &self.bandwidth_check;
         let check = check.enabled.then(|| BandwidthConfig {
             key: check.key.0.clone(),

@@ -252,6 +252,11 @@ pub(super) const ALL: &[Explanation] = &[
         "Look at the system's words and at the disk.",
     ),
     event(
+        "recording_left_out",
+        "A recording is without a codec that its format cannot hold, such as Speex in MP4.",
+        "Record in the format \"flv\", or let the encoder send another codec.",
+    ),
+    event(
         "recording_missed",
         "A recording missed frames, because the disk is too slow.",
         "Use a faster disk, or record fewer streams on it.",

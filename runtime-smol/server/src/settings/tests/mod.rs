@@ -111,6 +111,7 @@ fn others(node: &Node) -> Vec<toml::Value> {
         "publish",
         "debug",
         "/tmp/x",
+        "mp4",
         "live/holding",
         "0.0.0.0:7",
     ];

@@ -50,6 +50,7 @@ const NOT_THAT_EVENING: &[&str] = &[
     "program_publishes",
     "recording_failed",
     "recording_file_left",
+    "recording_left_out",
     "recording_missed",
     "recording_waits",
     "recordings_cut",

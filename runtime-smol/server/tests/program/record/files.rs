@@ -12,15 +12,15 @@ use super::media;
 use crate::{launch, start};
 
 /// A server that records, and its folder for that.
-struct Recording {
-    program: Program,
-    folder: Folder,
+pub(super) struct Recording {
+    pub(super) program: Program,
+    pub(super) folder: Folder,
     /// Where its files are; not the folder itself, so that one may see what is beside it.
     files: PathBuf,
 }
 
 impl Recording {
-    fn start(more: &str) -> Recording {
+    pub(super) fn start(more: &str) -> Recording {
         let folder = Folder::new();
         let files = folder.file("files");
         let streams = if more.contains("streams") { "" } else { "streams = ['live/*']\n" };
@@ -29,18 +29,18 @@ impl Recording {
     }
 
     /// A client of the application `live`.
-    fn visitor(&self) -> Driver {
+    pub(super) fn visitor(&self) -> Driver {
         self.program.visitor()
     }
 
     /// Waits until so many files are complete.
-    fn wait(&self, count: usize) -> Vec<PathBuf> {
+    pub(super) fn wait(&self, count: usize) -> Vec<PathBuf> {
         self.program.wait_lines("recorded ", count);
         media::files(&self.files)
     }
 }
 
-fn send(peer: &mut Driver, stream: StreamHandle, messages: &[Message]) {
+pub(super) fn send(peer: &mut Driver, stream: StreamHandle, messages: &[Message]) {
     for message in messages {
         peer.client.send_message(stream, message.clone()).unwrap();
     }
@@ -99,7 +99,7 @@ fn each_publication_and_each_length_is_a_file_that_begins_with_a_key_frame() {
 }
 
 /// H.264: a sequence header, a key frame, another frame.
-fn avc(profile: u8, time: u32) -> [Message; 3] {
+pub(super) fn avc(profile: u8, time: u32) -> [Message; 3] {
     let header = vec![0x17, 0, 0, 0, 0, 1, profile, 0, 30, 0xFF, 0xE1, 0, 4, 0x67, profile, 0, 30, 1, 0, 2, 0x68, 1];
     [
         Message::video(time, header),

@@ -3,3 +3,4 @@
 mod crash;
 mod files;
 pub(crate) mod media;
+mod mp4;
