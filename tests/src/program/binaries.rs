@@ -75,11 +75,15 @@ fn built() -> PathBuf {
     profile_folder()
 }
 
-/// Where cargo puts the programs of the profile that this test was built with: it lies in `deps` below that.
+/// Where cargo puts the programs of the profile that this test was built with: it lies in `deps` below that, and a program of
+/// this package beside them.
 fn profile_folder() -> PathBuf {
     let test = env::current_exe().expect("a test knows its own path");
-    let deps = test.parent().expect("a file lies in a folder");
-    deps.parent().expect("cargo puts tests two folders deep").to_owned()
+    let folder = test.parent().expect("a file lies in a folder");
+    match folder.file_name().is_some_and(|name| name == "deps") {
+        true => folder.parent().expect("cargo puts tests two folders deep").to_owned(),
+        false => folder.to_owned(),
+    }
 }
 
 /// Cargo's target directory.
