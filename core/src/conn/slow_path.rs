@@ -56,8 +56,10 @@ pub(super) struct SlowPath {
     /// What the adapter gets as [`Action::Remark`] before all else. Nothing depends on them, so that captures do not have
     /// them.
     pub(super) remarks: Vec<Remark>,
-    /// The end, while the last remarks go out.
-    pub(super) over: Option<Box<Report>>,
+    /// True if remarks of a publisher that has left come before the action that says that it has.
+    pub(super) told_before: bool,
+    /// An action or the end, while the remarks before it go out.
+    pub(super) delayed: Option<Box<Output>>,
     /// What ended publishers and players of this connection add to the report.
     pub(super) past: Past,
     pub(super) start: Instant,
@@ -178,7 +180,8 @@ impl SlowPath {
             goes_by: Vec::new(),
             actions: VecDeque::new(),
             remarks: Vec::new(),
-            over: None,
+            told_before: false,
+            delayed: None,
             past: Past::default(),
             start,
             stats: ConnStats::new(start),
@@ -299,8 +302,8 @@ impl SlowPath {
         if let Some(remark) = self.next_remark() {
             return Output::Action(Action::Remark(remark));
         }
-        if let Some(report) = self.over.take() {
-            return Output::Closed(*report);
+        if let Some(output) = self.delayed.take() {
+            return *output;
         }
         self.hold_kept();
         self.end_capture_if_over();
@@ -310,15 +313,16 @@ impl SlowPath {
             capturing.pushed(now, self.session.outbound());
             capturing.returned(now, || returned(self.session.outbound(), &output));
         }
-        if matches!(output, Output::Action(_)) {
+        let is_first = std::mem::take(&mut self.told_before) && !self.remarks.is_empty();
+        if matches!(output, Output::Action(_)) && !is_first {
             return output;
         }
         let Some(remark) = self.next_remark() else {
             return output;
         };
-        // The next poll works out again what to wait for. The end comes once.
-        if let Output::Closed(report) = output {
-            self.over = Some(Box::new(report));
+        // The next poll works out again what to wait for. Actions and the end come once.
+        if !matches!(output, Output::Wait(_)) {
+            self.delayed = Some(Box::new(output));
         }
         Output::Action(Action::Remark(remark))
     }
@@ -499,11 +503,12 @@ impl SlowPath {
         self.publishing = all;
     }
 
-    /// Tells what has become of a publisher that stands by or stood by.
-    fn remark_events(&mut self, publishing: &mut Publishing) {
-        for event in publishing.take_events() {
-            self.remarks.push(Remark::of_standby(publishing.key(), event));
-        }
+    /// Tells what has become of a publisher that stands by or stood by. Returns true if that is anything.
+    fn remark_events(&mut self, publishing: &mut Publishing) -> bool {
+        let events = publishing.take_events();
+        let any = !events.is_empty();
+        self.remarks.extend(events.into_iter().map(|event| Remark::of_standby(publishing.key(), event)));
+        any
     }
 
     /// Serves every stream that it plays. Returns when to check one of them next.
@@ -554,7 +559,8 @@ impl SlowPath {
             self.publishing.iter().position(|publishing| publishing.message_stream_id() == message_stream_id)
         {
             let mut publishing = self.publishing.swap_remove(index);
-            self.remark_events(&mut publishing);
+            // That it went on air comes before that it has left.
+            self.told_before |= self.remark_events(&mut publishing);
             let stream = publishing.stream();
             self.past.role = Some(Role::Publisher);
             self.past.malformed += publishing.malformed();

@@ -162,6 +162,9 @@ struct Progress {
     moved: Option<Instant>,
     /// What it lacks that waits for the name, and when that was told.
     lack: Option<(Lack, Instant)>,
+    /// True if it was granted or goes on as backup of another publisher: it tells when it is on air. One that only waits for
+    /// something that players can begin at has been told of as the publisher.
+    tells: bool,
 }
 
 /// Whether it stands by.
@@ -212,12 +215,13 @@ pub(super) enum StoodBy {
 impl Standby {
     /// A publisher that has sent nothing yet.
     pub(super) fn new(stream: &Stream, hub: &Hub, waits: Waits) -> Arc<Self> {
-        Standby::with(stream, hub, Progress { waits, ..Progress::default() }, |_| {})
+        Standby::with(stream, hub, Progress { waits, tells: waits != Waits::Start, ..Progress::default() }, |_| {})
     }
 
-    /// A publisher that was on air with this source.
-    fn of_source(stream: &Stream, hub: &Hub, source: &Source) -> Arc<Self> {
-        let progress = Progress { newest: source.newest_media(), ..Progress::default() };
+    /// A publisher that was on air with this source. If it has sent no media, it lost its place by that.
+    fn of_source(now: Instant, stream: &Stream, hub: &Hub, source: &Source) -> Arc<Self> {
+        let begun = now.checked_sub(hub.config().backup.after);
+        let progress = Progress { newest: source.newest_media(), begun, tells: true, ..Progress::default() };
         Standby::with(stream, hub, progress, |own| own.adopt(source))
     }
 
@@ -363,8 +367,19 @@ impl Standby {
     pub(super) fn turns(&self) {
         let mut progress = self.progress();
         if progress.waits == Waits::Start {
-            progress.waits = Waits::Turn;
+            (progress.waits, progress.tells) = (Waits::Turn, true);
         }
+    }
+
+    /// True if it is the publisher as far as was told, and waits for something that players can begin at.
+    pub(super) fn is_told(&self) -> bool {
+        let progress = self.progress();
+        progress.waits == Waits::Start && !progress.tells
+    }
+
+    /// What it tells when it is on air; the other publisher was on air before.
+    fn told_on_air(&self, because: Switched, before: Option<HeldBy>) -> Option<StandbyEvent> {
+        self.progress().tells.then_some(StandbyEvent::OnAir { because, before })
     }
 
     /// Withdraws its metadata.
@@ -472,15 +487,14 @@ impl Hub {
         }
         let on_air = entry.holder.as_ref().filter(|holder| holder.role != Holds::Fallback);
         let event = match on_air {
-            Some(holder) => Some(StandbyEvent::OnAir { because, before: holder.held_by() }),
-            // It was silent when the one before left.
-            None if entry.holder.is_none() => Some(StandbyEvent::OnAir { because: Switched::Lost, before: None }),
-            None => None,
+            Some(holder) => standby.told_on_air(because, holder.held_by()),
+            // It was silent when the one before left. The fallback may have played since then.
+            None => standby.told_on_air(Switched::Lost, None),
         };
         counts.change(entry, |entry| {
             let before = entry.promote().filter(|before| before.role != Holds::Fallback);
             entry.reserve = before.map(|before| {
-                let standby = Standby::of_source(&stream, self, &source);
+                let standby = Standby::of_source(now, &stream, self, &source);
                 Reserve { holder: Holder { stood_by: None, ..before }, standby }
             });
         });
@@ -601,8 +615,9 @@ impl Registry {
             return None;
         }
         counts.change(entry, Entry::promote);
-        entry.switches += u64::from(!is_fallback);
-        let event = (!is_fallback).then_some(StandbyEvent::OnAir { because: Switched::Lost, before });
+        // A fallback is no publisher, and known to no client.
+        let event = standby.told_on_air(Switched::Lost, before.filter(|_| !is_fallback));
+        entry.switches += u64::from(event.is_some());
         let to_tell = entry.holder.as_ref().and_then(Holder::held_by).filter(|_| event.is_some());
         Some(Succession { stream: entry.stream.clone(), standby, event, to_tell })
     }
@@ -618,8 +633,10 @@ impl Registry {
                 entry.reserve.as_ref().filter(|reserve| starts(reserve)).map(|one| one.standby.clone())
         {
             counts.change(entry, Entry::promote);
+            let event = standby.told_on_air(Switched::Lost, None);
+            entry.switches += u64::from(event.is_some());
             let mut source = entry.stream.source();
-            standby.go_on_air(&mut source, None);
+            standby.go_on_air(&mut source, event);
             entry.stream.took_over(&source);
         }
     }
@@ -694,6 +711,7 @@ pub(super) enum BackupPlace {
 impl Stream {
     /// A publisher that stood by is on air.
     fn took_over(&self, source: &Source) {
+        self.takeovers.fetch_add(1, Ordering::Relaxed);
         self.awaited.store(false, Ordering::Relaxed);
         self.absent.store(false, Ordering::Relaxed);
         self.keyless.store(source.is_keyless(), Ordering::Relaxed);

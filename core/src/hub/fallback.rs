@@ -57,8 +57,8 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use super::super::backup::tests::{Rig, key};
-    use super::super::{BackupRules, Conflict, Counts, NotAdmitted, PullEnd};
+    use super::super::backup::tests::{Rig, key, switched};
+    use super::super::{BackupRules, Conflict, Counts, NotAdmitted, PullEnd, Switched};
     use super::*;
     use crate::policy::Limits;
     use crate::source::FrameKind;
@@ -192,6 +192,48 @@ mod tests {
         rig.run(1_000, &mut [&mut second]);
         assert_eq!(rig.last_from(), 2);
         rig.rises();
+    }
+
+    #[test]
+    fn a_backup_that_was_silent_tells_that_it_is_on_air_after_the_fallback() {
+        for ends_first in [false, true] {
+            let mut rig = rig();
+            let mut first = rig.encoder(1, 0);
+            rig.run(3_000, &mut [&mut first]);
+            let mut second = rig.encoder(2, 0);
+            // If it has no key frame, it is not on air before the fallback ends.
+            (second.frozen, second.keys) = (ends_first, !ends_first);
+            rig.run(1_000, &mut [&mut first, &mut second]);
+            second.frozen = true;
+            rig.run(3_000, &mut [&mut first, &mut second]);
+            assert!(!first.publisher.end(rig.now()).is_published);
+            let mut fallback = rig.encoder_of(rig.hub.publish_fallback(&key()).expect("free"), FALLBACK, 0);
+            rig.run(1_000, &mut [&mut fallback, &mut second]);
+            assert_eq!((rig.last_from(), rig.hub.streams()[0].switches), (FALLBACK, 0));
+            second.frozen = false;
+            if ends_first {
+                rig.run(100, &mut [&mut fallback, &mut second]);
+                assert_eq!((rig.last_from(), rig.hub.streams()[0].switches), (FALLBACK, 0));
+                assert!(fallback.publisher.end(rig.now()).is_published);
+                second.keys = true;
+            }
+            rig.run(2_000, &mut [&mut second]);
+            assert_eq!((rig.last_from(), switched(&mut second)), (2, Switched::Lost));
+            assert_eq!(rig.hub.streams()[0].switches, 1);
+            rig.rises();
+        }
+    }
+
+    #[test]
+    fn a_publisher_that_another_one_has_replaced_before_its_key_frame_leaves_the_stream_to_that_one() {
+        let mut rig = rig();
+        let mut fallback = rig.encoder_of(rig.hub.publish_fallback(&key()).expect("free"), FALLBACK, 0);
+        let mut first = rig.encoder(1, 0);
+        first.keys = false;
+        rig.run(2_100, &mut [&mut fallback, &mut first]);
+        let second = rig.encoder(2, 0);
+        assert!(first.publisher.end(rig.now()).is_published);
+        assert!(!second.publisher.end(rig.now()).is_published);
     }
 
     #[test]

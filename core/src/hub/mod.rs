@@ -277,6 +277,13 @@ impl Entry {
             .or_else(|| self.reserve.as_ref().filter(|one| one.standby.waits() == Waits::Start).map(|one| &one.holder))
     }
 
+    /// True if it has a publisher that was told of as such. A backup that was silent when the publisher left is none, until it
+    /// is on air.
+    fn goes_on(&self) -> bool {
+        let is_on_air = self.holder.as_ref().is_some_and(|holder| holder.role != Holds::Fallback);
+        is_on_air || self.reserve.as_ref().is_some_and(|reserve| reserve.standby.is_told())
+    }
+
     /// The publisher that stands by for another one.
     fn backup(&self) -> Option<&Holder> {
         self.reserve.as_ref().filter(|reserve| reserve.standby.waits() != Waits::Start).map(|reserve| &reserve.holder)
@@ -384,6 +391,8 @@ struct Stream {
     absent: AtomicBool,
     /// True while a publisher waits for its first key frame, and the fallback plays until then.
     awaited: AtomicBool,
+    /// How often a publisher that stood by went on air. The one before looks where it is when this has changed.
+    takeovers: AtomicU64,
     stats: OnceLock<StreamStatsView>,
 }
 
@@ -419,6 +428,7 @@ impl Stream {
             keyless_starts: AtomicU64::new(0),
             absent: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
+            takeovers: AtomicU64::new(0),
             stats: OnceLock::new(),
         }
     }
@@ -634,6 +644,7 @@ impl Registry {
                 keyless_starts: AtomicU64::new(0),
                 absent: AtomicBool::new(false),
                 awaited: AtomicBool::new(false),
+                takeovers: AtomicU64::new(0),
                 stats: OnceLock::new(),
             };
             let entry = Entry {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::backup::{Lane, OnAir, Rank, Standby, StandbyEvent, StoodBy};
-use super::{HeldBy, Holds, Hub, Stream, StreamId, Superseded};
+use super::{Entry, HeldBy, Hub, Stream, StreamId, Superseded};
 use crate::chunk::MAX_CHUNK_SIZE;
 use crate::flv::{FrameClass, Pictures};
 use crate::message::{Message, MessageType};
@@ -36,6 +36,8 @@ pub struct Publisher {
     /// What has become of it that was not taken yet.
     events: Vec<StandbyEvent>,
     is_backup: bool,
+    /// The stream's takeovers when it last looked whether it is still on air.
+    takeovers: u64,
     /// True once it has given its place back.
     left: bool,
 }
@@ -83,6 +85,7 @@ impl Publisher {
             took_from,
             events: Vec::new(),
             is_backup,
+            takeovers: 0,
             left: false,
         }
     }
@@ -162,10 +165,7 @@ impl Publisher {
     /// publisher's own timeline; `None` if it has no time.
     fn push_by(&mut self, now: Instant, frame: &Frame, sent: u32, own: Option<u32>) -> Result<(), Superseded> {
         if let Lane::OnAir { .. } = self.lane {
-            self.lane = match self.hub.standing_by(&self.stream.key, self.number) {
-                Some(standby) => Lane::By(standby),
-                None => Lane::Superseded,
-            };
+            self.find_place();
         }
         let Lane::By(standby) = &self.lane else {
             return Err(Superseded);
@@ -210,8 +210,23 @@ impl Publisher {
         }
     }
 
-    /// Looks whether it is on air now.
+    /// It is not on air any more, as the one that it was: finds out what it is.
+    fn find_place(&mut self) {
+        self.lane = match self.hub.standing_by(&self.stream.key, self.number) {
+            Some(standby) => Lane::By(standby),
+            None => Lane::Superseded,
+        };
+    }
+
+    /// Looks whether it is on air now. It may have stood by in the meantime, and not know that.
     fn look(&mut self) {
+        if let Lane::OnAir { epoch, .. } = &self.lane {
+            let takeovers = self.stream.takeovers.load(Ordering::Relaxed);
+            if std::mem::replace(&mut self.takeovers, takeovers) != takeovers && self.stream.source().epoch() != *epoch
+            {
+                self.find_place();
+            }
+        }
         if let Lane::By(standby) = &self.lane
             && let Some(on_air) = standby.take_on_air()
         {
@@ -371,8 +386,7 @@ impl Publisher {
         }
         let (removed, freed) = registry.give_up(key, self.number);
         let freed = freed || awaited;
-        let holder = registry.streams.get(key).and_then(|entry| entry.holder.as_ref());
-        goes_on.is_published = holder.is_some_and(|holder| holder.role != Holds::Fallback);
+        goes_on.is_published = registry.streams.get(key).is_some_and(Entry::goes_on);
         drop(registry);
         if freed {
             self.hub.changed(key);
@@ -387,7 +401,7 @@ impl Publisher {
 /// What becomes of a stream when a publisher leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct GoesOn {
-    /// True if another publisher is on air.
+    /// True if another publisher is on air, or is to be as soon as it has something that players can begin at.
     pub is_published: bool,
     /// That one has just come on air, and does not know it: it learns it at its next call, which may be late if its encoder
     /// is silent.

@@ -184,6 +184,29 @@ fn a_backup_that_sends_nothing_tells_at_once_that_it_is_on_air_and_also_if_it_le
 }
 
 #[test]
+fn a_backup_that_is_on_air_and_leaves_tells_this_in_that_order() {
+    let mut harness = Harness::with(VhostConfig { conflict: Conflict::Backup, ..VhostConfig::default() }.into());
+    let [mut first, mut second] = ["cam"; 2].map(|name| harness.publisher(name));
+    for client in [&mut first, &mut second] {
+        client.send(&harness, &[headers(), gop(0, 3)].concat());
+    }
+    harness.pass(Duration::from_millis(40));
+    first.disconnect(&harness);
+    second.conn.handle_disconnect(harness.now, CloseReason::PeerClosed);
+    let mut told = Vec::new();
+    loop {
+        match second.conn.poll(harness.now) {
+            Output::Action(Action::Remark(remark)) => told.push(remark.name()),
+            Output::Action(Action::Detach { .. }) => told.push("detach"),
+            Output::Action(_) => {}
+            Output::Wait(wait) => panic!("{wait:?}"),
+            Output::Closed(_) => break,
+        }
+    }
+    assert_eq!(told, ["backup_took_over", "detach"]);
+}
+
+#[test]
 fn a_player_that_waits_is_reported_and_once_more_when_the_stream_begins() {
     let mut harness = Harness::new();
     let mut player = harness.player("cam");

@@ -35,7 +35,7 @@ pub(in crate::hub) struct Encoder {
     pictures: bool,
     pub(in crate::hub) keys: bool,
     sound: bool,
-    frozen: bool,
+    pub(in crate::hub) frozen: bool,
     codec: u8,
     /// How many milliseconds its sound is behind its pictures.
     behind: u32,
@@ -222,7 +222,7 @@ impl Rig {
 }
 
 #[track_caller]
-fn switched(encoder: &mut Encoder) -> Switched {
+pub(in crate::hub) fn switched(encoder: &mut Encoder) -> Switched {
     let events = encoder.publisher.take_events();
     let mut switches = events.iter().rev().filter_map(|event| match event {
         StandbyEvent::OnAir { because, .. } => Some(*because),

@@ -69,6 +69,39 @@ fn a_backup_that_is_silent_does_not_take_over_from_a_publisher_that_leaves() {
 }
 
 #[test]
+fn a_publisher_that_stood_by_without_having_noticed_tells_that_it_is_on_air_again_before_it_sends() {
+    let mut rig = Rig::new(BackupRules { returns: true, ..BackupRules::default() });
+    let (mut first, mut second) = (rig.encoder(1, 0), rig.encoder(2, 900));
+    rig.run(3_000, &mut [&mut first, &mut second]);
+    first.frozen = true;
+    rig.run(2_500, &mut [&mut first, &mut second]);
+    assert_eq!(switched(&mut second), Switched::Stalled);
+    first.frozen = false;
+    rig.run(4_500, &mut [&mut first, &mut second]);
+    let steps = (0..90).find(|_| {
+        rig.run(STEP, &mut [&mut first]);
+        rig.last_from() == 1
+    });
+    assert!(steps.is_some() && switched(&mut first) == Switched::Returned);
+    assert!(first.publisher.end(rig.now()).is_published);
+    assert_eq!(switched(&mut second), Switched::Lost);
+}
+
+#[test]
+fn a_publisher_that_has_never_sent_anything_does_not_take_over_from_the_one_that_took_over_from_it() {
+    let mut rig = Rig::new(BackupRules::default());
+    let mut first = rig.encoder(1, 0);
+    first.frozen = true;
+    let mut second = rig.encoder(2, 900);
+    rig.run(3_500, &mut [&mut first, &mut second]);
+    assert_eq!(switched(&mut second), Switched::Stalled);
+    assert!(!second.publisher.end(rig.now()).is_published);
+    first.frozen = false;
+    rig.run(2_000, &mut [&mut first]);
+    assert_eq!((rig.last_from(), switched(&mut first)), (1, Switched::Lost));
+}
+
+#[test]
 fn a_publisher_that_comes_while_only_a_silent_backup_is_left_is_on_air_at_once() {
     let mut rig = Rig::new(BackupRules::default());
     let (mut first, mut second) = (rig.encoder(1, 0), rig.encoder(2, 900));
