@@ -282,7 +282,8 @@ impl Cluster {
                 // What an earlier connection has sent is done, too: it was in the directory's buffers.
                 self.requests += 1;
                 let node = self.servers[index].node.clone();
-                let (reply, notice) = self.directory.apply(self.now, &node, &request);
+                let address = format!("rtmp://{node}");
+                let (reply, notice) = self.directory.apply(self.now, (&node, &address), &request);
                 self.send(index, connection, false, Message::Reply(index, connection, id, reply));
                 if let Some(notice) = notice.filter(|_| !self.is_deaf) {
                     for other in 0..self.servers.len() {

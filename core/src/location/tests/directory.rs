@@ -1,10 +1,11 @@
-//! A directory in memory, which does what the scripts in a real one do.
+//! A directory in memory, which does what the scripts in a real one do. The simulator includes this file, too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::location::{Owner, Reply, Request, Session, Taking};
+// The module above has them: here from this crate, in the simulator from the library.
+use super::{Owner, Reply, Request, Session, Taking};
 
 #[derive(Debug, Clone)]
 struct Record {
@@ -14,7 +15,15 @@ struct Record {
     until: Instant,
 }
 
-/// A notice to all servers: a name has a new owner.
+/// What a server has said of itself, and until when that holds.
+#[derive(Debug, Clone)]
+struct Node {
+    address: Arc<str>,
+    is_draining: bool,
+    until: Instant,
+}
+
+/// A notice to all servers: a name has a new owner, or one that wants it.
 #[derive(Debug, Clone)]
 pub(crate) struct Notice {
     pub(crate) name: Arc<str>,
@@ -24,32 +33,27 @@ pub(crate) struct Notice {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Directory {
-    ttl: Duration,
+    pub(crate) ttl: Duration,
     /// When its clock began: fencing numbers are at least the microseconds since then.
     epoch: Instant,
-    born: Option<Instant>,
+    /// When this set of data began; `None` before the first claim.
+    pub(crate) born: Option<Instant>,
     records: BTreeMap<Arc<str>, Record>,
-    nodes: BTreeMap<Arc<str>, Instant>,
-    /// The servers that say that they drain.
-    draining: BTreeSet<Arc<str>>,
+    nodes: BTreeMap<Arc<str>, Node>,
 }
 
 impl Directory {
     /// One that has had its data for long.
     pub(crate) fn new(ttl: Duration, now: Instant) -> Self {
-        Directory {
-            ttl,
-            epoch: now,
-            born: Some(now - ttl),
-            records: BTreeMap::new(),
-            nodes: BTreeMap::new(),
-            draining: BTreeSet::new(),
-        }
+        let (records, nodes) = (BTreeMap::new(), BTreeMap::new());
+        Directory { ttl, epoch: now, born: now.checked_sub(ttl), records, nodes }
     }
 
-    /// The server says that it drains.
-    pub(crate) fn drains(&mut self, node: &Arc<str>) {
-        self.draining.insert(node.clone());
+    /// A server that has announced itself says that it drains, or that it does not.
+    pub(crate) fn drains(&mut self, node: &str, is_draining: bool) {
+        if let Some(record) = self.nodes.get_mut(node) {
+            record.is_draining = is_draining;
+        }
     }
 
     /// All its data is gone.
@@ -64,9 +68,15 @@ impl Directory {
         self.records.values().filter(|record| record.until > now).count()
     }
 
-    pub(crate) fn apply(&mut self, now: Instant, node: &Arc<str>, request: &Request) -> (Reply, Option<Notice>) {
+    /// Answers a request of the server of this id and address.
+    pub(crate) fn apply(
+        &mut self,
+        now: Instant,
+        (node, address): (&Arc<str>, &str),
+        request: &Request,
+    ) -> (Reply, Option<Notice>) {
         self.records.retain(|_, record| record.until > now);
-        self.nodes.retain(|_, until| *until > now);
+        self.nodes.retain(|_, record| record.until > now);
         match request {
             Request::Claim { name, session, taking } => self.claim(now, node, name, *session, Some(*taking)),
             Request::Renew { name, session } => self.claim(now, node, name, *session, None),
@@ -78,7 +88,9 @@ impl Directory {
             }
             Request::Find { name } => (Reply::Found(self.records.get(name).map(|record| self.owner(record))), None),
             Request::Announce => {
-                self.nodes.insert(node.clone(), now + self.ttl);
+                let is_draining = self.nodes.get(node).is_some_and(|record| record.is_draining);
+                let record = Node { address: address.into(), is_draining, until: now + self.ttl };
+                self.nodes.insert(node.clone(), record);
                 (Reply::Done, None)
             }
         }
@@ -101,7 +113,7 @@ impl Directory {
                 return (Reply::Granted { fencing: record.fencing }, None);
             }
             fencing = fencing.max(record.fencing + 1);
-            let drains = self.draining.contains(&record.node);
+            let drains = self.nodes.get(&record.node).is_some_and(|node| node.is_draining);
             let asks = taking.is_some_and(|taking| taking.asks(record.fencing, drains));
             if !taking.is_some_and(|taking| taking.ends(record.fencing, drains)) {
                 let record = self.records[name].clone();
@@ -117,8 +129,8 @@ impl Directory {
     }
 
     fn owner(&self, record: &Record) -> Owner {
-        let address = self.nodes.contains_key(&record.node).then(|| format!("rtmp://{}", record.node).into());
-        let is_draining = self.draining.contains(&record.node);
+        let node = self.nodes.get(&record.node);
+        let (address, is_draining) = (node.map(|node| node.address.clone()), node.is_some_and(|node| node.is_draining));
         Owner { node: record.node.clone(), fencing: record.fencing, address, is_draining }
     }
 }

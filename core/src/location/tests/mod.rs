@@ -3,3 +3,5 @@ pub(crate) mod directory;
 mod failures;
 mod random;
 mod rules;
+
+use super::{Owner, Reply, Request, Session, Taking};

@@ -42,7 +42,7 @@ fn a_server_that_drains_gives_its_name_to_the_next_claim() {
         let first = cluster.publish(0, "live/cam").expect("it is free");
         assert!(cluster.publish(1, "live/cam").is_err(), "it does not drain yet");
         let node = cluster.servers[0].node.clone();
-        cluster.directory.drains(&node);
+        cluster.directory.drains(&node, true);
         // Two servers want it at the same moment: one gets it, and does not lose it to the other.
         let claims = [1, 2].map(|index| (index, cluster.claim(index, "live/cam", Conflict::Refuse)));
         let outcomes = claims.map(|(index, claim)| cluster.outcome(index, claim));
@@ -299,7 +299,7 @@ fn a_strict_server_gives_a_name_free_when_its_publisher_has_stopped() {
         let node = cluster.servers[0].node.clone();
         let conflict = if drains { Conflict::Refuse } else { Conflict::Take };
         if drains {
-            cluster.directory.drains(&node);
+            cluster.directory.drains(&node, true);
         }
         let begin = cluster.now;
         let claim = cluster.claim(1, "live/cam", conflict);
@@ -338,7 +338,7 @@ fn a_server_that_drains_takes_no_name() {
             let mut cluster = Cluster::connected(2, on_loss);
             cluster.publish(0, "live/cam").expect("it is free");
             let node = cluster.servers[0].node.clone();
-            cluster.directory.drains(&node);
+            cluster.directory.drains(&node, true);
             cluster.servers[1].location.set_draining(true);
             let claim = cluster.claim(1, "live/cam", conflict);
             assert_eq!(cluster.outcome(1, claim), Err(ClaimError::Held(node)), "{on_loss:?} {conflict:?}");

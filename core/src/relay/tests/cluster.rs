@@ -161,7 +161,8 @@ impl Net {
                     Output::Disconnect => {}
                     Output::Ask(id, request) => {
                         if !*is_down && !member.is_cut {
-                            let (reply, notice) = directory.apply(now, &member.node, &request);
+                            let address = format!("rtmp://{}", member.node);
+                            let (reply, notice) = directory.apply(now, (&member.node, &address), &request);
                             replies.push((now + LATENCY, *at, id, reply));
                             notices.extend(notice);
                         }

@@ -4,17 +4,21 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::location::{Owner, Reply, Request, RequestId, Session, Taking};
 
+use self::data::Directory as Data;
+pub(super) use self::data::Notice;
 use crate::Rng;
+
+/// The one of core's tests.
+#[path = "../../../../core/src/location/tests/directory.rs"]
+mod data;
 
 /// How much of the past a standby may lack.
 const PAST: Duration = Duration::from_secs(1);
 
-/// A directory in memory, which does what the scripts in a Redis do, with the links of the servers to it.
+/// A directory, with the links of the servers to it.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) ttl: Duration,
-    /// When its clock began: fencing numbers are at least the microseconds since then.
-    epoch: Instant,
     data: Data,
     /// What it had before its latest changes, each until the given time.
     past: VecDeque<(Instant, Data)>,
@@ -46,38 +50,6 @@ pub(super) enum DirectoryState {
     Down,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Data {
-    born: Option<Instant>,
-    records: BTreeMap<Arc<str>, Record>,
-    /// The records of servers.
-    nodes: BTreeMap<Arc<str>, NodeRecord>,
-}
-
-/// What a server has said of itself, and until when that holds.
-#[derive(Debug, Clone)]
-struct NodeRecord {
-    address: Arc<str>,
-    is_draining: bool,
-    until: Instant,
-}
-
-#[derive(Debug, Clone)]
-struct Record {
-    node: Arc<str>,
-    session: Session,
-    fencing: u64,
-    until: Instant,
-}
-
-/// A notice to all servers: a name has a new owner, or one that wants it.
-#[derive(Debug, Clone)]
-pub(super) struct Notice {
-    pub(super) name: Arc<str>,
-    pub(super) node: Arc<str>,
-    pub(super) fencing: u64,
-}
-
 /// A message on its way, of this connection of this server.
 #[derive(Debug, Clone)]
 pub(super) struct Parcel {
@@ -100,8 +72,7 @@ impl Directory {
     pub(super) fn new(ttl: Duration, rng: Rng, now: Instant) -> Self {
         Directory {
             ttl,
-            epoch: now,
-            data: Data { born: now.checked_sub(ttl), ..Data::default() },
+            data: Data::new(ttl, now),
             past: VecDeque::new(),
             state: DirectoryState::Up,
             is_deaf: false,
@@ -119,7 +90,7 @@ impl Directory {
 
     /// All its data is gone.
     pub(super) fn flush(&mut self) {
-        self.data = Data::default();
+        self.data.flush();
         self.past.clear();
     }
 
@@ -140,7 +111,7 @@ impl Directory {
 
     /// How many leases it has.
     pub(super) fn leases(&self, now: Instant) -> usize {
-        self.data.records.values().filter(|record| record.until > now).count()
+        self.data.len(now)
     }
 
     /// Sends something on a connection of a server, in either direction.
@@ -186,74 +157,20 @@ impl Directory {
     pub(super) fn apply(
         &mut self,
         now: Instant,
-        (node, address, is_draining): (&Arc<str>, &Arc<str>, bool),
+        (node, address, is_draining): (&Arc<str>, &str, bool),
         request: &Request,
     ) -> (Reply, Option<Notice>) {
         self.asked += 1;
         while self.past.front().is_some_and(|(until, _)| *until + PAST < now) {
             self.past.pop_front();
         }
-        self.data.records.retain(|_, record| record.until > now);
-        self.data.nodes.retain(|_, record| record.until > now);
         if !matches!(request, Request::Find { .. }) {
             self.past.push_back((now, self.data.clone()));
         }
-        match request {
-            Request::Claim { name, session, taking } => self.claim(now, node, name, *session, Some(*taking)),
-            Request::Renew { name, session } => self.claim(now, node, name, *session, None),
-            Request::Release { name, session } => {
-                let own = |record: &Record| record.node == *node && record.session == *session;
-                if self.data.records.get(name).is_some_and(own) {
-                    self.data.records.remove(name);
-                }
-                (Reply::Done, None)
-            }
-            Request::Find { name } => {
-                (Reply::Found(self.data.records.get(name).map(|record| self.owner(record))), None)
-            }
-            Request::Announce => {
-                let record = NodeRecord { address: address.clone(), is_draining, until: now + self.ttl };
-                self.data.nodes.insert(node.clone(), record);
-                (Reply::Done, None)
-            }
+        let answer = self.data.apply(now, (node, address), request);
+        if matches!(request, Request::Announce) {
+            self.data.drains(node, is_draining);
         }
-    }
-
-    fn claim(
-        &mut self,
-        now: Instant,
-        node: &Arc<str>,
-        name: &Arc<str>,
-        session: Session,
-        taking: Option<Taking>,
-    ) -> (Reply, Option<Notice>) {
-        let born = *self.data.born.get_or_insert(now);
-        let until = now + self.ttl;
-        let mut fencing = now.saturating_duration_since(self.epoch).as_micros() as u64;
-        if let Some(record) = self.data.records.get_mut(name) {
-            if record.node == *node && record.session == session {
-                record.until = until;
-                return (Reply::Granted { fencing: record.fencing }, None);
-            }
-            fencing = fencing.max(record.fencing + 1);
-            let drains = self.data.nodes.get(&record.node).is_some_and(|node| node.is_draining);
-            let asks = taking.is_some_and(|taking| taking.asks(record.fencing, drains));
-            if !taking.is_some_and(|taking| taking.ends(record.fencing, drains)) {
-                let record = self.data.records[name].clone();
-                let notice = Notice { name: name.clone(), node: node.clone(), fencing: record.fencing };
-                return (Reply::Held(self.owner(&record)), asks.then_some(notice));
-            }
-        } else if taking.is_some() && now < born + self.ttl {
-            return (Reply::Hold(born + self.ttl - now), None);
-        }
-        let (node, name) = (node.clone(), name.clone());
-        self.data.records.insert(name.clone(), Record { node: node.clone(), session, fencing, until });
-        (Reply::Granted { fencing }, Some(Notice { name, node, fencing }))
-    }
-
-    fn owner(&self, record: &Record) -> Owner {
-        let node = self.data.nodes.get(&record.node);
-        let (address, is_draining) = (node.map(|node| node.address.clone()), node.is_some_and(|node| node.is_draining));
-        Owner { node: record.node.clone(), fencing: record.fencing, address, is_draining }
+        answer
     }
 }

@@ -202,7 +202,7 @@ impl ClusterSim {
     /// The directory answers a request. What an earlier connection has sent, or a server that is gone, is done, too: it
     /// was in the directory's buffers.
     fn answer(&mut self, node: usize, connection: u64, id: RequestId, request: &Request) {
-        let (now, address) = (self.now, format!("rtmp://{}", address_of(node)).into());
+        let (now, address) = (self.now, format!("rtmp://{}", address_of(node)));
         let is_draining = self.nodes[node].drains.is_some();
         let (reply, notice) = self.directory.apply(now, (&id_of(node), &address, is_draining), request);
         self.directory.send(now, Parcel { node, connection, what: Content::Reply(id, reply) });
