@@ -43,9 +43,18 @@ impl ClusterSim {
             let goes_on = self.clients[publication.client].origin() == Some(origin);
             let publisher = &self.clients[publication.client];
             let is_well = publisher.healthy_since(self.now).is_some_and(|since| self.now > since + STILL);
-            // Where two servers publish a name, a player may have the publisher of its server, which sends nothing.
-            let is_double = self.double.keys().any(|name| name.to_string() == client.name);
-            if goes_on && is_well && !is_double && self.now > last + STILL && !self.excuses(client.node, origin) {
+            if self.now <= last + STILL || !goes_on || !is_well {
+                continue;
+            }
+            let key: StreamKey = client.name.parse().expect("a name");
+            // Where two servers publish a name, a player may have the publisher of its server, which sends nothing. It gets
+            // the other one again when that has left.
+            let is_double = self.double.contains_key(&key) || self.is_recent(self.single.get(&key), STILL);
+            // A fallback ends when the stream has publishers, also if these send nothing.
+            let node = &self.nodes[client.node];
+            let has_ended = publisher.name != client.name
+                && (node.published.contains_key(&key) || self.is_recent(node.free.get(&key), STILL));
+            if !is_double && !has_ended && !self.excuses(client.node, origin) {
                 self.fail(&format!("client {index} gets no frames any more, for {:?}", self.now - last));
             }
         }
@@ -103,18 +112,22 @@ impl ClusterSim {
         }
     }
 
+    /// True if something happened at this time, and no longer ago.
+    fn is_recent(&self, at: Option<&Instant>, time: Duration) -> bool {
+        at.is_some_and(|at| self.now < *at + time)
+    }
+
     /// A player missed frames.
     pub(super) fn check_skip(&self, index: usize, skipped: Skipped) {
         let node = self.clients[index].node;
-        let has_changed = {
-            let name = &self.clients[index].name;
-            let key: StreamKey = name.parse().expect("a name");
-            let is_remote = self.publications[skipped.origin].node != node;
-            is_remote && self.nodes[node].changed.get(&key).is_some_and(|at| self.now < *at + RECOVERY)
-        };
-        // A client that publishes here for a moment what is pulled ends the pull, and the next one begins at a key frame.
-        let is_late = skipped.is_late_sound && self.rules.backup.is_some();
-        if !has_changed && !is_late && !self.excuses(node, skipped.origin) {
+        let key: StreamKey = self.clients[index].name.parse().expect("a name");
+        // A client that publishes here for a moment what is pulled ends the pull, and the next one begins at a key frame. So
+        // does a pull from the server to which the name has moved: it may have come through another server before.
+        let is_remote = self.publications[skipped.origin].node != node;
+        let has_changed = [self.nodes[node].changed.get(&key), self.moved.get(&key)];
+        let begins = is_remote && has_changed.into_iter().any(|at| self.is_recent(at, RECOVERY));
+        let is_late = skipped.is_unkept && self.rules.backup.is_some();
+        if !begins && !is_late && !self.excuses(node, skipped.origin) {
             let Skipped { origin, frames, .. } = skipped;
             self.fail(&format!("client {index} at server {node} missed {frames} frames of publication {origin}"));
         }
@@ -173,7 +186,8 @@ impl ClusterSim {
     /// The servers that publish the name have changed.
     pub(super) fn note_owners(&mut self, name: &StreamKey) {
         if self.owners(name).len() < 2 {
-            self.double.remove(name);
+            let was_double = self.double.remove(name).is_some();
+            self.single.extend(was_double.then(|| (name.clone(), self.now)));
         } else {
             self.double.entry(name.clone()).or_insert(self.now);
             self.doubled.insert(name.clone());

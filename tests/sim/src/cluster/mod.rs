@@ -48,6 +48,8 @@ use super::{ClientId, Digest, Link, Rng};
 const STEPS_AT_ONCE: u32 = 50_000;
 /// How often everything is looked at that is not checked when it changes.
 const LOOK: Duration = Duration::from_millis(500);
+/// From how many lost segments of a million on a loss is a failure.
+const HEAVY_LOSS: u32 = 100_000;
 /// The stream that plays as fallback of others.
 const HOLD: &str = "live/hold";
 
@@ -85,14 +87,15 @@ pub struct ClusterSim {
     /// The same for all pairs of servers, if they have no latency of their own.
     hop: Option<Duration>,
     rules: Rules,
-    /// Names that several servers publish, and since when.
+    /// Names that several servers publish, and since when; and when a name last was one of these.
     double: BTreeMap<StreamKey, Instant>,
+    single: BTreeMap<StreamKey, Instant>,
     /// Names that ever had several.
     doubled: BTreeSet<StreamKey>,
     /// The publishers that were on air of each name, as servers said: where, and on which connection.
     told: BTreeMap<StreamKey, Vec<(usize, usize)>>,
-    /// Names with a publisher that was on air and had nothing to send, so that its server could not say so.
-    untold: BTreeSet<StreamKey>,
+    /// When a name last got a publisher at another server than before.
+    moved: BTreeMap<StreamKey, Instant>,
     switches: u64,
     redirects: u64,
     next_look: Instant,
@@ -172,9 +175,10 @@ impl ClusterSim {
             hop: None,
             rules,
             double: BTreeMap::new(),
+            single: BTreeMap::new(),
             doubled: BTreeSet::new(),
             told: BTreeMap::new(),
-            untold: BTreeSet::new(),
+            moved: BTreeMap::new(),
             switches: 0,
             redirects: 0,
             next_look: start + LOOK,
@@ -251,7 +255,13 @@ impl ClusterSim {
     /// So many of a million segments between two servers are lost from now on, and come late.
     pub fn set_loss(&mut self, one: usize, other: usize, per_million: u32) {
         let pair = (one.min(other), one.max(other));
-        self.losses.insert(pair, per_million);
+        // What is lost again and again comes seconds late: later than servers wait for it.
+        let is_heavy = |loss: u32| loss >= HEAVY_LOSS;
+        let was_heavy = self.losses.insert(pair, per_million).is_some_and(is_heavy);
+        if was_heavy != is_heavy(per_million) {
+            self.trouble(one, is_heavy(per_million));
+            self.trouble(other, is_heavy(per_million));
+        }
         for index in self.between(pair) {
             self.lines[index].link.loss(per_million);
         }

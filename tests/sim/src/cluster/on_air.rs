@@ -21,8 +21,6 @@ pub(super) struct OnAir {
     /// The connection of the publisher.
     connection: u64,
     pub(super) line: usize,
-    /// True once it has left, and the stream goes on: its successor says so when it sends something.
-    has_left: bool,
 }
 
 impl ClusterSim {
@@ -38,8 +36,12 @@ impl ClusterSim {
     }
 
     fn tell_on_air(&mut self, node: usize, line: usize, connection: u64, key: &StreamKey) {
-        self.nodes[node].on_air.insert(key.clone(), OnAir { connection, line, has_left: false });
-        self.told.entry(key.clone()).or_default().push((node, line));
+        self.nodes[node].on_air.insert(key.clone(), OnAir { connection, line });
+        let told = self.told.entry(key.clone()).or_default();
+        if told.last().is_some_and(|(before, _)| *before != node) {
+            self.moved.insert(key.clone(), self.now);
+        }
+        told.push((node, line));
         self.check_owners(key);
     }
 
@@ -53,15 +55,12 @@ impl ClusterSim {
         before: Option<HeldBy>,
     ) {
         self.switches += 1;
-        let current = self.nodes[node].on_air.get(key).copied();
-        let (current, has_left) = (current.map(|on_air| on_air.connection), current.is_some_and(|one| one.has_left));
+        let current = self.nodes[node].on_air.get(key).map(|on_air| on_air.connection);
         let said = match before {
             Some(HeldBy::Client { connection, .. }) => Some(connection),
             _ => None,
         };
-        if current != said && (has_left || self.untold.contains(key)) {
-            self.untold.insert(key.clone());
-        } else if current != said {
+        if current != said {
             self.fail(&format!("server {node} says that {said:?} was on air with {key:?} before, but {current:?} was"));
         }
         self.tell_on_air(node, line, connection, key);
@@ -72,17 +71,12 @@ impl ClusterSim {
         let now = self.now;
         let server = &mut self.nodes[node];
         if goes_on {
-            if let Some(on_air) = server.on_air.get_mut(key).filter(|on_air| on_air.connection == connection) {
-                on_air.has_left = true;
-            }
+            // If it was on air, its successor says so next.
             return;
         }
         server.free.insert(key.clone(), now);
         let on_air = server.on_air.remove(key).filter(|on_air| on_air.connection != connection);
-        if on_air.is_some_and(|on_air| on_air.has_left) {
-            self.untold.insert(key.clone());
-        } else if let Some(on_air) = on_air {
-            let on_air = on_air.connection;
+        if let Some(OnAir { connection: on_air, .. }) = on_air {
             self.fail(&format!("{connection} leaves server {node}, which said that {on_air} is on air with {key:?}"));
         }
     }
@@ -137,9 +131,7 @@ impl ClusterSim {
                 continue;
             };
             let key: StreamKey = client.name.parse().expect("a name");
-            // A backup that goes on air after the fallback is no switch, and servers say nothing of it.
-            let has_fallback = self.nodes.iter().any(|node| node.config.fallback.is_some());
-            if has_fallback || self.doubled.contains(&key) || self.untold.contains(&key) {
+            if self.doubled.contains(&key) {
                 continue;
             }
             let mut told = self.told.get(&key).into_iter().flatten();

@@ -27,8 +27,9 @@ pub(super) struct Viewing {
     pub(super) frames: u64,
     /// The publications in the order in which they came, on all connections.
     pub(super) order: Vec<usize>,
-    /// True until there is sound of the newest publication.
+    /// True until there is sound, and a picture, of the newest publication.
     is_unheard: bool,
+    is_unseen: bool,
     /// The latencies of frames, if they are measured, and the longest time without a frame meanwhile.
     pub(super) latencies: Vec<Duration>,
     pub(super) longest: Duration,
@@ -39,9 +40,10 @@ pub(super) struct Viewing {
 pub(super) struct Skipped {
     pub(super) origin: usize,
     pub(super) frames: usize,
-    /// True if they are sounds that were sent before the publication came to players: a publisher that stood by sends its
-    /// pictures since the newest key frame, and no sound of that time.
-    pub(super) is_late_sound: bool,
+    /// True if they are what is not kept of a publisher that stood by. It sends its pictures since the newest key frame, and
+    /// no sound of that time. If it has no key frame, because it stands by only since it was on air itself, it sends sound at
+    /// once, and pictures from its next key frame on.
+    pub(super) is_unkept: bool,
 }
 
 impl Viewing {
@@ -100,12 +102,15 @@ impl Viewing {
         self.frames += 1;
         if self.order.last() != Some(&from.0) {
             self.order.push(from.0);
-            self.is_unheard = true;
+            (self.is_unheard, self.is_unseen) = (true, true);
         }
         self.advance(from, media, archive)
     }
 
     fn advance(&mut self, from: (usize, usize), media: Media, archive: &Archive) -> Result<Option<Skipped>, String> {
+        let (unheard, unseen) = (self.is_unheard, self.is_unseen);
+        self.is_unheard &= media != Media::Sound;
+        self.is_unseen &= !media.is_picture();
         let Some((origin, last)) = self.place.replace(from).filter(|(origin, _)| *origin == from.0) else {
             return Ok(None);
         };
@@ -115,8 +120,8 @@ impl Viewing {
         }
         let missed = archive.between(origin, last + 1..from.1).filter(|(_, sent)| sent.media.is_coded());
         let (sounds, pictures): (Vec<_>, Vec<_>) = missed.partition(|(_, sent)| sent.media == Media::Sound);
-        let (frames, is_late_sound) = (sounds.len() + pictures.len(), pictures.is_empty() && self.is_unheard);
-        self.is_unheard &= media != Media::Sound;
-        Ok((frames > 0).then_some(Skipped { origin, frames, is_late_sound }))
+        let is_unkept = (sounds.is_empty() || unheard) && (pictures.is_empty() || unseen);
+        let frames = sounds.len() + pictures.len();
+        Ok((frames > 0).then_some(Skipped { origin, frames, is_unkept }))
     }
 }
