@@ -25,7 +25,7 @@ impl fmt::Debug for Media {
 }
 
 /// A segment that is complete, for what keeps segments elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Complete {
     /// Its sequence number.
     pub number: u64,
@@ -43,6 +43,17 @@ pub struct Complete {
     pub wall: u64,
     /// True if it does not go on from the segment before.
     pub discontinuity: bool,
+}
+
+/// Without the bytes of the init segment.
+impl fmt::Debug for Complete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Complete { number, publication, name, media, init, duration, wall, discontinuity } = self;
+        let mut shown = f.debug_struct("Complete");
+        shown.field("number", number).field("publication", publication).field("name", name).field("media", media);
+        shown.field("init", &init.as_ref().map(|(name, _)| name)).field("duration", duration);
+        shown.field("wall", wall).field("discontinuity", discontinuity).finish()
+    }
 }
 
 /// What a name of a playlist stands for.

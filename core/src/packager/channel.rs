@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -108,11 +109,18 @@ pub(super) struct Channel<T> {
 }
 
 /// The text of playlists, made once for all viewers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shelf {
     version: u64,
     whole: Option<Bytes>,
     skipped: Option<Bytes>,
+}
+
+/// Without the texts.
+impl fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelf").field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 impl<T> Channel<T> {

@@ -44,6 +44,7 @@ const NOT_THAT_EVENING: &[&str] = &[
     "lines_reduced",
     "memory_given",
     "not_listening",
+    "not_segmented",
     "not_served",
     "notices_lost",
     "program_plays",
