@@ -26,6 +26,9 @@ const ROUNDING: u64 = 499_000;
 const AUTO: std::ops::RangeInclusive<u32> = 4..=10;
 /// What a part may be longer than its frames say, in milliseconds: their times are whole milliseconds.
 const JITTER: u64 = 3;
+/// The first discontinuity sequence number is the time in seconds modulo this: another one after a restart, and small. Players
+/// such as hls.js go through all numbers up to it at each playlist.
+const DISCONTINUITIES: u64 = 1 << 14;
 /// What a segment may begin before or after the end of the one before, in microseconds, without a discontinuity.
 const TOLERANCE: u64 = 1000;
 /// The longest time between two frames before the target duration of parts is settled.
@@ -128,7 +131,7 @@ impl Segmenter {
             },
             init: None,
             next_number: now / 1000,
-            discontinuity_sequence: now / 1000,
+            discontinuity_sequence: now / 1000 % DISCONTINUITIES,
             breaks: false,
             end: None,
             changes: false,
