@@ -1,5 +1,6 @@
 //! Viewers by HTTP at an edge: what they ask for is pulled as it is for players by RTMP.
 
+use anabranch_tests::peer::WebPlayer;
 use anabranch_tests::program::{Program, free_address};
 use anabranch_tests::{TIMEOUT, wait_for};
 
@@ -34,13 +35,32 @@ fn viewers_of_a_name_are_one_player_at_the_origin_which_leaves_after_them() {
 }
 
 #[test]
+fn fragmented_mp4_is_pulled_as_flv_is() {
+    let source = start_with_api("");
+    let _encoder = Encoder::start(&source, "cam");
+    let program = edge(&format!("rtmp://{}", source.address()), "");
+    for (view, status) in FORMS {
+        let mut viewer = view(program.web(), "/live/cam.mp4");
+        assert_eq!(viewer.status(), status);
+        let mut received = Vec::new();
+        while received.windows(4).filter(|bytes| bytes == b"moof").count() < 3 {
+            received.extend(viewer.piece().expect("the stream goes on"));
+        }
+        assert_eq!(&received[4..8], b"ftyp");
+        drop(viewer);
+        wait_for("the end of the pull", TIMEOUT, || list(&program, "edge").is_empty().then_some(()));
+    }
+}
+
+#[test]
 fn a_name_that_no_origin_has_is_404_after_the_wait() {
     let source = start_with_api("");
     let away = format!("rtmp://{}", free_address());
     for origin in [format!("rtmp://{}", source.address()), away] {
         let program = edge(&origin, "[web]\nwait = '300ms'\n");
         for (view, _) in FORMS {
-            assert_eq!(view(program.web(), "/live/nothing.flv").status(), 404);
+            let mut viewers = ["flv", "mp4"].map(|form| view(program.web(), &format!("/live/nothing.{form}")));
+            assert_eq!(viewers.each_mut().map(WebPlayer::status), [404, 404]);
         }
         wait_for("the end of the pull", TIMEOUT, || list(&program, "edge").is_empty().then_some(()));
     }
