@@ -111,19 +111,111 @@ fn ffmpeg_plays_by_http_with_sound_and_without() {
     let program = Launch::of(Runtime::Smol).with_web().start();
     let web = web_address(&program);
     for (name, audio) in [("both", true), ("silent", false)] {
-        let url = program.url(&format!("live/{name}"));
-        let mut arguments = vec!["-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"];
-        if audio {
-            arguments.extend(["-f", "lavfi", "-i", "sine", "-c:a", "aac"]);
-        }
-        arguments.extend(["-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-t", "30", "-f", "flv", &url]);
-        let _ffmpeg = Process::start("ffmpeg", arguments);
-        program.wait_publishers(&format!("live/{name}"), 1);
+        let sound = ["-f", "lavfi", "-i", "sine", "-c:a", "aac"];
+        let _ffmpeg = publish_with_ffmpeg(&program, name, if audio { &sound } else { &[] });
         let mut probe = Command::new("ffprobe");
         probe.args(["-v", "error", "-show_entries", "stream=codec_name,width", "-of", "csv=p=0", "-i"]);
         let probe = probe.arg(format!("http://{web}/live/{name}.flv")).stdin(Stdio::null()).output().expect("ffprobe");
         let found = String::from_utf8_lossy(&probe.stdout).into_owned();
         assert!(found.contains("h264,320"), "{found} {}", String::from_utf8_lossy(&probe.stderr));
         assert_eq!(found.contains("aac"), audio, "{found}");
+    }
+}
+
+/// A publisher of 25 frames a second, with these options for the sound.
+fn publish_with_ffmpeg(program: &Program, name: &str, more: &[&str]) -> Process {
+    let url = program.url(&format!("live/{name}"));
+    let mut arguments = vec!["-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25"];
+    arguments.extend(more);
+    arguments.extend(["-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-t", "30", "-f", "flv", &url]);
+    let ffmpeg = Process::start("ffmpeg", arguments);
+    program.wait_publishers(&format!("live/{name}"), 1);
+    ffmpeg
+}
+
+#[test]
+fn ffmpeg_decodes_mp4_on_both_runtimes() {
+    for runtime in [Runtime::Smol, Runtime::Std] {
+        let program = Launch::of(runtime).with_web().start();
+        let web = web_address(&program);
+        let sound = ["-f", "lavfi", "-i", "sine", "-c:a", "aac"];
+        let _both = publish_with_ffmpeg(&program, "both", &sound);
+        let _silent = publish_with_ffmpeg(&program, "silent", &[]);
+        for (name, streams) in [("both", &["h264,320", "aac"][..]), ("silent", &["h264,320"])] {
+            let mut probe = Command::new("ffprobe");
+            probe.args(["-v", "error", "-count_frames", "-read_intervals", "%+#40"]);
+            probe.args(["-show_entries", "stream=codec_name,width:frame=pkt_dts", "-of", "csv=p=0", "-i"]);
+            let probe = probe.arg(format!("http://{web}/live/{name}.mp4")).stdin(Stdio::null()).output();
+            let probe = probe.expect("ffprobe");
+            let (found, words) = (String::from_utf8_lossy(&probe.stdout), String::from_utf8_lossy(&probe.stderr));
+            let lines: Vec<&str> = found.lines().collect();
+            for stream in streams {
+                assert!(lines.iter().any(|line| line.starts_with(stream)), "{stream}: {found} {words}");
+            }
+            assert!(lines.len() >= 40 && words.is_empty(), "{runtime}: {found} {words}");
+        }
+    }
+}
+
+/// What ffprobe finds in a stream, in the order of the names of codecs.
+fn probe(address: &str) -> std::process::Child {
+    let mut probe = Command::new("ffprobe");
+    probe.args(["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", "-i", address]);
+    probe.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("ffprobe")
+}
+
+#[test]
+fn flags_tell_ffmpeg_what_is_there_before_and_after_publish() {
+    let program = Launch::of(Runtime::Smol).with_web().start();
+    let web = web_address(&program);
+    let sound = &["-f", "lavfi", "-i", "sine", "-c:a", "aac"][..];
+    let mut cases = Vec::new();
+    for (media, flags, codecs) in [("both", 5, "aac,h264"), ("silent", 1, "h264"), ("audio", 4, "aac")] {
+        for metadata in [true, false] {
+            cases.push((format!("{media}-{metadata}"), media, flags, codecs, metadata));
+        }
+    }
+    let look = |name: &str| {
+        let raw = ask(web, &format!("GET /live/{name}.flv HTTP/1.0\r\n\r\n"));
+        let probes = ["flv", "mp4"].map(|form| probe(&format!("http://{web}/live/{name}.{form}")));
+        (raw, probes)
+    };
+    let early: Vec<_> = cases.iter().map(|(name, ..)| look(name)).collect();
+    for (name, ..) in &cases {
+        program.wait_players(&format!("live/{name}"), 3);
+    }
+    let mut publishers = Vec::new();
+    for (name, media, _, _, metadata) in &cases {
+        let url = program.url(&format!("live/{name}"));
+        let mut arguments = vec!["-v", "error", "-re"];
+        if *media != "audio" {
+            arguments.extend(["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25"]);
+        }
+        if *media != "silent" {
+            arguments.extend(sound);
+        }
+        if *media != "audio" {
+            arguments.extend(["-c:v", "libx264", "-preset", "ultrafast", "-g", "25"]);
+        }
+        let flags = if *metadata { "no_duration_filesize" } else { "no_duration_filesize+no_metadata" };
+        arguments.extend(["-t", "30", "-flvflags", flags, "-f", "flv", &url]);
+        publishers.push(Process::start("ffmpeg", arguments));
+    }
+    for (name, ..) in &cases {
+        program.wait_publishers(&format!("live/{name}"), 1);
+    }
+    let late = cases.iter().map(|(name, ..)| look(name)).collect();
+    for (when, looks) in [("before", early), ("after", late)] {
+        for ((name, _, flags, codecs, _), (mut raw, probes)) in cases.iter().zip(looks) {
+            let (_, body) = read(&mut raw, 13);
+            assert_eq!((&body[..4], body[4]), (&b"FLV\x01"[..], *flags), "{name} {when}");
+            for (form, probe) in ["flv", "mp4"].iter().zip(probes) {
+                let found = probe.wait_with_output().expect("ffprobe").stdout;
+                let found = String::from_utf8_lossy(&found).into_owned();
+                let mut found: Vec<&str> = found.split_whitespace().map(|line| line.trim_end_matches(',')).collect();
+                found.sort_unstable();
+                assert_eq!(found.join(","), *codecs, "{name}.{form} {when}");
+            }
+        }
     }
 }

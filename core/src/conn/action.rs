@@ -3,7 +3,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use super::Refused;
 use super::ask::{Ask, Notice};
 use crate::hub::{HeldBy, StandbyEvent, StreamId, Switched};
-use crate::session::{ClientKind, Close, SessionCounters, Wait, WebRequest};
+use crate::session::{ClientKind, Close, Delivery, SessionCounters, Wait, WebRequest};
 use crate::source::Gap;
 use crate::url::StreamKey;
 
@@ -241,6 +241,8 @@ pub struct Attachment {
     pub client: Option<ClientKind>,
     /// The client's own name and version, if it gave one.
     pub agent: Option<String>,
+    /// How a player gets the stream.
+    pub delivery: Delivery,
     /// The client's address, as far as it is known.
     pub peer: Option<SocketAddr>,
     /// The parameters of all URLs involved, as in [`StreamFacts::params`](super::StreamFacts::params). They may contain

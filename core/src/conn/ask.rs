@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use crate::amf::Value;
 pub use crate::policy::AskId;
-use crate::session::CloseReason;
+use crate::session::{CloseReason, Delivery};
 use crate::url::StreamKey;
 
 /// A question to the back end: may this client do what it asks for? The server grants nothing, and moves no media,
@@ -85,6 +85,8 @@ pub struct ClientFacts {
     pub swf_url: Option<String>,
     /// The client's own name and version.
     pub agent: Option<String>,
+    /// How it gets what it plays.
+    pub delivery: Delivery,
     /// The arguments of `connect` after the command object.
     pub arguments: Vec<Value>,
 }

@@ -632,9 +632,21 @@ impl SlowPath {
     ) {
         let agent = self.client.as_ref().and_then(|client| client.agent.clone());
         let StreamFacts { key, params } = facts;
-        let (peer, relays) = (self.peer(), self.relayed().is_some());
-        let attachment =
-            Attachment { role, stream, key, unknown_host, client, agent, peer, params, by_pass, relays, backup };
+        let (peer, delivery, relays) = (self.peer(), self.session.delivery(), self.relayed().is_some());
+        let attachment = Attachment {
+            role,
+            stream,
+            key,
+            unknown_host,
+            client,
+            agent,
+            delivery,
+            peer,
+            params,
+            by_pass,
+            relays,
+            backup,
+        };
         self.actions.push_back(Action::Attach(attachment));
     }
 
@@ -656,6 +668,7 @@ impl SlowPath {
             connection: self.id,
             address: self.peer(),
             vhost: entered.unwrap_or(&self.vhost.name).to_owned(),
+            delivery: self.session.delivery(),
             ..ClientFacts::default()
         };
         if let Some(client) = &self.client {

@@ -51,7 +51,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 pub use crate::fast_path::{Batches, Share};
-pub use crate::session::{Accepts, Viewed, WebRequest};
+pub use crate::session::{Accepts, Delivery, Viewed, WebRequest};
 pub use action::{Action, Attachment, LeftOut, Output, Remark, Report, Role};
 pub use agreement::Agreement;
 pub use any::{AnyConn, AnyOutput, Ended};

@@ -65,6 +65,11 @@ impl Answer {
         self.pieces().map(Bytes::len).sum()
     }
 
+    /// True if it has a field of this name.
+    pub(crate) fn has_field(&self, name: &str) -> bool {
+        self.fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
+
     /// The bytes before the body, with these lines of further fields.
     pub(crate) fn head(&self, lines: &str, keeps_alive: bool) -> Vec<u8> {
         let mut head = status_line(self.status);

@@ -47,6 +47,12 @@ pub struct LivePath {
 }
 
 impl LivePath {
+    /// True if the path is one of the program's own, whatever applications there are.
+    pub fn is_reserved(path: &str) -> bool {
+        let first = path.strip_prefix('/').unwrap_or(path).split('/').next().unwrap_or_default();
+        first.is_empty() || RESERVED.contains(&first)
+    }
+
     /// The stream that a request means, if its path has the form of one.
     pub fn of(request: &Request) -> Option<Self> {
         let path = decoded_path(request)?;

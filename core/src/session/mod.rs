@@ -51,6 +51,7 @@
 
 mod commands;
 mod config;
+mod delivery;
 mod event;
 mod forwarded;
 mod identify;
@@ -65,6 +66,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use config::{SessionConfig, SessionLimits, SessionTimeouts};
+pub use delivery::Delivery;
 pub use event::{
     CloseReason, ConnectRequest, Outcome, PlayRequest, PublishRequest, Rejection, SessionEvent, SessionOutput,
     TimeoutKind, TlsFault, Track, WebRequest,

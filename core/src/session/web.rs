@@ -8,7 +8,7 @@ use super::event::{CloseReason, PlayRequest, Rejection, SessionEvent, TimeoutKin
 use super::forwarded::Forwarded;
 use super::state::Change;
 use super::streams::Activity;
-use super::{Session, State};
+use super::{Delivery, Session, State};
 use crate::command::{ConnectInfo, PlayArguments};
 use crate::endpoint::{Cause, DueKind, Error, Timer};
 use crate::flv::tag::{FILE_HEADER_LENGTH, write_file_header};
@@ -68,6 +68,8 @@ pub(super) struct Web {
     forwarded: Forwarded,
     reader: RequestReader,
     stage: Stage,
+    /// The form of its live stream, once it has asked for one.
+    delivery: Delivery,
     /// Requests so far.
     count: u64,
     /// True if the client sends no further request.
@@ -93,8 +95,8 @@ pub enum Viewed {
 enum Stage {
     /// Reads a request; all before it are answered.
     Reading,
-    /// The program is to answer the request of this number.
-    Asked { is_head: bool },
+    /// The program is to answer the request of this number. `fields` let the page that asked see a refusal.
+    Asked { is_head: bool, fields: String },
     /// A live stream is asked for, or sent.
     Live(Box<Live>),
     /// Nothing more is to be said.
@@ -143,6 +145,7 @@ impl Web {
             forwarded,
             reader,
             stage: Stage::Reading,
+            delivery: Delivery::Rtmp,
             count: 0,
             is_last: false,
             drains: false,
@@ -156,6 +159,12 @@ impl Web {
         self.reader.held()
     }
 
+    /// Fields of the answer that let the page of this request read it.
+    fn fields(&self, request: &Request) -> String {
+        let private = request.field("Access-Control-Request-Private-Network") == Some("true");
+        self.settings.origins.fields(request.field("Origin"), private)
+    }
+
     fn live(&mut self) -> Option<&mut Live> {
         if let Stage::Live(live) = &mut self.stage { Some(live) } else { None }
     }
@@ -167,6 +176,11 @@ impl Session {
     /// True if the peer speaks HTTP.
     pub fn is_web(&self) -> bool {
         self.web.is_some()
+    }
+
+    /// How the client gets what it plays.
+    pub fn delivery(&self) -> Delivery {
+        self.web.as_deref().map_or(Delivery::Rtmp, |web| web.delivery)
     }
 
     /// True if the first bytes are those of HTTP. A prefix of a proxy begins with `P`, too.
@@ -258,7 +272,10 @@ impl Session {
             Some(path) if !path.container.is_playlist() => self.take_live(&request, path),
             _ => {
                 let (id, is_head) = (web.count, request.method() == "HEAD");
-                web.stage = Stage::Asked { is_head };
+                // Nothing that the program has is for pages of others.
+                let is_own = LivePath::is_reserved(request.path());
+                let fields = if is_own { String::new() } else { web.fields(&request) };
+                web.stage = Stage::Asked { is_head, fields };
                 let time = web.settings.answer;
                 self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, time));
                 self.ask(Change::AnswerAsked, SessionEvent::Request(Box::new(WebRequest { id, request })));
@@ -272,8 +289,7 @@ impl Session {
         };
         let origin = request.field("Origin");
         let origins = &web.settings.origins;
-        let private = request.field("Access-Control-Request-Private-Network") == Some("true");
-        let fields = origins.fields(origin, private);
+        let fields = web.fields(request);
         let upgrade = request.upgrade();
         let refused = match (request.method(), &upgrade) {
             ("GET", Upgrade::None | Upgrade::WebSocket { .. }) | ("HEAD", _) => None,
@@ -308,6 +324,7 @@ impl Session {
             return self.queue_answer(&Answer::text(403, "pages of this origin may not play"), &fields, false);
         }
         let info = connect_info(request, &path, web.forwarded.is_believed());
+        web.delivery = Delivery::of(path.container, framing);
         let live = Live {
             framing,
             is_head: request.method() == "HEAD",
@@ -334,6 +351,7 @@ impl Session {
         self.endpoint.speak_no_chunks();
         let mut web = Box::new(Web::new(self.door.settings.clone().unwrap_or_default(), Forwarded::new(None, None)));
         (web.count, web.is_last) = (1, true);
+        web.delivery = Delivery::of(path.container, Framing::UntilClose);
         let info = connect_info(request, &path, false);
         web.stage = Stage::Live(Box::new(Live {
             framing: Framing::UntilClose,
@@ -579,15 +597,16 @@ impl Session {
     }
 
     fn answer_web(&mut self, answer: &Answer) {
-        let Some(Stage::Asked { is_head }) = self.web.as_mut().map(|web| &web.stage) else {
+        let Some(web) = self.web.as_mut().filter(|web| matches!(web.stage, Stage::Asked { .. })) else {
             return;
         };
-        let is_head = *is_head;
+        let Stage::Asked { is_head, fields } = std::mem::replace(&mut web.stage, Stage::Reading) else {
+            return;
+        };
         self.endpoint.state.change(Change::Answered);
-        if let Some(web) = &mut self.web {
-            web.stage = Stage::Reading;
-        }
-        self.queue_answer(answer, "", is_head);
+        // The program may have put them there itself.
+        let is_refusal = answer.status >= 400 && !answer.has_field("Access-Control-Allow-Origin");
+        self.queue_answer(answer, if is_refusal { &fields } else { "" }, is_head);
     }
 
     /// Sends an answer, and goes on as the request wants it.
@@ -619,7 +638,7 @@ impl Session {
                 return;
             }
             Stage::Live(live) => (live.fields, live.is_head),
-            Stage::Asked { is_head } => (String::new(), is_head),
+            Stage::Asked { is_head, fields } => (fields, is_head),
             Stage::Reading | Stage::Over => (String::new(), false),
         };
         self.endpoint.outbound.push_answer(answer.head(&fields, false).into());

@@ -329,7 +329,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), Some(in_force), workers, entrances)?;
     signals.follow(server.handle(), reloader, directory.clone())?;
     let (addresses, web) = (&server.addresses(), &server.web_addresses());
-    let banner = Banner { program: PROGRAM, version: VERSION, addresses, web, api };
+    let banner = Banner { program: PROGRAM, version: VERSION, addresses, web, page: Some("/watch/"), api };
     banner.show(log_format);
     ready();
     server.run();

@@ -32,7 +32,7 @@ use crate::local::Subscribers;
 #[cfg(feature = "tls")]
 use crate::outbound_tls::OutboundTls;
 use crate::segments::Segments;
-use crate::totals::{Totals, UplinkTotals};
+use crate::totals::{Playing, Totals, UplinkTotals};
 use crate::uplinks::{AnyLines, UplinkLines, reason_of};
 use crate::viewer::Viewer;
 use crate::web::Reply;
@@ -183,6 +183,8 @@ struct Entry<C> {
     /// The connection, if it has a socket.
     socket: Option<Arc<C>>,
     stats: ConnStatsView,
+    /// How it plays, if it does or did.
+    playing: Option<Playing>,
 }
 
 impl<C> fmt::Debug for Entry<C> {
@@ -324,7 +326,7 @@ impl<C: Link> Host<C> {
         {
             let mut connections = self.connections();
             let list = if is_uplink { &mut connections.uplinks } else { &mut connections.open };
-            list.insert(id, Entry { link: connection.clone(), socket, stats });
+            list.insert(id, Entry { link: connection.clone(), socket, stats, playing: None });
         }
         if self.is_stopping() {
             // The stop may have copied the list before this connection was on it.
@@ -356,7 +358,8 @@ impl<C: Link> Host<C> {
     fn remove(&self, id: u64, reason: &'static str) {
         let mut connections = self.connections();
         if let Some(entry) = connections.open.remove(&id) {
-            connections.ended.add(&entry.stats);
+            let ended = entry.playing.map(|playing| Playing { players: 0, ..playing });
+            connections.ended.add(&entry.stats, ended);
             *connections.ended.closed.entry(reason).or_default() += 1;
         }
         if let Some(entry) = connections.uplinks.remove(&id) {
@@ -379,6 +382,12 @@ impl<C: Link> Host<C> {
         }
         if let Action::Attach(attachment) = &action {
             self.attach(attachment, lines.id(), connection);
+        }
+        if let Action::Detach { role: Role::Player, .. } = &action
+            && let Some(entry) = self.connections().open.get_mut(&lines.id())
+            && let Some(playing) = &mut entry.playing
+        {
+            playing.players = playing.players.saturating_sub(1);
         }
         if let Action::Detach { role: Role::Publisher, stream, goes_on: false } = action {
             self.unpublishes(stream);
@@ -429,7 +438,7 @@ impl<C: Link> Host<C> {
     }
 
     fn attach<L: Link>(&self, attachment: &Attachment, connection: u64, link: &Arc<L>) {
-        let Attachment { role, key, peer, params, stream, by_pass, relays, backup, .. } = attachment;
+        let Attachment { role, key, peer, params, stream, by_pass, relays, backup, delivery, .. } = attachment;
         let mut tap = self.captures.as_ref().and_then(|captures| captures.attaches(connection, *role, key));
         if tap.is_some() {
             // If it is captured already, or leaves, there is nothing to capture.
@@ -451,6 +460,10 @@ impl<C: Link> Host<C> {
             }
         } else {
             self.played.fetch_add(1, Ordering::Relaxed);
+            if let Some(entry) = self.connections().open.get_mut(&connection) {
+                let first = Playing { delivery: *delivery, players: 0 };
+                entry.playing.get_or_insert(first).players += 1;
+            }
         }
     }
 
@@ -648,14 +661,14 @@ impl<C: Link> Host<C> {
     /// The totals of all connections so far. No number ever becomes smaller.
     pub(crate) fn totals(&self) -> Totals {
         let connections = self.connections();
-        let open: Vec<_> = connections.open.values().map(|entry| entry.stats.clone()).collect();
+        let open: Vec<_> = connections.open.values().map(|entry| (entry.stats.clone(), entry.playing)).collect();
         let mut totals = connections.ended.clone();
         drop(connections);
         totals.accepted = self.accepted();
         totals.turned_away = self.door.turned_away();
         totals.published = self.published.load(Ordering::Relaxed);
         totals.played = self.played.load(Ordering::Relaxed);
-        open.iter().for_each(|stats| totals.add(stats));
+        open.iter().for_each(|(stats, playing)| totals.add(stats, *playing));
         totals
     }
 

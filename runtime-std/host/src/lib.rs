@@ -58,7 +58,7 @@ pub use local::{Over, Publication, Subscription, Update};
 pub use outbound_tls::{client_tls, tls_failure};
 pub use serve::Serve;
 pub use sockets::SOCKETS;
-pub use totals::{Totals, UplinkTotals};
+pub use totals::{FormTotals, Totals, UplinkTotals};
 pub use uplinks::{AnyLines, UplinkLines};
 pub use web::{Reply, Web};
 

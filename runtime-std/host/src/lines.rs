@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, Attachment, Refused, Remark, Report, Role};
+use anabranch_core::conn::{Action, Attachment, Delivery, Refused, Remark, Report, Role};
 use anabranch_core::hub::{HeldBy, StreamId, Switched};
 use anabranch_core::policy::Refusal;
 use anabranch_core::session::{CloseReason, DueKind, Outcome, Phase};
@@ -114,7 +114,7 @@ impl Lines {
 
     fn identified(&self, attachment: &Attachment) {
         self.show();
-        let Attachment { role, stream, key, unknown_host, client, agent, peer, backup, .. } = attachment;
+        let Attachment { role, stream, key, unknown_host, client, agent, delivery, peer, backup, .. } = attachment;
         let shown_role = if *backup { "backup" } else { role.name() };
         {
             let mut streams = self.streams();
@@ -125,7 +125,9 @@ impl Lines {
             }
         }
         let (id, names, address) = (self.id, Names::of(key), self.address(*peer));
-        let client = client.map_or("rtmp-play", |client| client.name());
+        // Publishers have a manner.
+        let form = client.is_none().then(|| delivery.name());
+        let client = client.map_or(delivery.kind(), |client| client.name());
         // Before it is cut: half of an address would stay.
         let agent = self.cleaned(agent.as_deref().unwrap_or_default(), *peer);
         let (agent, cut) = match agent.char_indices().nth(AGENT_LENGTH) {
@@ -136,7 +138,8 @@ impl Lines {
         if let Some(host) = unknown_host {
             line += &format!(", as there is no virtual host {}", quoted(host));
         }
-        line += &format!(", {client} \"{}{cut}\"", agent.escape_debug());
+        let how = form.filter(|_| *delivery != Delivery::Rtmp).unwrap_or(client);
+        line += &format!(", {how} \"{}{cut}\"", agent.escape_debug());
         macro_rules! log_line {
             ($level:ident) => {
                 $level!(
@@ -149,6 +152,7 @@ impl Lines {
                     unknown_host = unknown_host.as_deref(),
                     address = address.as_deref(),
                     client,
+                    form,
                     agent,
                     "{line}"
                 )

@@ -17,6 +17,8 @@ pub struct Banner<'a> {
     pub addresses: &'a [SocketAddr],
     /// The addresses at which it serves HTTP.
     pub web: &'a [SocketAddr],
+    /// The path before the name of a stream on its pages for viewers, if it has pages.
+    pub page: Option<&'a str>,
     /// The address of its API, if it has one.
     pub api: Option<SocketAddr>,
 }
@@ -33,11 +35,13 @@ impl Banner<'_> {
     }
 
     fn log(&self) {
-        let Banner { program, version, addresses, web, api } = self;
+        let Banner { program, version, addresses, web, page, api } = self;
+        let console = web.first().filter(|_| page.is_some()).map(|web| format!("http://{}/", local(web)));
+        let with_console = console.as_ref().map(|console| format!(", console {console}")).unwrap_or_default();
         let joined = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let listen = joined(addresses);
         let web = (!web.is_empty()).then(|| joined(web));
-        let with_web = web.as_ref().map(|web| format!("; HTTP on {web}")).unwrap_or_default();
+        let with_web = web.as_ref().map(|web| format!("; HTTP on {web}{with_console}")).unwrap_or_default();
         let url = addresses.first().map(|address| format!("{}/live", base_url(address)));
         let api = api.map(|address| format!("http://{address}/api/v1"));
         let with_api = api.as_ref().map(|api| format!("; API {api}")).unwrap_or_default();
@@ -50,6 +54,7 @@ impl Banner<'_> {
             listen,
             url,
             web,
+            console,
             api,
             "{program} {version} is ready, listening on {listen}{publish}{with_web}{with_api}"
         );
@@ -70,7 +75,12 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  publish        ffmpeg -re -i FILE -c copy -f flv {url}/live/cam")?;
         write!(f, "  watch          ffplay {url}/live/cam   (or VLC, mpv, any RTMP player)")?;
         if let Some(web) = self.web.first() {
-            write!(f, "\n  watch, HTTP    http://{}/live/cam.flv", local(web))?;
+            let web = local(web);
+            write!(f, "\n  watch, HTTP    http://{web}/live/cam.flv   (or cam.mp4, also by ws://)")?;
+            if let Some(page) = self.page {
+                write!(f, "\n  watch, browser http://{web}{page}live/cam")?;
+                write!(f, "\n  console        http://{web}/")?;
+            }
         }
         match self.api {
             Some(address) => write!(f, "\n  API            http://{address}/api/v1"),

@@ -151,7 +151,7 @@ fn serve<S: Serve>(options: &Options, command: &Command) -> Result<(), String> {
     })
     .map_err(|error| format!("cannot watch for signals: {error}"))?;
     let (addresses, web) = (&server.addresses(), &server.web_addresses());
-    let banner = Banner { program: S::PROGRAM, version: S::VERSION, addresses, web, api: None };
+    let banner = Banner { program: S::PROGRAM, version: S::VERSION, addresses, web, page: None, api: None };
     banner.show(options.log_format);
     server.run();
     if let Some(captures) = captures {

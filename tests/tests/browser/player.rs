@@ -1,4 +1,4 @@
-use anabranch_tests::browser::{Browser, Look};
+use anabranch_tests::browser::{Browser, Look, Pages};
 use anabranch_tests::media::{Mark, READ_MARK, test_picture};
 use anabranch_tests::program::{Launch, Program, Runtime};
 use anabranch_tests::{TIMEOUT, wait_for};
@@ -75,6 +75,29 @@ fn the_console_takes_a_picture_and_plays() {
     wait_for("end of the players", TIMEOUT, || {
         (program.get_with("/api/v1/streams", "open sesame")["streams"][0]["players"] == 0).then_some(())
     });
+}
+
+#[test]
+fn the_page_and_a_plain_element_play_mp4() {
+    let program = start_with_web("token = 'open sesame'\n");
+    let _publisher = test_picture(&program.url("live/cam"), Mark::Frame, &[]);
+    program.wait_publishers("live/cam", 1);
+    let web = program.web();
+    let plain = format!("<!doctype html><video muted autoplay src='http://{web}/live/cam.mp4'></video>");
+    let pages = Pages::start(vec![("/", "text/html", plain.into()), ("/favicon.ico", "image/x-icon", Vec::new())]);
+    for form in ["websocket", "http", "plain"] {
+        let mut browser = Browser::chromium(Look::DESK);
+        if form == "plain" {
+            browser.open(&pages.url("/"));
+            wait_playing(&mut browser);
+        } else {
+            browser.open(&format!("http://{web}/watch/live/cam?form={form}"));
+            wait_playing(&mut browser);
+            assert_published(&frames(&mut browser, 30));
+        }
+        browser.wait("sound", "document.querySelector('video').webkitAudioDecodedByteCount");
+        assert_eq!(browser.faults(), [""; 0], "{form}");
+    }
 }
 
 #[test]

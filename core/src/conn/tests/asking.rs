@@ -96,6 +96,7 @@ fn a_question_names_the_client_and_the_end_of_what_was_allowed_is_told_once() {
         page_url: Some("http://page/".to_owned()),
         swf_url: Some("http://swf/".to_owned()),
         agent: Some("LNX 9".to_owned()),
+        delivery: session::Delivery::Rtmp,
         arguments: vec![],
     };
     assert_eq!((&ask.subject, &ask.client), (&Subject::Connect, &expected));

@@ -262,8 +262,13 @@ fn the_head_is_held_back_until_the_stream_begins_or_the_time_is_over() {
 fn the_flags_say_what_is_there() {
     let video = [peer::video(0, peer::VIDEO_HEADER), peer::video(0, &peer::key_frame(1))].concat();
     let audio = [peer::audio(0, peer::AUDIO_HEADER), peer::audio(0, &peer::audio_frame(1))].concat();
-    for (sent, flags) in [(&video, "audio false video true"), (&audio, "audio true video false")] {
-        for before in [true, false] {
+    // An encoder that announces both, whatever it sends.
+    let announced = Object::default().with("hasVideo", true).with("hasAudio", true);
+    let announced = [Value::from("@setDataFrame"), "onMetaData".into(), Value::EcmaArray(announced)];
+    let announced = peer::data(0, 1, &announced);
+    for (media, flags) in [(&video, "audio false video true"), (&audio, "audio true video false")] {
+        for (before, announces) in [(true, false), (false, false), (true, true), (false, true)] {
+            let sent = &if announces { [&announced[..], media].concat() } else { media.clone() };
             let mut harness = Harness::new();
             let mut publisher = harness.publisher("cam");
             let mut browser = Browser::new(&harness);
@@ -290,6 +295,13 @@ fn the_flags_say_what_is_there() {
                 browser.poll(&harness);
             }
             assert_eq!(browser.tags()[0], flags, "before {before}");
+            let body = browser.body().0;
+            let promised = |name: &[u8]| {
+                body.windows(name.len() + 2).find(|part| part.starts_with(name)).map(|part| part[name.len() + 1])
+            };
+            let expected = announces.then_some(flags);
+            assert_eq!(expected.map(|flags| u8::from(flags.contains("video true"))), promised(b"hasVideo"));
+            assert_eq!(expected.map(|flags| u8::from(flags.contains("audio true"))), promised(b"hasAudio"));
         }
     }
     let harness = Harness::new();
@@ -699,4 +711,52 @@ fn what_a_client_sends_may_be_cut_anywhere() {
     for pieces in [1, 2, 7, 50] {
         assert_eq!(whole(pieces), expected, "{pieces}");
     }
+}
+
+#[test]
+fn pages_that_may_play_may_also_read_why_they_may_not() {
+    let mut harness = Harness::new();
+    let from = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\nOrigin: https://a.example\r\n\r\n");
+    let allowed = "Access-Control-Allow-Origin: *\r\n";
+    let mut missing = Browser::asking(&harness, &from("/live/cam.flv"));
+    missing.run(&mut harness, Duration::from_secs(11));
+    assert!(missing.status() == 404 && missing.answer().0.contains(allowed));
+    // What the program answers: refusals of what is none of its own.
+    for (path, status, may_read) in [
+        ("/live/cam.xyz", 404, true),
+        ("/live/cam.xyz", 200, false),
+        ("/", 404, false),
+        ("/api/v1/streams", 401, false),
+        ("/assets/x", 404, false),
+    ] {
+        let mut browser = Browser::asking(&harness, &from(path));
+        browser.conn.respond(harness.now, 1, &Answer::text(status, "words"));
+        browser.poll(&harness);
+        let (head, _) = browser.answer();
+        assert_eq!(head.contains(allowed), may_read, "{path}: {head}");
+    }
+    let mut own = Browser::asking(&harness, &from("/live/x"));
+    own.conn.respond(harness.now, 1, &Answer::text(404, "words").with("access-control-allow-origin", "null"));
+    own.poll(&harness);
+    assert_eq!(own.answer().0.matches("llow-").count() + own.answer().0.matches("allow-").count(), 1);
+    let mut late = Browser::asking(&harness, &from("/live/x"));
+    late.run(&mut harness, Duration::from_secs(31));
+    assert!(late.status() == 504 && late.answer().0.contains(allowed));
+}
+
+#[test]
+fn how_a_client_gets_a_stream_is_known() {
+    let (harness, _publisher) = served();
+    for (request, form, kind) in [
+        (get("/live/cam.flv"), "http-flv", "flv-play"),
+        (upgrade("/live/cam.flv"), "ws-flv", "flv-play"),
+        (get("/live/cam.mp4"), "http-mp4", "mp4-play"),
+        (upgrade("/live/cam.mp4"), "ws-mp4", "mp4-play"),
+    ] {
+        let browser = Browser::asking(&harness, &request);
+        let delivery = browser.conn.facts().delivery;
+        assert_eq!((delivery.name(), delivery.kind()), (form, kind));
+    }
+    let player = harness.player("cam");
+    assert_eq!(player.conn.facts().delivery.to_string(), "rtmp");
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use anabranch_core::conn::{ApplicationSnapshot, Role};
+use anabranch_core::conn::{ApplicationSnapshot, Delivery, Role};
 use anabranch_core::flv::VideoCodec;
 use anabranch_core::hub::{HeldBy, StreamSnapshot};
 use anabranch_core::stats::{AudioDescription, ConnSnapshot, VideoDescription, Window};
@@ -244,10 +244,11 @@ pub(super) fn client(info: &ConnectionInfo, handle: &Handle, identity: &Identity
     };
     let first = info.streams.first();
     let stream = first.map(|(_, key)| identity.stream_id(key));
+    let plays = info.streams.iter().any(|(role, _)| *role == Role::Player);
     let publishes = info.streams.iter().any(|(role, _)| *role == Role::Publisher);
     let kind = match first {
         Some(_) if publishes => info.manner.name(),
-        Some(_) => "rtmp-play",
+        Some(_) => info.facts.delivery.kind(),
         None => "unknown",
     };
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -273,6 +274,8 @@ pub(super) fn client(info: &ConnectionInfo, handle: &Handle, identity: &Identity
         port: info.peer.map_or(0, |peer| peer.port()),
         app: first.map_or_else(|| facts.app.clone(), |(_, key)| key.app().to_owned()),
         flash_ver: text(&facts.agent),
+        form: if plays { facts.delivery.name().to_owned() } else { String::new() },
+        user_agent: if facts.delivery == Delivery::Rtmp { String::new() } else { text(&facts.agent) },
         phase: info.phase.to_string(),
         streams: info
             .streams

@@ -44,7 +44,6 @@ const ASSETS: &[(&str, &str, &[u8])] = assets! {
     "closes.js": SCRIPT,
     "console.js": SCRIPT,
     "elements.js": SCRIPT,
-    "flv.js": SCRIPT,
     "icon.svg": "image/svg+xml",
     "looks.js": SCRIPT,
     "mp4.js": SCRIPT,

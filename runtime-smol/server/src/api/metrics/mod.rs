@@ -7,7 +7,7 @@ mod workers;
 use std::fmt;
 use std::time::Instant;
 
-use anabranch_core::conn::ApplicationSnapshot;
+use anabranch_core::conn::{ApplicationSnapshot, Delivery};
 use anabranch_core::policy::Refusal;
 use anabranch_core::relay::RelaySnapshot;
 use anabranch_host::{Stats, Totals, UplinkTotals};
@@ -157,6 +157,18 @@ impl Moment {
         writer.counters("anabranch_refusals", "Requests that were refused, by the code of the refusal", refusals)?;
         writer.gauge("anabranch_publishers", "Clients that publish", publishers as u64)?;
         writer.gauge("anabranch_players", "Clients that play", players as u64)?;
+        // All forms from the start: a rate needs the count before the first player.
+        let forms = || Delivery::ALL.map(|form| (form, totals.forms.get(&form).copied().unwrap_or_default()));
+        let label = |form: Delivery| [("form", form.name().to_owned())];
+        let players = forms().map(|(form, totals)| (label(form), totals.players));
+        writer.gauges(
+            "anabranch_form_players",
+            "Streams that clients play now, by the form in which they get them",
+            players,
+        )?;
+        let sent = forms().map(|(form, totals)| (label(form), totals.bytes_out));
+        let words = "Bytes sent to connections that play or played, by the form in which they get streams";
+        writer.counters("anabranch_form_send_bytes", words, sent)?;
         writer.counter("anabranch_publishes", "How often a client began to publish", totals.published)?;
         writer.counter("anabranch_plays", "How often a client began to play", totals.played)?;
         let words = "Audio, video and data messages received";

@@ -9,7 +9,7 @@ import { t } from './words.js';
 const PAGE = 50;
 const MOST = 1000;
 
-export const CLIENT_COLUMNS = ['role', 'stream', 'address', 'program', 'since', 'received', 'sent', 'drops', ''];
+export const CLIENT_COLUMNS = ['role', 'stream', 'form', 'address', 'program', 'since', 'received', 'sent', 'drops', ''];
 
 export function clientRow(first, console) {
   const { node, of } = tableRow(...CLIENT_COLUMNS);
@@ -28,6 +28,7 @@ export function clientRow(first, console) {
       const roles = [...new Set(client.streams.map(({ role }) => role))];
       put(of.role, roles.length ? roles.map((role) => t(`role_${role}`)).join(', ') : t('role_'));
       put(of.stream, client.streams.map(({ key }) => key).join(', ') || '–');
+      put(of.form, client.form || '–');
       put(of.address, name);
       put(of.program, client.flashVer || '–');
       put(of.since, span(client.alive));

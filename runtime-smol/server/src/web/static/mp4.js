@@ -64,7 +64,7 @@ export class Boxes {
 }
 
 /** Both, one after the other. */
-export function joined(first, second) {
+function joined(first, second) {
   const all = new Uint8Array(first.length + second.length);
   all.set(first);
   all.set(second, first.length);

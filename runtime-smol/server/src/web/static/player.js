@@ -1,11 +1,9 @@
-// Plays a live stream of the server in a video element: FLV with H.264 and AAC, made into fragmented MP4 here, or
-// fragmented MP4, from a WebSocket or from a request without end, into a SourceBuffer. Where a browser has no Media
-// Source Extensions, the element plays HLS itself.
+// Plays a live stream of the server in a video element: fragmented MP4, from a WebSocket or from a request without end,
+// into a SourceBuffer. Where a browser has no Media Source Extensions, the element plays HLS itself.
 //
 // The state is one of `idle`, `connecting`, `playing`, `waiting` (for data, or for a publisher), `refused`,
 // `unsupported`. Each change is an event `state`; `stats()` may be asked at any time.
 
-import { Remuxer } from './flv.js';
 import { Boxes, codecsOf, isInit } from './mp4.js';
 
 /** Seconds of media that the player wants before it shows them. Below 0.1 s playback stalls. */
@@ -65,7 +63,6 @@ export class Player extends EventTarget {
   #queue = [];
   #queued = 0;
   #connection = null;
-  #container = 'flv';
   #retry = 0;
   #pause = FIRST_PAUSE;
   #clock = 0;
@@ -149,7 +146,6 @@ export class Player extends EventTarget {
     const quality = video.getVideoPlaybackQuality?.() ?? {};
     return {
       form: this.#form,
-      container: this.#container,
       type: this.#type,
       width: video.videoWidth,
       height: video.videoHeight,
@@ -190,44 +186,23 @@ export class Player extends EventTarget {
   }
 
   #openSocket() {
-    const address = new URL(this.#address(`.${this.#container}`));
+    const address = new URL(this.#address('.mp4'));
     address.protocol = address.protocol.replace('http', 'ws');
     const socket = new WebSocket(address);
     socket.binaryType = 'arraybuffer';
-    const boxes = this.#cutter();
+    const boxes = new Boxes();
     const connection = { hasData: false, close: () => socket.close() };
     const isOurs = () => this.#connection === connection;
     socket.onmessage = ({ data }) => isOurs() && this.#receive(connection, boxes, new Uint8Array(data));
-    // A WebSocket that is refused does not say why. A request does.
-    socket.onclose = () => isOurs() && (connection.hasData ? this.#ended() : this.#askWhy());
+    // A WebSocket that is refused does not say why, and a proxy in between may not let any through. A request says it.
+    socket.onclose = () => {
+      if (isOurs() && connection.hasData) {
+        this.#ended();
+      } else if (isOurs()) {
+        this.#connection = this.#openRequest();
+      }
+    };
     return connection;
-  }
-
-  #cutter() {
-    return this.#container === 'mp4' ? new Boxes() : new Remuxer();
-  }
-
-  async #askWhy() {
-    const connection = { hasData: false, close: () => abort.abort() };
-    const abort = new AbortController();
-    this.#connection = connection;
-    let status = 0;
-    try {
-      const options = { method: 'HEAD', signal: abort.signal, cache: 'no-store' };
-      ({ status } = await fetch(this.#address(`.${this.#container}`), options));
-    } catch {
-      // The server does not answer.
-    }
-    if (this.#connection !== connection) {
-      return;
-    }
-    // A proxy in between may not let WebSockets through.
-    if (status === 200 && this.#forms.includes('http')) {
-      this.#form = 'http';
-      this.#open();
-      return;
-    }
-    this.#refused(status);
   }
 
   #openRequest() {
@@ -242,11 +217,14 @@ export class Player extends EventTarget {
     await null;
     const isOurs = () => this.#connection === connection;
     try {
-      const answer = await fetch(this.#address(`.${this.#container}`), { signal, cache: 'no-store' });
+      const answer = await fetch(this.#address('.mp4'), { signal, cache: 'no-store' });
       if (!answer.ok) {
         return isOurs() && this.#refused(answer.status);
       }
-      const boxes = this.#cutter();
+      if (isOurs()) {
+        this.#form = 'http';
+      }
+      const boxes = new Boxes();
       for (const reader = answer.body.getReader(); isOurs(); ) {
         const { value, done } = await reader.read();
         if (done) {
@@ -257,9 +235,9 @@ export class Player extends EventTarget {
         }
       }
     } catch {
-      // As at an end.
+      // As at an end, or as if there were no server.
     }
-    return isOurs() && this.#ended();
+    return isOurs() && (connection.hasData ? this.#ended() : this.#refused(0));
   }
 
   #close() {
@@ -278,13 +256,9 @@ export class Player extends EventTarget {
       this.#become('refused', 'not_allowed');
       return;
     }
-    // The server may have the stream in the other container. A page may not see the status of a refusal of another
-    // origin.
-    const isFirst = this.#container === 'flv';
-    const hasOther = isFirst && (status === 404 || status === 0);
-    this.#container = hasOther ? 'mp4' : 'flv';
-    if (hasOther) {
-      this.#open();
+    // No form of MP4 has the codecs of the stream.
+    if (status === 406) {
+      this.#giveUp();
       return;
     }
     const words = { 0: 'no_answer', 404: 'not_live', 503: 'server_full' }[status] ?? 'failed';
@@ -321,13 +295,7 @@ export class Player extends EventTarget {
     let whole;
     try {
       whole = boxes.push(bytes);
-    } catch (error) {
-      if (error.message === 'codec') {
-        // FLV is only for the oldest codecs here.
-        this.#container = 'mp4';
-        this.#open();
-        return;
-      }
+    } catch {
       this.#ended();
       return;
     }

@@ -134,7 +134,7 @@ export class Screen {
     const fps = Math.max(0, Math.round((stats.frames - this.#last.frames) / passed));
     this.#last = { at: now, bytes: stats.bytes, frames: stats.frames };
     const rows = {
-      form: t(`form_${stats.form}`, stats.container === 'mp4' ? 'fMP4' : 'FLV'),
+      form: t(`form_${stats.form}`, 'fMP4'),
       codecs: stats.type.match(/"(.*)"/)?.[1] ?? '–',
       picture: stats.width ? `${stats.width} × ${stats.height}` : '–',
       frame_rate: t('fps', fps),
