@@ -7,7 +7,7 @@ use std::time::Duration;
 use anabranch_core::client::Destination;
 use anabranch_load::{LoadOptions, load};
 use anabranch_tests::media::frames::{audio, audio_header, video, video_header};
-use anabranch_tests::peer::Driver;
+use anabranch_tests::peer::{Driver, WebPlayer};
 use anabranch_tests::program::Program;
 use anabranch_tests::{TIMEOUT, wait_for};
 
@@ -300,6 +300,54 @@ fn no_counter_ever_goes_backward() {
     assert_eq!(all.value("anabranch_publishes_total"), 25.0);
     assert_eq!(all.value("anabranch_plays_total"), 6.0);
     assert!(all.others("anabranch_stream_bytes_total") > 0.0, "there were more than two");
+}
+
+#[test]
+fn players_are_counted_and_listed_by_form() {
+    let program = launch().with_web().settings("[api]\nlisten = '127.0.0.1:0'\n").start();
+    let mut publisher = program.publisher("cam");
+    publisher.send(video_header());
+    publisher.send(audio_header());
+    for number in 0..4 {
+        publisher.send(video(number * 40, number == 0, 1000));
+        publisher.send(audio(number * 40));
+    }
+    publisher.step();
+    program.wait_publishers("live/cam", 1);
+    let player = program.player("cam");
+    let mut viewers: Vec<WebPlayer> = Vec::new();
+    for path in ["/live/cam.flv", "/live/cam.mp4"] {
+        viewers.push(WebPlayer::get(program.web(), path));
+        viewers.push(WebPlayer::web_socket(program.web(), path));
+    }
+    for (viewer, status) in viewers.iter_mut().zip([200, 101].into_iter().cycle()) {
+        assert_eq!(viewer.status(), status);
+    }
+    let value = |found: &Exposition, name: &str, form: &str| found.value(&format!("{name}{{form=\"{form}\"}}"));
+    let forms = ["rtmp", "http-flv", "ws-flv", "http-mp4", "ws-mp4"];
+    let found = Exposition::of(&program);
+    for form in forms {
+        assert_eq!(value(&found, "anabranch_form_players", form), 1.0, "{form}");
+        assert!(value(&found, "anabranch_form_send_bytes_total", form) > 0.0, "{form}");
+    }
+    let clients = program.get("/api/v1/clients");
+    let listed = clients["clients"].as_array().expect("a list");
+    let mut listed: Vec<_> = listed.iter().map(|one| (one["form"].as_str(), one["type"].as_str())).collect();
+    listed.sort_unstable();
+    let kinds = ["mp4-play", "flv-play", "rtmp-play", "flv-play", "mp4-play"];
+    let expected = ["http-mp4", "http-flv", "rtmp", "ws-flv", "ws-mp4"];
+    for (form, kind) in expected.into_iter().zip(kinds) {
+        assert!(listed.contains(&(Some(form), Some(kind))), "{form}: {listed:?}");
+    }
+    assert_eq!((listed.len(), listed[0].0), (6, Some("")), "the publisher plays nothing: {listed:?}");
+    drop((viewers, player));
+    wait_for("their end", TIMEOUT, || {
+        let after = Exposition::of(&program);
+        let players: f64 = forms.iter().map(|form| value(&after, "anabranch_form_players", form)).sum();
+        let bytes = |found: &Exposition, form: &str| value(found, "anabranch_form_send_bytes_total", form);
+        assert!(forms.iter().all(|form| bytes(&after, form) >= bytes(&found, form)), "what was sent still counts");
+        (players == 0.0).then_some(())
+    });
 }
 
 /// Settings of the parts whose metrics are there only while they are used. Nothing answers on either port.
