@@ -49,6 +49,7 @@
 //! [`CloseReason`], which has a stable name for logs and metrics. While the peer is connected, what is queued is written
 //! first, for a limited time: see [`SessionTimeouts::linger`].
 
+mod as_play;
 mod commands;
 mod config;
 mod delivery;

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::as_play::{RETRY_AFTER, connect_info, refused};
 use super::event::{CloseReason, PlayRequest, Rejection, SessionEvent, TimeoutKind, WebRequest};
 use super::forwarded::Forwarded;
 use super::state::Change;
 use super::streams::Activity;
 use super::{Delivery, Session, State};
-use crate::command::{ConnectInfo, PlayArguments};
+use crate::command::PlayArguments;
 use crate::endpoint::{Cause, DueKind, Error, Timer};
 use crate::flv::tag::{FILE_HEADER_LENGTH, write_file_header};
 use crate::http::websocket::{self, ClientFrame, FrameReader};
 use crate::http::{Answer, Container, Framing, HttpError, LivePath, Request, RequestReader, Settings, Upgrade};
-use crate::policy::{Network, Refusal};
+use crate::policy::Network;
 use crate::source::{Form, Frame, FrameKind, Mp4Tracks, Tracks};
 use crate::time_limit::{TimeLimit, deadline_after};
 
@@ -23,14 +24,10 @@ use crate::time_limit::{TimeLimit, deadline_after};
 const TRACK_WAIT: Duration = Duration::from_secs(1);
 /// The longest time between two pings of a WebSocket: proxies close connections that say nothing for a minute.
 const LONGEST_PING: Duration = Duration::from_secs(25);
-/// When to come again, in seconds, to a server that is full or drains.
-const RETRY_AFTER: &str = "5";
 /// The fields of every answer with a live stream.
 const LIVE_FIELDS: &str = "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n";
 /// The methods of a live stream.
 const METHODS: &str = "GET, HEAD, OPTIONS";
-/// Where the name of a client's program is cut, in characters.
-const LONGEST_AGENT: usize = 512;
 
 /// Which protocols a connection may speak. Its first bytes decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -751,24 +748,6 @@ impl Session {
     }
 }
 
-/// The `connect` that a live stream stands for.
-fn connect_info(request: &Request, path: &LivePath, is_trusted: bool) -> ConnectInfo {
-    let forwarded = request.field("X-Forwarded-Proto").filter(|_| is_trusted);
-    let scheme = if forwarded.is_some_and(|proto| proto.eq_ignore_ascii_case("https")) { "https" } else { "http" };
-    let folder = request.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-    let tc_url = request.field("Host").filter(|host| !host.is_empty()).map(|host| format!("{scheme}://{host}{folder}"));
-    let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
-    ConnectInfo {
-        // With the parameters, because they may name another virtual host.
-        app: Some(format!("{}{query}", path.app)),
-        tc_url,
-        flash_ver: request.field("User-Agent").map(|agent| agent.chars().take(LONGEST_AGENT).collect()),
-        page_url: request.field("Referer").map(str::to_owned),
-        is_web: true,
-        ..ConnectInfo::default()
-    }
-}
-
 /// The metadata without a promise that the stream does not keep.
 fn corrected(frame: Frame, tracks: Tracks) -> Frame {
     if frame.kind() != FrameKind::Data || !frame.is_header() {
@@ -777,38 +756,5 @@ fn corrected(frame: Frame, tracks: Tracks) -> Frame {
     match tracks.corrected(&frame.payload()) {
         Some(body) => frame.with_body(&body),
         None => frame,
-    }
-}
-
-/// The answer to a request that is refused.
-fn refused(rejection: &Rejection) -> Answer {
-    let text = &rejection.description;
-    if rejection.code == "NetStream.Play.StreamNotFound" {
-        return Answer::text(404, text);
-    }
-    match &rejection.refusal {
-        Some(
-            Refusal::TokenMissing { .. } | Refusal::TokenMalformed | Refusal::TokenInvalid | Refusal::TokenExpired,
-        ) => Answer::text(401, text).with("WWW-Authenticate", "Bearer"),
-        Some(
-            Refusal::VhostUnknown
-            | Refusal::VhostDisabled
-            | Refusal::VhostMeasures
-            | Refusal::UrlInvalid(_)
-            | Refusal::NameInvalid(_),
-        ) => Answer::text(404, text),
-        Some(
-            Refusal::Limit(_)
-            | Refusal::Draining
-            | Refusal::HookUnanswered
-            | Refusal::NoDirectory(_)
-            | Refusal::NotOwner,
-        ) => Answer::text(503, text).with("Retry-After", RETRY_AFTER),
-        _ => match &rejection.redirect {
-            Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
-                Answer::text(302, text).with("Location", url)
-            }
-            _ => Answer::text(403, text),
-        },
     }
 }
