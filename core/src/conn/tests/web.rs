@@ -738,7 +738,7 @@ fn pages_that_may_play_may_also_read_why_they_may_not() {
     let mut own = Browser::asking(&harness, &from("/live/x"));
     own.conn.respond(harness.now, 1, &Answer::text(404, "words").with("access-control-allow-origin", "null"));
     own.poll(&harness);
-    assert_eq!(own.answer().0.matches("llow-").count() + own.answer().0.matches("allow-").count(), 1);
+    assert_eq!(own.answer().0.to_ascii_lowercase().matches("allow-origin").count(), 1);
     let mut late = Browser::asking(&harness, &from("/live/x"));
     late.run(&mut harness, Duration::from_secs(31));
     assert!(late.status() == 504 && late.answer().0.contains(allowed));
