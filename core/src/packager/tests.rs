@@ -80,7 +80,10 @@ impl Server {
 
     fn unpublish(&mut self) {
         let now = self.now().now;
-        self.publisher.take().expect("it publishes").end(now);
+        let publisher = self.publisher.take().expect("it publishes");
+        let stream = publisher.stream_id();
+        publisher.end(now);
+        self.packager.wake(stream);
         self.turn();
     }
 
@@ -228,7 +231,6 @@ fn a_request_for_what_comes_next_waits_for_it_and_one_that_is_too_far_ahead_is_r
     assert_eq!(server.get(&format!("/live/cam.m3u8?_HLS_msn={start}")).0, 200, "an old number gets the playlist");
     // The publisher stalls: the answer to what does not come says so.
     let stuck = server.ask(&format!("/live/cam.m3u8?_HLS_msn={}", next + 2));
-    server.publisher.as_ref().expect("it publishes");
     for _ in 0..60 {
         server.time += 250;
         server.turn();
