@@ -1,6 +1,6 @@
-//! One write of the same bytes to many connections, without polling each of them: one connection says what comes next, and
-//! all that are at the same place of their stream get that. A connection at another place is polled, and so is each one
-//! whose state the write changes.
+//! One write of the same bytes to many connections, without polling each of them: one connection says what comes next,
+//! and all that are at the same place of their stream get that. A connection at another place is polled, and so is each
+//! one whose state the write changes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,11 +16,11 @@ use crate::stats::ConnStats;
 
 /// Bytes of the largest batch; more goes through the connections' own queues, which have their limit.
 const LARGEST: usize = 1 << 20;
-/// The number of places in a stream for which one turn makes batches of one form. Most connections are at few places; those at
-/// other places are polled.
+/// The number of places in a stream for which one turn makes batches of one form. Most connections are at few places;
+/// those at other places are polled.
 const PLACES: usize = 3;
-/// The longest time that written bytes are missing in the statistics while more is written. When the stream falls quiet,
-/// its publisher's last wake-up has them counted.
+/// The longest time that written bytes are missing in the statistics while more is written. When the stream falls
+/// quiet, its publisher's last wake-up has them counted.
 const UNCOUNTED: Duration = Duration::from_millis(250);
 
 /// What is new in a stream, for all connections at one place in it.
@@ -31,16 +31,16 @@ struct Batch {
     batch: source::Batch,
 }
 
-/// The batches of one turn: what is new in a stream, made once for all connections that get the same bytes: players, and
-/// pushes to other servers.
+/// The batches of one turn: what is new in a stream, made once for all connections that get the same bytes: players,
+/// and pushes to other servers.
 ///
-/// When a stream is woken, make a new one of these and ask it for each of the stream's connections. Poll each connection
-/// that has no [`Share`]. That includes a connection whose share of an earlier turn is still out. Any number of shares
-/// may be out at once, each of another connection.
+/// When a stream is woken, make a new one of these and ask it for each of the stream's connections. Poll each
+/// connection that has no [`Share`]. That includes a connection whose share of an earlier turn is still out. Any number
+/// of shares may be out at once, each of another connection.
 ///
 /// Drop it at the end of the turn. It keeps the batches that it made: in a later turn it would return the same batches,
-/// without newer frames, and a connection that gets one does not learn that its stream has ended. Connections of several
-/// [`Core`](crate::conn::Core)s may use the same one.
+/// without newer frames, and a connection that gets one does not learn that its stream has ended. Connections of
+/// several [`Core`](crate::conn::Core)s may use the same one.
 #[derive(Debug, Default)]
 pub struct Batches {
     batches: Vec<Arc<Batch>>,
@@ -69,10 +69,9 @@ impl Batches {
     }
 }
 
-/// A batch on its way to one connection, from [`Batches::share`] to
-/// [`Conn::wrote`](crate::conn::Conn::wrote). It owns its bytes, so the write
-/// may end at any later time and on any thread. Until then no lock need be held, and the connection may be fed and
-/// polled: what it queues goes after the batch, and its [`Wait`] does not say `write`.
+/// A batch on its way to one connection, from [`Batches::share`] to [`Conn::wrote`](crate::conn::Conn::wrote). It owns
+/// its bytes, so the write may end at any later time and on any thread. Until then no lock need be held, and the
+/// connection may be fed and polled: what it queues goes after the batch, and its [`Wait`] does not say `write`.
 ///
 /// Core learns of progress only from that report. If a peer takes the bytes slowly, report what was written before the
 /// [`write`](crate::session::SessionTimeouts::write) timeout is over, and write the rest from

@@ -7,7 +7,8 @@ use sha2::Sha256;
 
 use crate::url::{MAX_NAME_LEN, StreamKey};
 
-/// How far the clocks of two servers of a cluster may be apart: a signature is valid for so long before and after its time.
+/// How far the clocks of two servers of a cluster may be apart: a signature is valid for so long before and after its
+/// time.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 /// The same in seconds.
 const VALID: u64 = CLOCK_TOLERANCE.as_secs();

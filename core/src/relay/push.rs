@@ -85,8 +85,8 @@ impl Push {
         self.capabilities.has(Capabilities::MULTITRACK)
     }
 
-    /// Its place in the stream, if the target gets what comes next as players do: the frames are encoded for the first message
-    /// stream, which nearly all servers give. Headers are looked at, and metadata is sent in another form.
+    /// Its place in the stream, if the target gets what comes next as players do: the frames are encoded for the first
+    /// message stream, which nearly all servers give. Headers are looked at, and metadata is sent in another form.
     pub(super) fn ready(&self, client: &Client, stream: StreamHandle) -> Option<Ready> {
         let as_encoded = client.takes_frames_of(stream, self.chunk_size());
         if !self.live || self.full || !as_encoded {

@@ -113,7 +113,8 @@ impl Batches {
     }
 }
 
-/// Calls that change anything go through `slow_path`, which first brings the state up to date with what the fast path wrote.
+/// Calls that change anything go through `slow_path`, which first brings the state up to date with what the fast path
+/// wrote.
 impl Uplink {
     pub(super) fn new(made: Made) -> Self {
         Uplink { path: FastPath::new(SlowPath::new(made)) }
@@ -195,8 +196,8 @@ impl Uplink {
         self.path.slow_path().close();
     }
 
-    /// True if its queue, or the share of it that is out, is so large that it may keep frames in memory after their streams
-    /// have dropped them: poll it when its stream goes on, even if nothing can be written.
+    /// True if its queue, or the share of it that is out, is so large that it may keep frames in memory after their
+    /// streams have dropped them: poll it when its stream goes on, even if nothing can be written.
     pub fn has_large_queue(&self) -> bool {
         self.path.has_large_queue()
     }

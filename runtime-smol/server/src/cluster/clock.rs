@@ -1,5 +1,5 @@
-//! The clock of this machine beside that of the directory. Servers of a cluster write the time into what they sign, so their
-//! clocks must agree; each of them compares its own with the directory's.
+//! The clock of this machine beside that of the directory. Servers of a cluster write the time into what they sign, so
+//! their clocks must agree; each of them compares its own with the directory's.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,8 +14,8 @@ pub(super) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// What is wrong, if the clocks are too far from each other: the directory said its time (`theirs`) at some moment of the
-/// last `took`, and now it is `ours` here.
+/// What is wrong, if the clocks are too far from each other: the directory said its time (`theirs`) at some moment of
+/// the last `took`, and now it is `ours` here.
 pub(super) fn fault(theirs: Duration, ours: Duration, took: Duration) -> Option<Fault> {
     let (ahead, behind) = (theirs.saturating_sub(ours), ours.saturating_sub(took).saturating_sub(theirs));
     let apart = ahead.max(behind);

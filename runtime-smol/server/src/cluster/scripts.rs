@@ -87,10 +87,10 @@ end
 return {owner[1], owner[2], redis.call('GET', ARGV[1] .. owner[1])}
 ";
 
-/// Writes a server's record, and keeps the secret of the cluster. KEYS: the record's key, `nodes`, `secret`. ARGV: node,
-/// record, time to live, a secret for the case that there is none (empty: the cluster's is not kept here). Servers that
-/// are gone stay in the list for a day, so that operators see them. The answer: the record before, the secret, and the time
-/// in milliseconds.
+/// Writes a server's record, and keeps the secret of the cluster. KEYS: the record's key, `nodes`, `secret`. ARGV:
+/// node, record, time to live, a secret for the case that there is none (empty: the cluster's is not kept here).
+/// Servers that are gone stay in the list for a day, so that operators see them. The answer: the record before, the
+/// secret, and the time in milliseconds.
 const ANNOUNCE: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
