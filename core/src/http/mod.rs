@@ -25,5 +25,8 @@ pub use reader::RequestReader;
 pub use request::{Request, Upgrade};
 pub use settings::{Limits, Origins, Settings};
 
+/// Tells a client to send the body that it has announced.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 #[cfg(test)]
 mod tests;

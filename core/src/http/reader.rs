@@ -1,3 +1,5 @@
+use std::net::Ipv6Addr;
+
 use bytes::Bytes;
 
 use super::{HttpError, Limits, Request};
@@ -9,15 +11,17 @@ pub(super) const MAX_FIELDS: usize = 64;
 ///
 /// Only a body with a `Content-Length` is read. Lines end with CRLF. What servers and proxies are known to understand in
 /// different ways is an error, so that nothing is smuggled past a proxy: two lengths, a length and a transfer coding, line
-/// ends without CR, a CR alone, continued lines, blanks before the colon of a field.
+/// ends without CR, a CR alone, continued lines, blanks before the colon of a field, two hosts, a host that is none.
 pub struct RequestReader {
     limits: Limits,
     /// The head so far, then the body so far.
     held: Vec<u8>,
     state: State,
+    /// True if an empty line has come before the request.
+    has_empty_line: bool,
 }
 
-crate::shown::debug_with_bytes!(RequestReader { limits, state; held });
+crate::shown::debug_with_bytes!(RequestReader { limits, state, has_empty_line; held });
 
 #[derive(Debug)]
 enum State {
@@ -25,19 +29,24 @@ enum State {
     Line { length: usize },
     /// After the CR of a line that had so many bytes before it.
     LineEnd { length: usize },
-    /// In the body, of which so many bytes are missing.
-    Body { request: Box<Request>, missing: usize },
+    /// In the body, of which so many bytes are missing. `is_awaited` if the client waits until it is told to send it.
+    Body { request: Box<Request>, missing: usize, is_awaited: bool },
 }
 
 impl RequestReader {
     /// A reader at the beginning of a connection.
     pub fn new(limits: Limits) -> Self {
-        RequestReader { limits, held: Vec::new(), state: State::Line { length: 0 } }
+        RequestReader { limits, held: Vec::new(), state: State::Line { length: 0 }, has_empty_line: false }
     }
 
-    /// True once a part of a request has come.
+    /// True once a part of a request has come. An empty line before it is none.
     pub fn has_begun(&self) -> bool {
-        !self.held.is_empty() || matches!(self.state, State::Body { .. })
+        !matches!(self.held[..], [] | [b'\r']) || matches!(self.state, State::Body { .. })
+    }
+
+    /// True once for each request whose client waits for [`CONTINUE`](super::CONTINUE) before it sends the body.
+    pub fn take_awaited(&mut self) -> bool {
+        if let State::Body { is_awaited, .. } = &mut self.state { std::mem::take(is_awaited) } else { false }
     }
 
     /// Bytes that it holds of a request.
@@ -45,7 +54,7 @@ impl RequestReader {
         self.held.len()
     }
 
-    /// Takes bytes from the front of `input`, up to the end of a request.
+    /// Takes bytes from the front of `input`, up to the end of a request, or of a head whose client waits.
     ///
     /// # Errors
     /// The client does not speak HTTP as this server does. Later calls have no meaning.
@@ -64,9 +73,13 @@ impl RequestReader {
             if self.read_head(byte)? {
                 let (request, missing) = parse(&self.held, self.limits)?;
                 self.held = Vec::new();
-                self.state = State::Body { request: Box::new(request), missing };
+                let is_awaited = missing > 0 && request.is_http_1_1() && request.lists("Expect", "100-continue");
+                self.state = State::Body { request: Box::new(request), missing, is_awaited };
                 if missing == 0 {
                     return Ok(self.take());
+                }
+                if is_awaited {
+                    return Ok(None);
                 }
             }
         }
@@ -75,6 +88,7 @@ impl RequestReader {
 
     /// The request, with its body.
     fn take(&mut self) -> Option<Request> {
+        self.has_empty_line = false;
         let body = Bytes::from(std::mem::take(&mut self.held));
         match std::mem::replace(&mut self.state, State::Line { length: 0 }) {
             State::Body { request, .. } => Some(Request { body, ..*request }),
@@ -93,7 +107,11 @@ impl RequestReader {
         self.held.push(byte);
         self.state = match (&self.state, byte) {
             (State::LineEnd { length: 0 }, b'\n') if self.held.len() == 2 => {
-                // Some clients send an empty line after the body of the request before.
+                // Some clients send an empty line after the body of the request before. More would be a way to keep a
+                // connection without a request.
+                if std::mem::replace(&mut self.has_empty_line, true) {
+                    return Err(HttpError::Malformed("several empty lines come before it"));
+                }
                 self.held.clear();
                 State::Line { length: 0 }
             }
@@ -123,13 +141,15 @@ fn parse(head: &[u8], limits: Limits) -> Result<(Request, usize), HttpError> {
     let named = |field: &httparse::Header<'_>| {
         (field.name.to_owned(), String::from_utf8_lossy(field.value).trim_matches([' ', '\t']).to_owned())
     };
-    let request = Request {
+    let (authority, target) = origin_form(method, target)?;
+    let mut request = Request {
         method: method.to_owned(),
-        target: origin_form(method, target)?,
+        target,
         minor: parsed.version.unwrap_or(0),
         fields: parsed.headers.iter().map(named).collect(),
         body: Bytes::new(),
     };
+    take_authority(&mut request, authority)?;
     let length = check(&request)?;
     let fits = usize::try_from(length).ok().filter(|length| *length <= limits.body);
     let length = fits.ok_or(HttpError::BodyTooLong { length, limit: limits.body })?;
@@ -139,10 +159,12 @@ fn parse(head: &[u8], limits: Limits) -> Result<(Request, usize), HttpError> {
 /// Checks what the request says of its host and its body. Returns the length of the body.
 fn check(request: &Request) -> Result<u64, HttpError> {
     let all = |name: &'static str| request.fields().filter(move |(known, _)| known.eq_ignore_ascii_case(name));
-    match all("Host").count() {
-        0 if request.is_http_1_1() => return Err(HttpError::Malformed("it names no host")),
-        0 | 1 => {}
-        _ => return Err(HttpError::Malformed("it names several hosts")),
+    let mut hosts = all("Host").map(|(_, host)| host);
+    match (hosts.next(), hosts.next()) {
+        (None, _) if request.is_http_1_1() => return Err(HttpError::Malformed("it names no host")),
+        (_, Some(_)) => return Err(HttpError::Malformed("it names several hosts")),
+        (Some(host), None) if !is_host(host) => return Err(HttpError::Malformed("its host is none")),
+        _ => {}
     }
     let mut lengths = all("Content-Length").map(|(_, length)| length);
     let (length, another) = (lengths.next(), lengths.next());
@@ -163,10 +185,39 @@ fn body_length(text: &str) -> Result<u64, HttpError> {
     digits.and_then(|digits| digits.parse().ok()).ok_or(HttpError::Malformed("its length is no number"))
 }
 
-/// Path and query. Clients of a proxy send the whole URL.
-fn origin_form(method: &str, target: &str) -> Result<String, HttpError> {
+/// The host that the target names counts (RFC 9112, 3.2.2). A proxy may have gone by the field, so both must be the same.
+fn take_authority(request: &mut Request, authority: Option<&str>) -> Result<(), HttpError> {
+    let Some(authority) = authority else {
+        return Ok(());
+    };
+    match request.field("Host") {
+        Some(host) if host.eq_ignore_ascii_case(authority) => Ok(()),
+        Some(_) => Err(HttpError::Malformed("its target and its field Host name different hosts")),
+        None if is_host(authority) && !authority.is_empty() => {
+            request.fields.push(("Host".to_owned(), authority.to_owned()));
+            Ok(())
+        }
+        None => Err(HttpError::Malformed("the host in its target is none")),
+    }
+}
+
+/// Whether a text is a name or an address, with a port or without one; or empty, for a target that has no host (RFC 9110,
+/// 7.2).
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("", port),
+        Some(_) => return false,
+        None => text.find(':').map_or((text, ""), |at| text.split_at(at)),
+    };
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    let is_port = |port: &str| port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    host.bytes().all(named) && port.strip_prefix(':').map_or(port.is_empty(), |port| port.is_empty() || is_port(port))
+}
+
+/// The authority, if the target has one, then path and query. Clients of a proxy send the whole URL.
+fn origin_form<'a>(method: &str, target: &'a str) -> Result<(Option<&'a str>, String), HttpError> {
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
-        return Ok(target.to_owned());
+        return Ok((None, target.to_owned()));
     }
     let strip = |scheme: &str| {
         let (start, rest) = target.split_at_checked(scheme.len())?;
@@ -174,11 +225,8 @@ fn origin_form(method: &str, target: &str) -> Result<String, HttpError> {
     };
     let rest = strip("http://").or_else(|| strip("https://"));
     let rest = rest.ok_or(HttpError::Malformed("its target is neither a path nor a URL"))?;
-    Ok(match rest.find(['/', '?']) {
-        Some(at) if rest[at..].starts_with('/') => rest[at..].to_owned(),
-        Some(at) => format!("/{}", &rest[at..]),
-        None => "/".to_owned(),
-    })
+    let (authority, rest) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
+    Ok((Some(authority), if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") }))
 }
 
 fn read_error(error: httparse::Error) -> HttpError {

@@ -40,7 +40,11 @@ fn a_request_is_read_with_its_fields_and_body() {
     assert_eq!((request.field("x"), request.field("z"), &request.body()[..]), (Some("y"), None, &b"abc"[..]));
     assert!(request.keeps_alive());
     let whole = one("GET http://h:1/x?y HTTP/1.0\r\n\r\n").expect("legal");
-    assert_eq!((whole.target(), whole.keeps_alive()), ("/x?y", false));
+    assert_eq!((whole.target(), whole.field("Host"), whole.keeps_alive()), ("/x?y", Some("h:1"), false));
+    for host in ["", "A-b_c.example", "a:8080", "a:", "192.0.2.1:80", "[::1]", "[2001:db8::1]:8080"] {
+        assert!(one(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).is_ok(), "{host}");
+        assert!(host.is_empty() || one(&format!("GET HTTP://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n")).is_ok());
+    }
     assert_eq!(one("GET http://h HTTP/1.1\r\nHost: h\r\n\r\n").expect("legal").target(), "/");
     let close = one("GET / HTTP/1.1\r\nHost: h\r\nConnection: x, Close\r\n\r\n").expect("legal");
     assert!(!close.keeps_alive());
@@ -48,7 +52,7 @@ fn a_request_is_read_with_its_fields_and_body() {
 
 #[test]
 fn requests_follow_one_another_with_an_empty_line_between_them_or_none() {
-    let text = "GET /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nxGET /b HTTP/1.1\r\nHost: h\r\n\r\n\r\n\r\nGET /c \
+    let text = "GET /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nxGET /b HTTP/1.1\r\nHost: h\r\n\r\n\r\nGET /c \
                 HTTP/1.1\r\nHost: h\r\n\r\n";
     let (requests, error, taken) = read(text.as_bytes(), &[]);
     let targets: Vec<&str> = requests.iter().map(Request::target).collect();
@@ -72,6 +76,20 @@ fn what_could_be_understood_in_two_ways_is_refused() {
         ("GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n", "value"),
         ("GET / HTTP/1.1\r\n\r\n", "no host"),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "several hosts"),
+        ("GET / HTTP/1.1\r\nHost: x@a.example\r\n\r\n", "host is none"),
+        ("GET / HTTP/1.1\r\nHost: a.example/evil\r\n\r\n", "host is none"),
+        ("GET / HTTP/1.1\r\nHost: x/?vhost=a.example&y=\r\n\r\n", "host is none"),
+        ("GET / HTTP/1.1\r\nHost: a.example:\u{661}\r\n\r\n", "host is none"),
+        ("GET / HTTP/1.1\r\nHost: a.example:65536\r\n\r\n", "host is none"),
+        ("GET / HTTP/1.1\r\nHost: a.example:8:0\r\n\r\n", "host is none"),
+        ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "host is none"),
+        ("GET / HTTP/1.1\r\nHost: [x]\r\n\r\n", "host is none"),
+        ("GET / HTTP/1.1\r\nHost: ::1\r\n\r\n", "host is none"),
+        ("GET http://nope.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", "different hosts"),
+        ("GET http://a.example:81/ HTTP/1.1\r\nHost: a.example\r\n\r\n", "different hosts"),
+        ("GET http://x@h/ HTTP/1.0\r\n\r\n", "in its target is none"),
+        ("GET http:///x HTTP/1.0\r\n\r\n", "in its target is none"),
+        ("\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", "several empty lines"),
         ("GET x HTTP/1.1\r\nHost: h\r\n\r\n", "neither a path"),
         ("CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", "neither a path"),
         ("\x03GET / HTTP/1.1\r\n\r\n", "a method"),
@@ -251,6 +269,18 @@ fn pages_of_other_origins_get_what_the_setting_says() {
     assert!(listed.fields(Some("https://a.example"), true).contains("Allow-Private-Network: true\r\n"));
     assert_eq!(listed.fields(Some("https://b.example"), true), "Vary: Origin\r\n");
     assert!(listed.admits(None) && listed.admits(Some("https://A.example")) && !listed.admits(Some("null")));
+}
+
+#[test]
+fn a_client_that_waits_is_told_once_to_send_the_body() {
+    let text = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-Continue\r\n\r\nab";
+    let mut reader = RequestReader::new(Limits::default());
+    let mut rest = text.as_bytes();
+    assert!(!reader.take_awaited());
+    assert_eq!((reader.read(&mut rest), rest), (Ok(None), &b"ab"[..]));
+    assert!(reader.take_awaited() && !reader.take_awaited());
+    assert_eq!(reader.read(&mut rest).expect("legal").expect("whole").body(), &b"ab"[..]);
+    assert!(!reader.take_awaited());
 }
 
 proptest! {

@@ -14,7 +14,9 @@ use crate::command::PlayArguments;
 use crate::endpoint::{Cause, DueKind, Error, Timer};
 use crate::flv::tag::{FILE_HEADER_LENGTH, write_file_header};
 use crate::http::websocket::{self, ClientFrame, FrameReader};
-use crate::http::{Answer, Container, Framing, HttpError, LivePath, Request, RequestReader, Settings, Upgrade};
+use crate::http::{
+    Answer, CONTINUE, Container, Framing, HttpError, LivePath, Request, RequestReader, Settings, Upgrade,
+};
 use crate::policy::Network;
 use crate::source::{Form, Frame, FrameKind, Mp4Tracks, Tracks};
 use crate::time_limit::{TimeLimit, deadline_after};
@@ -230,7 +232,10 @@ impl Session {
             Stage::Reading => {
                 let had_begun = web.reader.has_begun();
                 let request = web.reader.read(input)?;
-                if !had_begun && web.count > 0 {
+                if web.reader.take_awaited() {
+                    self.endpoint.outbound.push_answer(Bytes::from_static(CONTINUE));
+                }
+                if !had_begun && web.reader.has_begun() && web.count > 0 {
                     self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(now, self.config.timeouts.connect));
                 }
                 if let Some(request) = request {
@@ -336,6 +341,7 @@ impl Session {
         };
         web.stage = Stage::Live(Box::new(live));
         web.is_last = true;
+        self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, self.config.timeouts.connect));
         let request = super::ConnectRequest { transaction: 1.0, info: Box::new(info) };
         self.ask(Change::ConnectAsked, SessionEvent::Connect(request));
     }

@@ -105,3 +105,42 @@ fn an_answer_to_head_that_the_server_makes_when_it_closes_has_no_body() {
     browser.poll(&harness);
     assert_eq!((browser.status(), browser.answer().1), (503, &b""[..]));
 }
+
+#[test]
+fn an_empty_line_neither_keeps_a_connection_nor_shortens_its_time() {
+    let mut harness = Harness::new();
+    let idle = |harness: &Harness| {
+        let mut browser = Browser::asking(harness, &get("/x"));
+        browser.conn.respond(harness.now, 1, &Answer::new(204));
+        browser.poll(harness);
+        browser
+    };
+    for line in ["\r\n", "\r"] {
+        let start = harness.now;
+        let mut browser = idle(&harness);
+        browser.send(&harness, line.as_bytes());
+        browser.run(&mut harness, Duration::from_secs(59));
+        assert_eq!(browser.reason(), "open", "{line:?}");
+        browser.run(&mut harness, Duration::from_secs(2));
+        assert_eq!(browser.reason(), "served", "{line:?}");
+        harness.now = start;
+    }
+    let mut browser = idle(&harness);
+    browser.received.clear();
+    browser.send(&harness, b"\r\n");
+    browser.run(&mut harness, Duration::from_secs(5));
+    browser.send(&harness, b"\r\n");
+    assert_eq!(browser.status(), 400);
+}
+
+#[test]
+fn a_client_that_announces_a_body_is_told_to_send_it() {
+    let harness = Harness::new();
+    let head = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
+    for pieces in [vec![head, "abc"], vec![head, "a", "bc"], vec![&*format!("{head}abc")]] {
+        let mut browser = Browser::new(&harness);
+        pieces.iter().for_each(|piece| browser.send(&harness, piece.as_bytes()));
+        assert_eq!(browser.received, http::CONTINUE);
+        assert_eq!(browser.requests[0].request.body(), &b"abc"[..]);
+    }
+}
