@@ -201,8 +201,7 @@ fn opus_record(payload: &[u8]) -> Option<Vec<u8>> {
 
 /// `dfLa` (FLAC in ISOBMFF §3.3.2): the STREAMINFO block alone, marked as the last one.
 fn flac_record(payload: &[u8]) -> Option<Vec<u8>> {
-    let blocks = payload.strip_prefix(b"fLaC")?;
-    let info = blocks.get(4..4 + 34)?;
+    let info = config::flac_stream_info(payload)?.get(..34)?;
     Some([&[0x80, 0, 0, 34], info].concat())
 }
 

@@ -18,6 +18,17 @@ const AV1: &str = "812000000a0d200000043d06d4daf92021a004";
 const VP9: &str = "0029820202020000";
 const OPUS: &[u8] = b"OpusHead\x01\x06\x38\x01\x44\xac\0\0\0\0\x01\x04\x02\0\x01\x02\x03\x04\x05";
 
+#[test]
+fn flac_headers_of_ffmpeg_are_without_a_mark() {
+    // Sent by FFmpeg 9 for 48 kHz, mono.
+    let mut header = vec![4, 0, 4, 0, 0, 0, 0, 0, 8, 0x15, 0x0B, 0xB8, 0, 0xF0];
+    header.resize(34, 0);
+    let config = AudioConfig::from_header(AudioCodec::Flac, &header).unwrap();
+    assert_eq!((config.sample_rate(), config.channels()), (48_000, 1));
+    assert_eq!(config.record()[..], [&[0x80, 0, 0, 34], &header[..]].concat());
+    assert!(AudioConfig::from_header(AudioCodec::Flac, &header[1..]).is_err());
+}
+
 fn flac() -> Vec<u8> {
     let mut flac = b"fLaC\x80\0\0\x22".to_vec();
     flac.extend([0x10, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0x0B, 0xB8, 0x02, 0xF0]);

@@ -104,13 +104,19 @@ pub(super) fn opus(payload: &[u8]) -> Option<AudioSummary> {
     })
 }
 
-pub(super) fn flac(payload: &[u8]) -> Option<AudioSummary> {
-    let blocks = payload.strip_prefix(b"fLaC")?;
+/// The STREAMINFO block, and what follows it, of a FLAC sequence header (RFC 9639 §8.2): `fLaC`, the block's header and the block, as Enhanced
+/// RTMP says, or the block alone, as FFmpeg sends it.
+pub(crate) fn flac_stream_info(payload: &[u8]) -> Option<&[u8]> {
+    const LENGTH: usize = 34;
+    let Some(blocks) = payload.strip_prefix(b"fLaC") else {
+        return (payload.len() == LENGTH).then_some(payload);
+    };
     let (&[kind, _, _, _], stream_info) = blocks.split_first_chunk()?;
-    if kind & 0x7F != 0 {
-        return None;
-    }
-    let mut bits = BitReader::new(stream_info);
+    (kind & 0x7F == 0).then_some(stream_info)
+}
+
+pub(super) fn flac(payload: &[u8]) -> Option<AudioSummary> {
+    let mut bits = BitReader::new(flac_stream_info(payload)?);
     bits.skip(16 + 16 + 24 + 24)?; // block and frame sizes
     let sample_rate = bits.bits(20)?;
     let channels = bits.small(3)? + 1;

@@ -11,6 +11,8 @@ mod hevc;
 
 use std::fmt;
 
+pub(crate) use audio::flac_stream_info;
+
 use super::{AudioCodec, Codec, VideoCodec};
 
 /// The summary of a decoder configuration.

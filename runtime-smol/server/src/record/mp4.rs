@@ -181,7 +181,9 @@ impl<F: Target> Mp4File<F> {
         for (codec, number, config) in configurations(frame) {
             match config {
                 Some(config) => self.configure(number, config),
-                None => self.left_out = self.left_out.or(Some(codec)),
+                // Others are in the frames.
+                None if !is_in_frames(codec) => self.left_out = self.left_out.or(Some(codec)),
+                None => {}
             }
         }
     }
@@ -431,6 +433,11 @@ fn fits(config: &TrackConfig, codec: Codec) -> bool {
         (TrackConfig::Audio(audio), Codec::Audio(codec)) => audio.codec() == codec,
         _ => false,
     }
+}
+
+/// True if the codec's frames have its configuration, whatever its headers are.
+fn is_in_frames(codec: Codec) -> bool {
+    matches!(codec, Codec::Audio(codec) if AudioConfig::is_in_frames(codec))
 }
 
 /// True if MP4 can hold the codec.
