@@ -1,6 +1,7 @@
 use std::fmt::Write as _;
 
 use super::request::Request;
+use crate::url;
 
 /// First components that are the program's own, whatever applications there are.
 const RESERVED: [&str; 5] = ["api", "watch", "call", "rtc", "assets"];
@@ -70,7 +71,7 @@ impl LivePath {
             return None;
         }
         let stream = stream.strip_suffix(".live").unwrap_or(stream);
-        if stream.is_empty() || !is_application(app) {
+        if stream.trim().is_empty() || !is_application(app) {
             return None;
         }
         Some(LivePath { app: app.to_owned(), stream: stream.to_owned(), container })
@@ -95,7 +96,7 @@ impl SegmentPath {
         let path = decoded_path(request)?;
         let (folder, name) = path.rsplit_once('/')?;
         let (app, stream) = folder.rsplit_once('/')?;
-        if !is_segment(name) || stream.is_empty() || !is_application(app) {
+        if !is_segment(name) || stream.trim().is_empty() || !is_application(app) {
             return None;
         }
         Some(SegmentPath { app: app.to_owned(), stream: stream.to_owned(), name: name.to_owned() })
@@ -118,13 +119,14 @@ fn is_segment(name: &str) -> bool {
 /// The path without its first slash, and without `%XX`.
 fn decoded_path(request: &Request) -> Option<String> {
     let path = decoded(request.path().strip_prefix('/')?)?;
-    // These mean something else in the text of a URL.
-    let is_plain = !path.contains(['?', '#', '\\']) && !path.chars().any(char::is_control);
-    is_plain.then_some(path)
+    // Names are given on as text in which these mean something else.
+    let is_odd = path.contains('?') || path.contains(url::VHOST_MARK) || path.chars().any(char::is_control);
+    (!is_odd).then_some(path)
 }
 
+/// Whether it is none of the program's own, as applications are understood: empty components, for example, do not count.
 fn is_application(app: &str) -> bool {
-    !app.is_empty() && !RESERVED.contains(&app.split('/').next().unwrap_or_default())
+    url::first_component(app).is_some_and(|first| !RESERVED.contains(&first))
 }
 
 /// A name as one part of a path: all that is not plain as `%XX`.

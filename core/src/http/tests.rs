@@ -132,6 +132,8 @@ fn live_paths_name_a_stream() {
     assert_eq!(path("/live/cam.live.flv"), named("live", "cam"));
     assert_eq!(path("/live/cam.mp4"), named("live", "cam"));
     assert_eq!(path("/live/room/a%20b%C3%A9.flv"), named("live/room", "a bé"));
+    assert_eq!(path("/live/cam%231%5c2.flv"), named("live", "cam#1\\2"));
+    assert_eq!(path("//live/cam.flv"), named("/live", "cam"));
     for other in [
         "/cam.flv",
         "/live/.flv",
@@ -141,6 +143,13 @@ fn live_paths_name_a_stream() {
         "/",
         "/api/x.flv",
         "/assets/x.flv",
+        "//api/x.flv",
+        "/%20api/x.flv",
+        "/_definst_/api/x.flv",
+        "/%27api/x.flv",
+        "/api...vhost...a/x.flv",
+        "/_definst_/x.flv",
+        "/live/%20.flv",
         "/live/a%3fb.flv",
         "/live/a%0ab.flv",
         "/live/%ff.flv",

@@ -20,7 +20,11 @@ pub(super) fn connect_info(request: &Request, path: &LivePath, is_trusted: bool)
         app: Some(format!("{}{query}", path.app)),
         tc_url,
         flash_ver: request.field("User-Agent").map(|agent| agent.chars().take(LONGEST_AGENT).collect()),
-        page_url: request.field("Referer").map(str::to_owned),
+        // Browsers name no page when they open a WebSocket, and a page may forbid it altogether.
+        page_url: request
+            .field("Referer")
+            .or(request.field("Origin").filter(|page| *page != "null"))
+            .map(str::to_owned),
         is_web: true,
         ..ConnectInfo::default()
     }

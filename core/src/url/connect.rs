@@ -10,6 +10,7 @@ use super::{DEFAULT_APP, DEFAULT_VHOST, NameError, Params, Part, Scheme, StreamK
 /// its own [`Target`], so that no parameter of one request remains in the next.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Connect {
+    of: Of,
     tc_url: Option<TcUrl>,
     /// Why there is no `tcUrl` although the client sent one.
     broken: Option<UrlError>,
@@ -38,7 +39,8 @@ impl Connect {
         Connect::parse_of(Of::Rtmp, tc_url, app)
     }
 
-    /// The same for a request by HTTP, whose URL has that scheme.
+    /// The same for a request by HTTP, whose URL has that scheme. Its path alone names the stream: what looks like a part of
+    /// a path in its parameters is none.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -72,12 +74,16 @@ impl Connect {
         let mut params = Params::default();
         params.read(other_query, &mut Vec::new())?;
         let mut names = components(path).collect();
-        params.read(query, &mut names)?;
+        match of {
+            Of::Rtmp => params.read(query, &mut names)?,
+            Of::Web => params.read(query, &mut Vec::new())?,
+        }
         let app = app_of(&names);
         key::check_app(&app)?;
         let vhost = vhost_of(&params, tc_url.as_ref());
         key::check_vhost(&vhost)?;
         Ok(Self {
+            of,
             path: path.to_owned(),
             query: query.to_owned(),
             other_query: other_query.to_owned(),
@@ -137,6 +143,10 @@ impl Connect {
     /// or has control characters.
     pub fn target(&self, stream: &str) -> Result<Target, UrlError> {
         let stream = prepare(stream, Part::Stream)?;
+        if self.of == Of::Web {
+            let key = StreamKey::new(&self.vhost, &self.app, &stream)?;
+            return Ok(Target::new(self.scheme(), self.host(), self.port(), key, self.params.clone()));
+        }
         let (mut query, mut name) = (self.query.as_str(), stream.as_ref());
         let joined;
         if query.ends_with(":/") && !name.is_empty() {
@@ -209,7 +219,7 @@ impl Connect {
 
 impl fmt::Debug for Connect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tc_url, broken, path: _, query: _, other_query: _, vhost, app, params } = self;
+        let Self { of: _, tc_url, broken, path: _, query: _, other_query: _, vhost, app, params } = self;
         f.debug_struct("Connect")
             .field("tc_url", tc_url)
             .field("broken", broken)

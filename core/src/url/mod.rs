@@ -54,6 +54,7 @@ pub use params::Params;
 pub use shown::{quoted, shortened};
 pub use target::Target;
 pub use tc_url::{Scheme, TcUrl, resolve};
+pub(crate) use text::{VHOST_MARK, first_component};
 
 /// The virtual host of a client that names none, and of every name that no configured virtual host
 /// matches. The spelling is that of SRS. In a URL it has no effect: `?vhost=__defaultVhost__` is

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{MAX_TEXT_LEN, Part, UrlError};
 
 /// SRS's notation for a virtual host, for clients that do not allow a `?`.
-pub(super) const VHOST_MARK: &str = "...vhost...";
+pub(crate) const VHOST_MARK: &str = "...vhost...";
 
 /// The name that Flash Media Server clients send for the default instance.
 const DEFAULT_INSTANCE: &str = "_definst_";
@@ -42,6 +42,11 @@ pub(super) fn split_query(text: &str) -> (&str, &str) {
 /// The components of a path, without empty ones and the default instance.
 pub(super) fn components(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').map(trim).filter(|component| !component.is_empty() && *component != DEFAULT_INSTANCE)
+}
+
+/// The first component of an app, in canonical form; `None` if it has none.
+pub(crate) fn first_component(app: &str) -> Option<&str> {
+    components(unquote(trim(app))).next()
 }
 
 /// Cuts a stream's name off a query, as in `token=x/cam`. Only if the slash cannot belong to the

@@ -144,3 +144,47 @@ fn a_client_that_announces_a_body_is_told_to_send_it() {
         assert_eq!(browser.requests[0].request.body(), &b"abc"[..]);
     }
 }
+
+#[test]
+fn the_page_of_a_player_is_its_origin_if_it_names_no_other() {
+    let config = VhostConfig { refer: refer(), ..VhostConfig::default() };
+    let harness = Harness::with(config.into());
+    let mut publisher = harness.publisher("cam");
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
+    for (fields, status) in [
+        ("Origin: https://a.example\r\n", 101),
+        ("Origin: https://b.example\r\n", 403),
+        ("Origin: null\r\n", 403),
+        ("Referer: https://b.example/x\r\nOrigin: https://a.example\r\n", 403),
+    ] {
+        let text = format!("GET /live/cam.flv HTTP/1.1\r\nHost: h\r\n{fields}{UPGRADE}\r\n");
+        assert_eq!(Browser::asking(&harness, &text).status(), status, "{fields}");
+    }
+}
+
+#[test]
+fn parameters_do_not_change_which_stream_is_meant() {
+    let harness = Harness::new();
+    for (path, name, vhost) in [
+        ("/live/cam.flv?t=ab:/", "live/cam", "tv.example"),
+        ("/live/a.flv?vhost=a.example/x/y", "live/a", "a.example"),
+        ("/live/a.flv?token=x/cam", "live/a", "tv.example"),
+        ("/live/a.flv?x=1&domain=b.example/x#/y", "live/a", "b.example"),
+        ("/live/cam%231.flv?a", "live/cam#1", "tv.example"),
+        ("//live/room/_definst_/a%5cb.flv", "live/room/a\\b", "tv.example"),
+    ] {
+        let browser = Browser::asking(&harness, &get(path));
+        let found = browser.conn.inner().streams().next().map(|(_, key)| key.path().to_owned());
+        assert_eq!(found.as_deref(), Some(name), "{path}");
+        let urls = &browser.conn.inner().client.as_ref().expect("it is connected").urls;
+        assert_eq!(urls.vhost(), vhost, "{path}");
+    }
+    for path in ["/live/%20.flv?token=x/cam", "/live/..%2f.flv"] {
+        let mut browser = Browser::asking(&harness, &get(path));
+        for asked in browser.requests.split_off(0) {
+            browser.conn.respond(harness.now, asked.id, &Answer::new(404));
+            browser.poll(&harness);
+        }
+        assert_eq!((browser.status(), browser.actions.len()), (404, 0), "{path}");
+    }
+}
