@@ -48,7 +48,7 @@ impl Loaded {
         let schema = Schema::inlined();
         let mut tree = Table::default();
         for (key, node) in self.tree.table().into_iter().flat_map(Table::iter) {
-            if matches!(key, "server" | "defaults" | "vhost") {
+            if matches!(key, "server" | "web" | "defaults" | "vhost") {
                 tree.insert(key, node.clone());
             }
         }

@@ -254,6 +254,16 @@ fn secrets_are_masked_and_the_rest_can_be_read_again() {
 }
 
 #[test]
+fn a_capture_has_the_settings_of_connections_by_http() {
+    let text =
+        "[web]\nlisten = \"off\"\nwait = \"3s\"\nidle_timeout = \"7s\"\nallow_origins = [\"https://a.example\"]\n";
+    let loaded = read(text);
+    let of_capture = of_capture(&loaded.capture_header("anabranch 1.0")).unwrap();
+    assert_eq!(of_capture.web, loaded.config.web);
+    assert_eq!(of_capture.web.wait, Duration::from_secs(3));
+}
+
+#[test]
 fn captures_of_before_have_keys_under_their_old_names() {
     let header = "anabranch 1.0\n[defaults.play]\nmerge_window = \"7ms\"\nhigh_water = \"1KiB\"\n[[vhost]]\nname = \"a\"\n\
                   [vhost.play]\nmerge_window = \"9ms\"\n[[vhost]]\nname = \"b\"\n";
