@@ -1,6 +1,7 @@
 //! The pages of the program in real browsers: the console, each action of it, and the player.
 
 mod console;
+mod hls;
 mod player;
 mod strangers;
 

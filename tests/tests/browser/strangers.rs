@@ -12,7 +12,7 @@ use crate::player::{assert_published, frames, wait_playing};
 /// A page that another project could have.
 const PAGE: &str = "<!doctype html><video muted></video><script src=library.js></script>";
 
-fn page_with(library: &str) -> Pages {
+pub(crate) fn page_with(library: &str) -> Pages {
     let library = fs::read(npm(library)).expect("a library that tests/run installs");
     Pages::start(vec![
         ("/", "text/html", PAGE.into()),
