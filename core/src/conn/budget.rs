@@ -9,13 +9,14 @@ use super::enter::Entered;
 use super::grant::Pending;
 use super::player::Playing;
 use super::publisher::Publishing;
-use super::shared::UNFINISHED_DIVISOR;
+use super::shared::{SEGMENTS_DIVISOR, UNFINISHED_DIVISOR};
 use super::slow_path::Client;
 use super::{Action, Config, Conn, VhostConfig};
 use crate::amf::Value;
 use crate::chunk::{ChunkLimits, MAX_HEADER, STREAM_STATE};
 use crate::client::ClientEvent;
 use crate::handshake;
+use crate::hls;
 use crate::hub::{RelayFacts, WISH};
 use crate::message::Payload;
 use crate::pool::FREE;
@@ -175,6 +176,13 @@ impl Budget {
         self.memory / 4
     }
 
+    /// Bytes that the segments of all streams together may take, beside [their logs](Self::all_streams): a part of
+    /// [`Config::memory`]. None if no stream is segmented.
+    pub fn all_segments(&self) -> u64 {
+        let is_used = self.terms.iter().any(|term| term.name == SEGMENTS && term.bytes > 0);
+        if is_used { self.memory / SEGMENTS_DIVISOR as u64 } else { 0 }
+    }
+
     /// The sum for all that [`Limits`](crate::policy::Limits) allow at once for this virtual host, and for so many
     /// connections before `connect`. `None` if a limit is missing.
     pub fn most(&self, before_connect: u64) -> Option<u64> {
@@ -186,7 +194,7 @@ impl Budget {
             let together = match scope {
                 Scope::Connection => self.all_unfinished(),
                 Scope::Player => self.all_kept(),
-                Scope::Stream => self.all_streams(),
+                Scope::Stream => self.all_streams().saturating_add(self.all_segments()),
                 _ => 0,
             };
             sum = sum.saturating_add(self.beside(scope).saturating_mul(count)).saturating_add(shared.min(together));
@@ -357,6 +365,9 @@ impl Budget {
         let set = (1 + 4 * (source.tracks + 1)) * HEADER_ENTRY;
         let starts = source.header_bytes.max(MIN_SETS).saturating_add(3 * set);
         self.add(scope, "the headers in force at each start", "source.header_bytes, .tracks", starts);
+        // Beside the segments that are complete there is one that is made.
+        let segments = if vhost.hls.mode == hls::Mode::Off { 0 } else { vhost.hls.config.bytes };
+        self.add(scope, SEGMENTS, "hls.bytes", segments.saturating_add(segments / 2));
     }
 }
 
@@ -375,6 +386,8 @@ fn relays(vhost: &VhostConfig, publishers: Option<u64>, in_cluster: bool) -> Opt
 /// Terms that have a common limit, which may be less than the sum of all.
 const HALF_RECEIVED: &str = "partly received messages";
 const UNPARSED: &str = "unparsed input";
+/// HLS and DASH.
+const SEGMENTS: &str = "segments";
 /// What a stream takes in addition to its log.
 const STATE: &str = "state and name";
 
@@ -451,7 +464,7 @@ mod tests {
         let mut names: Vec<_> = budget.terms().iter().map(|term| (term.scope, term.name)).collect();
         names.dedup();
         assert_eq!(names.len(), budget.terms().len());
-        let streams = budget.all_streams() + 8000 * ((16 << 10) + MAX_NAME_LEN as u64);
+        let streams = budget.all_streams() + budget.all_segments() + 8000 * ((16 << 10) + MAX_NAME_LEN as u64);
         let counts = [(Scope::Connection, 7), (Scope::Publisher, 2), (Scope::Player, 5)];
         let rest: u64 = counts.iter().map(|(scope, count)| budget.total(*scope) * count).sum();
         let most = budget.most(0).expect("all are limited");

@@ -196,6 +196,8 @@ impl Playing {
     /// Plays to the end of the GOP and no further.
     pub(super) fn finish(&mut self) {
         self.finishing = true;
+        // A viewer of segments has no GOP to end.
+        self.finished |= self.views;
     }
 
     /// Plays on after that GOP, even if its end has come and the connection is still open.

@@ -63,6 +63,10 @@ pub(super) const UNFINISHED_DIVISOR: usize = 4;
 /// to other connections. Only the second half counts such frames, so they may take a quarter of `Config::memory`.
 const KEPT_DIVISOR: usize = 2;
 
+/// The same for the segments of all streams, which [`Packager::limit_memory`](crate::packager::Packager::limit_memory)
+/// keeps.
+pub(super) const SEGMENTS_DIVISOR: usize = 4;
+
 /// The settings in use.
 #[derive(Debug)]
 struct Rules {
@@ -134,6 +138,11 @@ impl Core {
         let mut conn = self.make_next(now, peer.map(canonical), Accepts::Web);
         conn.session.view(request, path);
         Conn::new(conn)
+    }
+
+    /// Bytes that the segments of all streams may take: a part of [`Config::memory`].
+    pub fn segment_memory(&self) -> usize {
+        self.config().memory / SEGMENTS_DIVISOR
     }
 
     /// How a stream is segmented; `None` if its virtual host is gone.

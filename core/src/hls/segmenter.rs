@@ -578,6 +578,20 @@ impl Segmenter {
         }
     }
 
+    /// Gives up its oldest segment, because others need the memory. False if it has only its newest one.
+    pub fn give_up_oldest(&mut self) -> bool {
+        if self.retired.is_empty() {
+            if self.listed.len() <= 1 {
+                return false;
+            }
+            self.unlist();
+            self.version += 1;
+        }
+        self.retired.pop_front();
+        self.stats.dropped += 1;
+        true
+    }
+
     fn unlist(&mut self) {
         if let Some(segment) = self.listed.pop_front() {
             self.discontinuity_sequence += u64::from(segment.discontinuity);

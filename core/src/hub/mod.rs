@@ -563,6 +563,11 @@ impl Hub {
         self.play(key).following()
     }
 
+    /// The same for what is made of a stream for clients: it gets what the stream's fallback plays, too.
+    pub fn follow_for_clients(&self, key: &StreamKey) -> Player {
+        self.follow(key).taking_fallback()
+    }
+
     /// The publisher of a stream, if it has one that is known.
     pub fn holder(&self, key: &StreamKey) -> Option<HeldBy> {
         self.registry().streams.get(key)?.publisher()?.held_by()

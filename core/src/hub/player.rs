@@ -17,6 +17,8 @@ pub struct Player {
     cursor: Cursor,
     /// True if it counts as a client.
     client: bool,
+    /// True if it gets what the stream's fallback plays.
+    takes_fallback: bool,
     /// Its number among the stream's followers, if it is one.
     follows: Option<u64>,
     /// Publications that were over when it joined: their ends are not reported to it.
@@ -58,7 +60,8 @@ impl Player {
         let (cursor, begun) = (source.join(), source.epoch());
         let over_before = if source.is_live() { begun.saturating_sub(1) } else { begun };
         drop(source);
-        Player { hub, stream, cursor, client, follows: None, over_before, begun, wish, asks: false }
+        let takes_fallback = client;
+        Player { hub, stream, cursor, client, takes_fallback, follows: None, over_before, begun, wish, asks: false }
     }
 
     /// The same player, which gets each publication up to its end.
@@ -66,6 +69,12 @@ impl Player {
         let number = unique_number();
         self.stream.source().follow(number, self.cursor.clone());
         self.follows = Some(number);
+        self
+    }
+
+    /// The same player, which gets what the stream's fallback plays, too.
+    pub(super) fn taking_fallback(mut self) -> Self {
+        self.takes_fallback = true;
         self
     }
 
@@ -109,8 +118,8 @@ impl Player {
     /// True while the stream has a publisher. For clients also while its fallback plays.
     pub fn is_live(&self) -> bool {
         let source = self.stream.source();
-        let counts = self.client || !source.is_fallback();
-        source.is_live() && counts || !self.client && self.stream.awaited.load(Ordering::Relaxed)
+        let counts = self.takes_fallback || !source.is_fallback();
+        source.is_live() && counts || !self.takes_fallback && self.stream.awaited.load(Ordering::Relaxed)
     }
 
     /// True if no origin has the stream, or none gives it to this client: there is no use in waiting for it.
@@ -205,7 +214,7 @@ impl Player {
             let end = if rest.is_over { PullEnd::Ended(rest.ended) } else { PullEnd::Full };
             return Pulled { missed: rest.missed, end };
         }
-        if !self.client && source.is_fallback() {
+        if !self.takes_fallback && source.is_fallback() {
             return Pulled { missed: Gap::default(), end: PullEnd::Ended(None) };
         }
         self.begun = source.epoch();

@@ -136,6 +136,8 @@ pub struct Packager<T> {
     effects: VecDeque<Effect<T>>,
     next_look: Option<Instant>,
     tells_segments: bool,
+    /// Bytes that all segments may take.
+    most_bytes: usize,
     /// Requests that wait.
     waiting: usize,
     /// What segmenters that are gone have counted.
@@ -159,11 +161,17 @@ impl<T> Packager<T> {
             effects: VecDeque::new(),
             next_look: None,
             tells_segments: false,
+            most_bytes: usize::MAX,
             waiting: 0,
             past: SegmenterStats::default(),
             requests: 0,
             too_many: 0,
         }
+    }
+
+    /// All segments together may take about so many bytes: streams that take most give up their oldest segments.
+    pub fn limit_memory(&mut self, bytes: usize) {
+        self.most_bytes = bytes;
     }
 
     /// From now on complete segments are told as [`Effect::Complete`].
@@ -243,7 +251,8 @@ impl<T> Packager<T> {
         };
         let Query { own, session: id } = Query::of(request.query());
         let id = id.and_then(|text| SessionId::parse(&text));
-        if id.is_some_and(|id| self.sessions.was_removed(id)) {
+        let by_id = id.and_then(|id| self.sessions.by_id(id, &path));
+        if by_id.is_none() && id.is_some_and(|id| self.sessions.was_removed(id)) {
             return self.effects.push_back(reply.give(Answer::text(403, "this session was ended by the server")));
         }
         let request = request.with_query((!own.is_empty()).then_some(&own));
@@ -254,7 +263,7 @@ impl<T> Packager<T> {
         let origin = Origin::of(&request, client, &path);
         let file = request.path().rsplit('/').next().unwrap_or_default().to_owned();
         let waiting = Waiting::new(time.now, wanted, None, wait, reply).of_file(file, own);
-        let known = id.and_then(|id| self.sessions.by_id(id, &path)).or_else(|| self.sessions.by_origin(&origin));
+        let known = by_id.or_else(|| self.sessions.by_origin(&origin));
         match known {
             Some(number) => self.serve_session(time, number, waiting),
             None => {
@@ -287,7 +296,7 @@ impl<T> Packager<T> {
     /// The viewer of a session may not view the stream, or may no longer. `answer` is for what it asked.
     pub fn refused(&mut self, number: u64, answer: &Answer) {
         let is_granted = self.sessions.is_granted(number);
-        let mut waiting = self.sessions.remove(number, is_granted);
+        let mut waiting = self.sessions.remove(number, answer.status == 403);
         if is_granted {
             for channel in self.channels.values_mut() {
                 waiting.extend(channel.waiting.extract_if(.., |waiting| waiting.session == Some(number)));
@@ -348,7 +357,7 @@ impl<T> Packager<T> {
         if self.channels.contains_key(key) {
             return;
         }
-        let player = self.hub.follow(key);
+        let player = self.hub.follow_for_clients(key);
         let id = format!("{}\n{}\n{}", key.vhost(), key.app(), key.stream());
         let folder = format!("{}/", encoded(key.stream()));
         let segmenter = Segmenter::new(settings.config, self.key.clone(), id.as_bytes(), time.wall).in_folder(&folder);
@@ -503,8 +512,23 @@ impl<T> Packager<T> {
                 self.drop_channel(&key);
             }
         }
+        self.relieve();
         if !self.channels.is_empty() || self.sessions.len() > 0 {
             self.look_again(time.now);
+        }
+    }
+
+    /// Keeps the limit of all segments.
+    fn relieve(&mut self) {
+        let mut total: usize = self.channels.values().map(|channel| channel.segmenter.bytes()).sum();
+        while total > self.most_bytes {
+            let largest = self.channels.values_mut().max_by_key(|channel| channel.segmenter.bytes());
+            let Some(Channel { segmenter, .. }) = largest else { return };
+            let before = segmenter.bytes();
+            if !segmenter.give_up_oldest() {
+                return;
+            }
+            total -= before - segmenter.bytes();
         }
     }
 

@@ -280,8 +280,7 @@ fn a_session_begins_with_a_redirect_if_a_back_end_was_asked_or_the_address_has_p
         assert_eq!(server.answer(other).map(|(status, _)| status), Some(302));
         assert_eq!(server.viewers.len(), 2, "another viewer at the same address is another session");
         // The session that was ended by the server gets no more.
-        let gone = Answer::text(503, "gone");
-        server.packager.refused(server.viewers[0], &gone);
+        server.packager.refused(server.viewers[0], &Answer::text(403, "closed"));
         assert_eq!(server.get(&format!("/live/{location}")).0, 403);
     }
 }

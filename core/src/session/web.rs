@@ -688,6 +688,7 @@ impl Session {
             }
             _ => {}
         }
+        let is_viewer = web.live().is_some_and(|live| matches!(live.beginning, Beginning::Viewing));
         match &web.stage {
             Stage::Live(live) if matches!(live.beginning, Beginning::Begun(_)) => {
                 let framing = live.framing;
@@ -710,6 +711,8 @@ impl Session {
                     CloseReason::StreamOver | CloseReason::Timeout(TimeoutKind::WaitForStream) => {
                         Answer::text(404, "the stream is not published")
                     }
+                    // Its client is not to begin again by itself.
+                    CloseReason::Closed(_) if is_viewer => Answer::text(403, "the session was closed by the server"),
                     _ => Answer::text(503, "the server cannot answer at present").with("Retry-After", RETRY_AFTER),
                 };
                 self.queue_last_answer(&answer);

@@ -184,7 +184,7 @@ impl Segments {
     }
 
     /// One turn of the thread. Returns when the next one is due.
-    fn turn(&self) -> Instant {
+    fn turn(&self, core: &Core) -> Instant {
         let news = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
         let time = time();
         let due = {
@@ -192,6 +192,7 @@ impl Segments {
             for stream in news {
                 packager.wake(stream);
             }
+            packager.limit_memory(core.segment_memory());
             packager.turn(time);
             packager.deadline()
         };
@@ -219,7 +220,7 @@ fn run(control: &Weak<dyn Control>) {
         }
         // What happens from here on is noticed.
         let news = server.segments().event.listen();
-        let turn = catch_unwind(AssertUnwindSafe(|| server.segments().turn()));
+        let turn = catch_unwind(AssertUnwindSafe(|| server.segments().turn(server.core())));
         let due = turn.unwrap_or_else(|_| {
             error!(event = "bug", "the thread that makes segments panicked, which is a bug; it goes on");
             thread::sleep(LOOK);

@@ -112,6 +112,10 @@ impl fmt::Display for Worst<'_> {
         writeln!(f, "\n  The sum assumes that all reach their maximum at once. These common limits apply:")?;
         let reason = self.memory.reason();
         writeln!(f, "    {streams:>14}  frames and headers of all streams (limits.memory, {reason})")?;
+        if budget.all_segments() > 0 {
+            let segments = Size(budget.all_segments()).to_string();
+            writeln!(f, "    {segments:>14}  segments of all streams (HLS and DASH)")?;
+        }
         let unfinished = Size(budget.all_unfinished()).to_string();
         writeln!(
             f,

@@ -68,7 +68,8 @@ pub(super) fn memory(loaded: &Loaded, report: &mut Report) {
         if config.vhosts.iter().next().is_none() { vec![&config.defaults] } else { vhosts.collect() };
     // The same for all virtual hosts.
     let budget = Budget::new(config, &config.defaults);
-    let common = budget.all_streams().saturating_add(budget.all_unfinished()).saturating_add(budget.all_kept());
+    let common = [budget.all_streams(), budget.all_segments(), budget.all_unfinished(), budget.all_kept()];
+    let common = common.into_iter().fold(0, u64::saturating_add);
     // What all streams share counts for each virtual host: the sum is an upper bound.
     let most = settings.into_iter().map(|vhost| Budget::new(config, vhost).most(0)).sum::<Option<u64>>();
     let entry = match most {

@@ -2,12 +2,14 @@
 
 mod ledger;
 mod relays;
+mod segments;
 mod workers;
 
 use std::fmt;
 use std::time::Instant;
 
 use anabranch_core::conn::{ApplicationSnapshot, Delivery};
+use anabranch_core::packager::PackagerStats;
 use anabranch_core::policy::Refusal;
 use anabranch_core::relay::RelaySnapshot;
 use anabranch_host::{Stats, Totals, UplinkTotals};
@@ -53,6 +55,7 @@ pub(super) fn exposition(context: &Context) -> Result<String, fmt::Error> {
         totals: context.handle.totals(),
         relays: context.handle.relays(),
         uplinks: context.handle.uplink_totals(),
+        segments: context.handle.packager_stats(),
         draining: context.handle.is_leaving(),
         streams: context.ledger.borrow_mut().look(&context.handle),
         workers: context.workers.clone(),
@@ -77,6 +80,7 @@ struct Moment {
     totals: Totals,
     relays: Vec<RelaySnapshot>,
     uplinks: UplinkTotals,
+    segments: PackagerStats,
     draining: bool,
     streams: Vec<Series>,
     workers: Workers,
@@ -91,6 +95,7 @@ impl Collector for Moment {
         self.server(&mut writer)?;
         self.applications(&mut writer)?;
         relays::encode(&self.relays, &self.uplinks, &mut writer)?;
+        segments::encode(&self.segments, &mut writer)?;
         workers::encode(&self.workers, &mut writer)?;
         self.streams(&mut writer)
     }
