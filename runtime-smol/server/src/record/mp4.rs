@@ -14,8 +14,9 @@ use anabranch_core::source::{Frame, FrameKind};
 
 use super::file::{Clock, Target};
 
-/// How long a fragment lasts at most, in milliseconds: that much is lost if the process is killed.
-const FRAGMENT: u64 = 1000;
+/// How long a fragment lasts at most, in milliseconds: that much is lost if the process is killed. A little more than a
+/// second, so that key frames that come each second end it.
+const FRAGMENT: u64 = 1200;
 /// How long a fragment lasts at least that a key frame ends, in milliseconds.
 const SHORTEST: u64 = 500;
 /// The number of bytes at which a fragment ends.

