@@ -49,11 +49,13 @@ fn main() {
     }
     let playlist = format!("http://{}/live/cam.m3u8", program.web());
     if is_served(&program, "/live/cam.m3u8") {
+        // The first viewer of a stream gets one segment and stalls at its end, after which hls.js stays further behind.
+        std::thread::sleep(std::time::Duration::from_secs(10));
         stranger(
             "hls.js, LL-HLS",
             "hls.js/dist/hls.js",
             &format!(
-                "window.player = new Hls({{ lowLatencyMode: true }}); player.loadSource({}); player.attachMedia(video);",
+                "window.player = new Hls({{ lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.5 }}); player.loadSource({}); player.attachMedia(video);",
                 json!(playlist)
             ),
         );
