@@ -21,9 +21,12 @@ fn metadata(number: u8) -> Message {
     Message { chunk_stream: 4, timestamp: 0, type_id: 18, message_stream_id: 1, payload: body.into() }
 }
 
+/// The bytes of each end; bytes, frames and lag of each relay as they are counted; how many batches were shared.
+type Story = (BTreeMap<u64, Vec<u8>>, Vec<(u64, u64, u64)>, u32);
+
 /// What a server writes to its targets, in the order of the connections, and what it counts of that, for media, sizes
 /// of writes and pauses that follow from the seed.
-fn story(seed: u64, shares: bool) -> (BTreeMap<u64, Vec<u8>>, Vec<(u64, u64, u64)>, u32) {
+fn story(seed: u64, shares: bool) -> Story {
     let mut state = seed;
     let mut random = || split_mix(&mut state);
     let (mut net, source, sink) = pushes(3);

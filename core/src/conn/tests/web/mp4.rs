@@ -94,7 +94,7 @@ fn samples(moof: &Moof, bytes: &[u8]) -> Vec<Sample> {
                 samples.push(Sample {
                     track: traf.tfhd.track_id,
                     time,
-                    composition: entry.cts.unwrap_or(0).into(),
+                    composition: entry.cts.unwrap_or(0),
                     duration,
                     is_key: flags & 0x1_0000 == 0,
                     payload: bytes[place..place + size].to_vec(),
