@@ -248,9 +248,7 @@ impl Budget {
         // The handshake is over before the first chunk is kept: the larger of the two.
         let chunks = partial(&limits.chunks_before_connect);
         let first = handshake + handshake::PACKET_LENGTH + preface;
-        // A request by HTTP: what has come, in a buffer that doubles, and its fields for the program or for `connect`.
-        let web = &config.web.limits;
-        let request = 3 * (web.head + web.body);
+        let request = config.web.limits.most_held();
         let name = "partly received messages, the handshake, or a request by HTTP";
         self.add(scope, name, "chunks_before_connect, fixed", chunks.max(first).max(request));
         self.add(scope, "S0 S1 S2", "fixed", LONGEST_HANDSHAKE_REPLY);

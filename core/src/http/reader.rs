@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use bytes::Bytes;
@@ -62,6 +63,8 @@ impl RequestReader {
         while let Some((&byte, after)) = input.split_first() {
             if let State::Body { missing, .. } = &mut self.state {
                 let taken = (*missing).min(input.len());
+                // It does not grow beyond the body.
+                self.held.reserve_exact(if self.held.is_empty() { *missing } else { taken });
                 self.held.extend_from_slice(&input[..taken]);
                 (*input, *missing) = (&input[taken..], *missing - taken);
                 if *missing == 0 {
@@ -128,6 +131,14 @@ impl RequestReader {
     }
 }
 
+/// A value as text of no more bytes. What is no UTF-8 has a question mark for each byte that is not ASCII.
+fn text(value: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(value) {
+        Ok(text) => text.into(),
+        Err(_) => value.iter().map(|byte| if byte.is_ascii() { char::from(*byte) } else { '?' }).collect(),
+    }
+}
+
 /// A request without its body, and the length of the body.
 fn parse(head: &[u8], limits: Limits) -> Result<(Request, usize), HttpError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -138,9 +149,8 @@ fn parse(head: &[u8], limits: Limits) -> Result<(Request, usize), HttpError> {
         Err(error) => return Err(read_error(error)),
     }
     let (method, target) = (parsed.method.unwrap_or_default(), parsed.path.unwrap_or_default());
-    let named = |field: &httparse::Header<'_>| {
-        (field.name.to_owned(), String::from_utf8_lossy(field.value).trim_matches([' ', '\t']).to_owned())
-    };
+    let named =
+        |field: &httparse::Header<'_>| (field.name.to_owned(), text(field.value).trim_matches([' ', '\t']).to_owned());
     let (authority, target) = origin_form(method, target)?;
     let mut request = Request {
         method: method.to_owned(),

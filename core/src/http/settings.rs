@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use super::reader::MAX_FIELDS;
+
 /// Settings of all connections by HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -34,6 +36,15 @@ pub struct Limits {
     pub head: usize,
     /// Bytes of the body. Default 32 KiB.
     pub body: usize,
+}
+
+impl Limits {
+    /// Bytes of memory that a request takes at most until it is answered.
+    pub(crate) fn most_held(&self) -> usize {
+        // The head comes into a buffer that doubles. Then there are its fields, and the body.
+        let fields = self.head + MAX_FIELDS * 2 * size_of::<String>();
+        (2 * self.head).max(fields + self.body)
+    }
 }
 
 impl Default for Limits {

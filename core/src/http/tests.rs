@@ -314,3 +314,11 @@ proptest! {
         prop_assert_eq!(read(&bytes, &[]), read(&bytes, &cuts));
     }
 }
+
+#[test]
+fn a_value_takes_no_more_bytes_as_text() {
+    let mut reader = RequestReader::new(Limits::default());
+    let head = b"GET / HTTP/1.1\r\nHost: h\r\nA: \xfe\xff\xc3\xb6x\r\nB: \xc3\xb6\r\n\r\n";
+    let request = reader.read(&mut &head[..]).expect("legal").expect("whole");
+    assert_eq!((request.field("A"), request.field("B")), (Some("????x"), Some("ö")));
+}
