@@ -65,14 +65,16 @@ pub enum Origins {
 impl Origins {
     /// The fields of an answer to a page of `origin`, as lines.
     pub fn fields(&self, origin: Option<&str>, private_network: bool) -> String {
-        let Some(origin) = origin else {
-            // A cache must not give an answer without these fields to a page.
-            return if *self == Origins::Any { String::new() } else { "Vary: Origin\r\n".to_owned() };
-        };
-        let origin = match self {
-            Origins::Any => "*",
-            Origins::Listed(origins) if origins.iter().any(|known| known.eq_ignore_ascii_case(origin)) => origin,
-            Origins::Listed(_) => return "Vary: Origin\r\n".to_owned(),
+        // A cache must not give an answer without these fields to a page: either they are always there, or the cache is
+        // told that they depend on the page.
+        let origin = match (self, origin) {
+            (Origins::Any, _) => "*",
+            (Origins::Listed(origins), Some(origin))
+                if origins.iter().any(|known| known.eq_ignore_ascii_case(origin)) =>
+            {
+                origin
+            }
+            (Origins::Listed(_), _) => return "Vary: Origin\r\n".to_owned(),
         };
         let mut lines = format!("Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Expose-Headers: *\r\n");
         if matches!(self, Origins::Listed(_)) {

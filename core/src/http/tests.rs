@@ -275,6 +275,9 @@ fn pages_of_other_origins_get_what_the_setting_says() {
     let listed = Origins::Listed(vec!["https://a.example".to_owned()]);
     assert!(Origins::Any.fields(Some("https://b.example"), true).starts_with("Access-Control-Allow-Origin: *\r\n"));
     assert!(!Origins::Any.fields(Some("https://b.example"), true).contains("Private-Network"));
+    let without = Origins::Any.fields(None, false);
+    assert_eq!(without, Origins::Any.fields(Some("https://b.example"), false), "a cache gives it to pages, too");
+    assert_eq!(listed.fields(None, false), "Vary: Origin\r\n");
     assert!(listed.fields(Some("https://a.example"), true).contains("Allow-Private-Network: true\r\n"));
     assert_eq!(listed.fields(Some("https://b.example"), true), "Vary: Origin\r\n");
     assert!(listed.admits(None) && listed.admits(Some("https://A.example")) && !listed.admits(Some("null")));
