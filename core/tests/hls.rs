@@ -30,6 +30,10 @@ struct Stream {
     ends: BTreeMap<u32, u64>,
     read: BTreeSet<String>,
     publications: u64,
+    /// What was listed: how long the longest playlist with it was, and how long all segments are since it is not.
+    listed: BTreeMap<String, (u64, u64)>,
+    /// Whether sound may be missing for a while.
+    sound_pauses: bool,
 }
 
 impl Stream {
@@ -43,6 +47,8 @@ impl Stream {
             ends: BTreeMap::new(),
             read: BTreeSet::new(),
             publications: 0,
+            listed: BTreeMap::new(),
+            sound_pauses: false,
         }
     }
 
@@ -94,6 +100,38 @@ impl Stream {
         self.checker.check_skipped(&self.segmenter.media_playlist(&skip, &[]).unwrap());
         self.check_requests(&playlist);
         self.read_media(&playlist);
+        self.check_retired(&playlist);
+    }
+
+    /// What was listed can be got for as long as it takes to play the longest playlist that had it, and it.
+    fn check_retired(&mut self, playlist: &Playlist) {
+        let total: u64 = playlist.segments.iter().map(|segment| segment.duration).sum();
+        let names: BTreeMap<_, _> = playlist.segments.iter().map(|segment| (&segment.uri, segment.duration)).collect();
+        let is_new = |name: &String| !self.listed.contains_key(name);
+        let more: u64 = names.iter().filter(|(name, _)| is_new(name)).map(|(_, duration)| duration).sum();
+        if more == 0 {
+            return;
+        }
+        let mut over = Vec::new();
+        for (name, (longest, since)) in &mut self.listed {
+            if let Some(duration) = names.get(name) {
+                (*longest, *since) = ((*longest).max(total + duration), 0);
+            } else {
+                if *since >= *longest {
+                    over.push(name.clone());
+                    continue;
+                }
+                assert!(
+                    matches!(self.segmenter.find(name), Found::Media(_)),
+                    "{name} is gone after {since} of {longest}"
+                );
+                *since += more;
+            }
+        }
+        over.iter().for_each(|name| _ = self.listed.remove(name));
+        for (name, duration) in names {
+            self.listed.entry(name.clone()).or_insert((total + duration, 0));
+        }
     }
 
     /// Reads what is new: all of it is there, whole and by parts the same, and its times touch.
@@ -125,16 +163,24 @@ impl Stream {
         let mut rest = bytes;
         while !rest.is_empty() {
             let Any::Moof(moof) = Any::decode(&mut rest).unwrap() else { continue };
-            for traf in &moof.traf {
+            let mut times = Vec::new();
+            // A part in which a picture goes on has no samples.
+            for traf in moof.traf.iter().filter(|traf| !traf.trun.is_empty()) {
                 let start = traf.tfdt.as_ref().unwrap().base_media_decode_time;
+                let scale = if traf.tfhd.track_id == 1 { 90_000 } else { 44_100 };
+                times.push(start * 1000 / scale);
                 if let Some(end) = self.ends.get(&traf.tfhd.track_id) {
-                    assert_eq!(start, *end, "times touch");
+                    let pauses = self.sound_pauses && traf.tfhd.track_id == 2 && start > *end;
+                    assert!(start == *end || pauses, "times touch: {start} {end}");
                 }
                 let samples = traf.trun.iter().flat_map(|run| run.samples.iter());
                 let durations = samples.map(|sample| sample.duration.or(traf.tfhd.default_sample_duration).unwrap());
                 let length: u64 = durations.inspect(|duration| assert!(*duration > 0)).map(u64::from).sum();
                 self.ends.insert(traf.tfhd.track_id, start + length);
             }
+            let (first, last) = (times.iter().min(), times.iter().max());
+            let apart = last.zip(first).map_or(0, |(last, first)| last - first);
+            assert!(apart <= 2500, "the tracks of a part are of one time: {times:?}");
         }
     }
 
@@ -268,6 +314,65 @@ fn variable_frame_rates_and_missing_key_frames_keep_the_targets() {
 }
 
 #[test]
+fn a_picture_that_stands_is_no_discontinuity_and_no_short_segment() {
+    for (step, sound, part) in
+        [(600, true, 500), (1000, true, 500), (1900, true, 333), (1000, false, 500), (1900, true, 1000)]
+    {
+        let audio = sound.then_some(0);
+        let part = Some(Duration::from_millis(part));
+        let mut stream = Stream::new(Config { audio, part, ..Config::default() });
+        stream.begin();
+        let slow = (0..60_000 / step).map(|frame| (10_000 + frame * step, frame % 4 == 0));
+        let end = 10_000 + 60_000 / step * step;
+        let after = steady(20, 60).map(|(time, key)| (end + time, key));
+        play(&mut stream, 0, steady(10, 60).chain(slow).chain(after));
+        assert_eq!(stream.segmenter.stats().gaps, 0, "{step}");
+        let playlist = stream.checker.last_checked();
+        assert_eq!(playlist.discontinuity_sequence, NOW / 1000 % (1 << 14), "{step}");
+        assert!(playlist.numbered().all(|(_, segment)| !segment.discontinuity), "{step}");
+    }
+}
+
+#[test]
+fn sound_alone_that_pauses_goes_on_without_a_discontinuity() {
+    let mut stream = Stream::new(Config { video: None, ..Config::default() });
+    stream.begin();
+    let times = (0..400u64).map(|frame| frame * 23).chain((0..30).map(|frame| 9_200 + frame * 1500));
+    times.for_each(|time| stream.audio(time));
+    assert_eq!(stream.segmenter.stats().gaps, 0);
+    assert!(stream.checker.last_checked().numbered().all(|(_, segment)| !segment.discontinuity));
+}
+
+#[test]
+fn sound_that_comes_back_after_a_pause_is_beside_the_pictures_of_its_time() {
+    for (pause, part) in [(2500, true), (2500, false), (3300, true), (600_000, true), (600_000, false)] {
+        let part = part.then_some(Duration::from_millis(500));
+        let mut stream = Stream::new(Config { part, ..Config::default() });
+        stream.sound_pauses = true;
+        stream.begin();
+        let mut sound = 0;
+        for (time, key) in steady(30 + pause / 1000, 60) {
+            while sound * 1024 * 1000 / 44_100 <= time {
+                let at = sound * 1024 * 1000 / 44_100;
+                if !(10_100..10_100 + pause).contains(&at) {
+                    stream.audio(at);
+                }
+                sound += 1;
+            }
+            stream.now = NOW + time;
+            stream.video(time, key);
+        }
+        let last = stream.checker.last_checked().segments.last().unwrap().uri.clone();
+        let media = stream.media(&last);
+        let mut rest = &media[..];
+        let Any::Styp(_) = Any::decode(&mut rest).unwrap() else { panic!("a segment begins with its type") };
+        let Any::Moof(moof) = Any::decode(&mut rest).unwrap() else { panic!("a fragment follows") };
+        assert_eq!(moof.traf.len(), 2, "{pause}: the sound is there again");
+        assert!(stream.segmenter.stats().left_out < 60 * 4, "{pause}: {:?}", stream.segmenter.stats());
+    }
+}
+
+#[test]
 fn a_hundred_republishes_at_random_phase_never_turn_a_playlist_back() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(9);
     let mut stream = Stream::new(Config::default());
@@ -300,6 +405,7 @@ fn a_playlist_ends_after_its_hold_and_the_next_one_goes_on_with_higher_numbers()
     let last = ended.media_sequence + ended.segments.len() as u64;
     stream.checker = Checker::default();
     stream.ends.clear();
+    stream.listed.clear();
     stream.now += 100_000;
     stream.begin();
     play(&mut stream, 120_000, steady(10, 60));
@@ -362,6 +468,58 @@ fn a_gap_in_the_times_is_a_discontinuity_and_no_long_segment() {
     play(&mut stream, 0, steady(10, 60));
     play(&mut stream, 40_000, steady(10, 60));
     assert_eq!(stream.segmenter.stats().gaps, 1);
+}
+
+#[test]
+fn with_less_room_the_playlist_is_shorter_and_segments_stay_for_their_time() {
+    // 30 pictures of 100 bytes a second take about 5 KiB with what is kept of each.
+    for (window, bytes, most) in [(8, 64 << 20, 8), (8, 300_000, 7), (3, 64 << 20, 4), (40, 400_000, 12)] {
+        let mut stream = Stream::new(Config { window, bytes, ..Config::default() });
+        stream.begin();
+        play(&mut stream, 0, steady(200, 60));
+        let listed = stream.checker.last_checked().segments.len();
+        assert!((3..=most).contains(&listed), "{window} {bytes}: {listed}");
+        assert_eq!(stream.segmenter.stats().dropped, 0, "{window} {bytes}");
+        assert!(stream.segmenter.bytes() <= bytes);
+    }
+}
+
+#[test]
+fn timestamps_that_go_back_are_a_discontinuity_and_the_wall_clock_goes_on() {
+    let mut stream = Stream::new(Config::default());
+    stream.begin();
+    play(&mut stream, 3_600_000, steady(20, 60));
+    let before = stream.segmenter.stats().segments;
+    play(&mut stream, 5, steady(21, 60));
+    assert!(stream.segmenter.stats().segments >= before + 5);
+    assert_eq!(stream.segmenter.stats().gaps, 1);
+    let playlist = stream.checker.last_checked();
+    assert_eq!(playlist.numbered().filter(|(_, segment)| segment.discontinuity).count(), 1);
+    let newest = playlist.segments.last().unwrap().date_time.clone().unwrap();
+    assert!(newest < "2026-09-21T14:14:00".to_owned() && newest > "2026-09-21T14:13:50".to_owned(), "{newest}");
+}
+
+#[test]
+fn a_hint_is_there_from_the_first_moment_of_a_publication_and_goes_with_it() {
+    let mut stream = Stream::new(Config::default());
+    stream.begin();
+    play(&mut stream, 0, steady(10, 60));
+    let mut version = stream.segmenter.version();
+    let hint = |stream: &Stream| {
+        let text = stream.segmenter.media_playlist(&PlaylistRequest::default(), &[]).unwrap();
+        Playlist::parse(&text).hint
+    };
+    assert!(hint(&stream).is_some());
+    for is_on in [false, true, false, true] {
+        if is_on {
+            stream.segmenter.begin(9, stream.now);
+        } else {
+            stream.segmenter.end(stream.now);
+        }
+        assert_eq!(hint(&stream).is_some(), is_on);
+        assert!(stream.segmenter.version() > version, "the text is made again");
+        version = stream.segmenter.version();
+    }
 }
 
 #[test]
@@ -431,6 +589,81 @@ fn directives_are_read_as_the_draft_says() {
     assert_eq!(fresh.media_playlist(&PlaylistRequest::default(), &[]), None);
 }
 
+/// The value of an attribute.
+fn attribute(text: &str, name: &str) -> String {
+    text.split_once(&format!("{name}=\"")).unwrap().1.split_once('"').unwrap().0.to_owned()
+}
+
+#[test]
+fn periods_of_a_manifest_keep_their_number_and_start_and_it_changes_with_the_playlist_only() {
+    let mut stream = Stream::new(Config::default());
+    let mut periods = BTreeMap::new();
+    let mut texts = BTreeSet::new();
+    for publication in 0..3 {
+        stream.begin();
+        for second in 0..60 {
+            play(&mut stream, publication * 90_000 + second * 1000, steady(1, 30));
+            let Some(manifest) = stream.segmenter.manifest(stream.now) else { continue };
+            let later = stream.segmenter.manifest(stream.now + 900).unwrap();
+            let without_clock = |text: &str| text.split_once("<UTCTiming").unwrap().0.to_owned();
+            assert_eq!(without_clock(&manifest), without_clock(&later));
+            texts.insert(without_clock(&manifest));
+            for period in manifest.split("<Period ").skip(1) {
+                let facts = [attribute(period, "start"), attribute(period, "presentationTimeOffset")];
+                let known = periods.entry(attribute(period, "id")).or_insert_with(|| facts.clone());
+                assert_eq!(*known, facts);
+            }
+        }
+        stream.end();
+        stream.now += 30_000;
+    }
+    assert_eq!(periods.len(), 3);
+    let segments = stream.segmenter.stats().segments as usize;
+    assert!(texts.len() <= segments, "{} of {segments}", texts.len());
+    let due = stream.segmenter.deadline().unwrap();
+    assert!(stream.segmenter.handle_timeout(due));
+    let ended = stream.segmenter.manifest(due).unwrap();
+    assert!(ended.contains(" mediaPresentationDuration=") && !ended.contains("minimumUpdatePeriod"));
+    for period in ended.split("<Period ").skip(1) {
+        assert_eq!(periods[&attribute(period, "id")][0], attribute(period, "start"));
+    }
+}
+
+#[test]
+fn the_times_of_a_manifest_are_keyed_for_each_segment_and_publication() {
+    let times = |key: u8| {
+        let mut stream = Stream::new(Config::default());
+        stream.segmenter = Segmenter::new(Config::default(), NameKey::new([key; 32]), b"live/cam", NOW);
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            stream.begin();
+            play(&mut stream, 0, steady(20, 60));
+            stream.end();
+            stream.checker = Checker::default();
+            stream.listed.clear();
+            (stream.ends, stream.now) = (BTreeMap::new(), stream.now + 100_000);
+            let manifest = stream.segmenter.manifest(stream.now).unwrap();
+            for period in manifest.split("<Period ").skip(1) {
+                let media = attribute(period, "media");
+                for entry in period.split("<S ").skip(1) {
+                    let time: u64 = attribute(entry, "t").parse().unwrap();
+                    found.push((media.clone(), time));
+                }
+            }
+            let end = stream.segmenter.deadline().unwrap();
+            stream.segmenter.handle_timeout(end);
+        }
+        found
+    };
+    let (one, other) = (times(1), times(2));
+    let keyed: BTreeSet<u64> = one.iter().map(|(_, time)| time % 1_000_000).collect();
+    assert_eq!(keyed.len(), one.len(), "no two have the same: {one:?}");
+    assert_eq!(one.iter().map(|(media, _)| media).collect::<BTreeSet<_>>().len(), 2, "publications differ");
+    for ((media, time), (other_media, other_time)) in one.iter().zip(&other) {
+        assert!(media != other_media && time != other_time && time.abs_diff(*other_time) < 1_000_000);
+    }
+}
+
 #[test]
 fn the_manifest_of_dash_names_segments_that_are_there() {
     let mut stream = Stream::new(Config::default());
@@ -442,9 +675,6 @@ fn the_manifest_of_dash_names_segments_that_are_there() {
     let manifest = stream.segmenter.manifest(stream.now).unwrap();
     assert!(manifest.contains("availabilityStartTime=\"1970-01-01T00:00:00.000Z\""));
     assert_eq!(manifest.matches("<Period ").count(), 2);
-    let attribute = |text: &str, name: &str| {
-        text.split_once(&format!("{name}=\"")).unwrap().1.split_once('"').unwrap().0.to_owned()
-    };
     for period in manifest.split("<Period ").skip(1) {
         stream.media(&attribute(period, "initialization"));
         assert!(period.contains("<S "), "{period}");

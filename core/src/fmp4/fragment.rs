@@ -39,6 +39,9 @@ pub struct ReferenceTime {
     pub decode_time: u64,
 }
 
+/// Flags of `tfhd`: offsets count from `moof`; there are no samples.
+const BASE_IS_MOOF: u32 = 0x0002_0000;
+const DURATION_IS_EMPTY: u32 = 0x0001_0000;
 /// `sample_depends_on`: not on others.
 const KEY: u32 = 0x0200_0000;
 /// `sample_depends_on`: on others; and `sample_is_non_sync_sample`.
@@ -66,11 +69,7 @@ pub fn write_fragment_head(
     let size = samples.iter().map(|sample| u64::from(sample.size)).sum::<u64>() + 8;
     let size = u32::try_from(size).map_err(|_| Fmp4Error::TooLarge)?;
     if options.segment {
-        write_box(out, b"styp", |out| {
-            out.extend_from_slice(b"msdh");
-            put_u32(out, 0);
-            out.extend_from_slice(b"msdhmsix");
-        });
+        write_segment_type(out);
     }
     if let Some(reference) = options.reference_time {
         // Flags 24: the time is that of the encoder's output, as near as it is known.
@@ -100,11 +99,31 @@ pub fn write_fragment_head(
     Ok(())
 }
 
+fn write_segment_type(out: &mut Vec<u8>) {
+    write_box(out, b"styp", |out| {
+        out.extend_from_slice(b"msdh");
+        put_u32(out, 0);
+        out.extend_from_slice(b"msdhmsix");
+    });
+}
+
+/// Writes a segment without samples: at `time` the last sample of the track goes on, and nothing new comes of any track.
+pub fn write_empty_fragment(sequence: u32, track: u32, time: u64, out: &mut Vec<u8>) {
+    write_segment_type(out);
+    write_box(out, b"moof", |out| {
+        write_full_box(out, b"mfhd", 0, 0, |out| put_u32(out, sequence));
+        write_box(out, b"traf", |out| {
+            write_full_box(out, b"tfhd", 0, BASE_IS_MOOF | DURATION_IS_EMPTY, |out| put_u32(out, track));
+            write_full_box(out, b"tfdt", 1, 0, |out| put_u64(out, time));
+        });
+    });
+    write_box(out, b"mdat", |_| {});
+}
+
 /// The content of a `traf`: the defaults of the track `first.track`, the time of its first sample, and its runs.
 fn write_track(first: &Sample, samples: &[Sample], out: &mut Vec<u8>, places: &mut Vec<(usize, u32)>) {
     const DEFAULT_DURATION: u32 = 8;
     const DEFAULT_FLAGS: u32 = 0x20;
-    const BASE_IS_MOOF: u32 = 0x0002_0000;
     let own = || samples.iter().filter(|sample| sample.track == first.track);
     let form = Form {
         durations: own().any(|sample| sample.duration != first.duration),

@@ -41,7 +41,7 @@ mod video;
 
 pub use audio::AudioConfig;
 pub use file::{FileHead, FileIndex, Fragment, Overwrite, read_fragment, write_file_head};
-pub use fragment::{FragmentOptions, ReferenceTime, Sample, write_fragment_head};
+pub use fragment::{FragmentOptions, ReferenceTime, Sample, write_empty_fragment, write_fragment_head};
 pub use init::{Track, TrackConfig, mime_type, write_init};
 pub use timing::{Cadence, DecodeTimes, ticks};
 pub use video::{VideoConfig, vp9_size};

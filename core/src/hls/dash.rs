@@ -1,8 +1,8 @@
 use std::fmt::Write as _;
 
-use super::names::Named;
+use super::names::{NANOSECONDS, Named, TEMPLATE_SCALE};
 use super::playlist::DateTime;
-use super::segment::Segment;
+use super::segment::{Period, Segment};
 use super::{Container, Segmenter};
 
 impl Segmenter {
@@ -13,36 +13,35 @@ impl Segmenter {
         if self.config.container != Container::Fmp4 {
             return None;
         }
-        let (first, last, target) = (self.listed.front()?, self.listed.back()?, self.target?);
+        let (last, target) = (self.listed.back()?, self.target?);
         let info = self.info()?;
         let total: u64 = self.listed.iter().map(|segment| segment.duration).sum();
+        let end = last.period.wall * 1000 + (last.start + last.duration).saturating_sub(last.period.start);
+        // The time of the manifest's last change.
+        let published = self.hold_until.filter(|_| self.ended).unwrap_or(end / 1000);
         let mut out = String::with_capacity(2048);
-        let kind = if self.ended { "static" } else { "dynamic" };
         // Writing to a string does not fail.
         let _ = write!(
             out,
             "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
              <MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" \
-             type=\"{kind}\" minBufferTime=\"PT{target}S\" publishTime=\"{}\"",
-            DateTime(now)
+             type=\"dynamic\" minBufferTime=\"PT{target}S\" publishTime=\"{}\" availabilityStartTime=\"{}\" \
+             timeShiftBufferDepth=\"{}\" suggestedPresentationDelay=\"PT{}S\"",
+            DateTime(published),
+            DateTime(0),
+            Seconds(total),
+            3 * target
         );
-        if self.ended {
-            let end = (last.wall - first.wall.min(last.wall)) * 1000 + last.duration;
-            let _ = write!(out, " mediaPresentationDuration=\"{}\"", Seconds(end));
+        // A manifest that has ended stays what it was, and has an end instead of updates: its times stay valid.
+        let _ = if self.ended {
+            write!(out, " mediaPresentationDuration=\"{}\"", Seconds(end))
         } else {
-            let _ = write!(
-                out,
-                " availabilityStartTime=\"{}\" minimumUpdatePeriod=\"PT{target}S\" timeShiftBufferDepth=\"{}\" \
-                 suggestedPresentationDelay=\"PT{}S\"",
-                DateTime(0),
-                Seconds(total),
-                3 * target
-            );
-        }
+            write!(out, " minimumUpdatePeriod=\"PT{target}S\"")
+        };
         out.push_str(">\n");
         let segments: Vec<&Segment> = self.listed.iter().collect();
-        for period in segments.chunk_by(|_, next| !next.discontinuity) {
-            self.write_period(period, info.bandwidth, first, &mut out);
+        for period in segments.chunk_by(|segment, next| segment.period == next.period) {
+            self.write_period(period, info.bandwidth, &mut out);
         }
         if !self.ended {
             let _ =
@@ -52,13 +51,12 @@ impl Segmenter {
         Some(out)
     }
 
-    fn write_period(&self, period: &[&Segment], bandwidth: u64, oldest: &Segment, out: &mut String) {
+    fn write_period(&self, period: &[&Segment], bandwidth: u64, out: &mut String) {
         let Some(first) = period.first() else {
             return;
         };
-        // Times of a live manifest count from 1970, those of one that has ended from its start.
-        let base = if self.ended { oldest.wall } else { 0 };
-        let start = first.wall.saturating_sub(base);
+        // Players know periods by their numbers: number and start stay when the oldest segments are not listed any more.
+        let Period { number, start, wall } = first.period;
         let init = self.names.name(first.init.publication, Named::Init(first.init.number), "mp4");
         let kind = if first.init.has_video { "video" } else { "audio" };
         let size = first.init.size.map(|(width, height)| format!(" width=\"{width}\" height=\"{height}\""));
@@ -67,19 +65,19 @@ impl Segmenter {
             "<Period id=\"{number}\" start=\"{start}\">\n\
              <AdaptationSet contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\">\n\
              <Representation id=\"0\" codecs=\"{codecs}\" bandwidth=\"{bandwidth}\"{size}>\n\
-             <SegmentTemplate timescale=\"1000000\" initialization=\"{folder}{init}\" \
+             <SegmentTemplate timescale=\"{TEMPLATE_SCALE}\" initialization=\"{folder}{init}\" \
              media=\"{folder}d$Time$-{template}.m4s\" presentationTimeOffset=\"{time}\">\n\
              <SegmentTimeline>\n",
             folder = self.names.folder(),
-            number = first.number,
-            start = Seconds(start * 1000),
+            start = Seconds(wall * 1000),
             codecs = first.init.codecs,
             size = size.unwrap_or_default(),
-            template = self.names.template(),
-            time = first.start,
+            template = self.names.template(first.publication),
+            time = start * NANOSECONDS,
         );
         for segment in period {
-            let _ = writeln!(out, "<S t=\"{}\" d=\"{}\"/>", segment.start, segment.duration);
+            let (time, duration) = (self.template_time(segment), segment.duration * NANOSECONDS);
+            let _ = writeln!(out, "<S t=\"{time}\" d=\"{duration}\"/>");
         }
         out.push_str("</SegmentTimeline>\n</SegmentTemplate>\n</Representation>\n</AdaptationSet>\n</Period>\n");
     }

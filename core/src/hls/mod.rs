@@ -45,12 +45,14 @@ pub struct Config {
     /// Duration that parts should have. The parts of a stream have a whole number of its frames near that. `None`: no
     /// parts. Default half a second.
     pub part: Option<Duration>,
-    /// Segments that a playlist lists, at least 3. Default 8.
+    /// Segments that a playlist lists, at least 3. It lists more as long as they are shorter than three target durations
+    /// together. Default 8.
     pub window: usize,
     /// How long a playlist stays open after its publisher has gone. Default 60 seconds.
     pub hold: Duration,
-    /// Bytes that all segments may take together. With less room than the window takes, the playlist is shorter. Default
-    /// 64 MiB.
+    /// Bytes that all segments may take together: those that the playlist lists, those that it has listed and that clients
+    /// may still ask for, which are about as many, and the one that is made. With less room the playlist is shorter, down
+    /// to three target durations; then segments are dropped while clients may want them. Default 64 MiB.
     pub bytes: usize,
     /// The form of segments. Default fragmented MP4.
     pub container: Container,

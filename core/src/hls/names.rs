@@ -18,6 +18,13 @@ impl std::fmt::Debug for NameKey {
     }
 }
 
+/// Units of a second for times in manifests. JavaScript counts exactly to 104 days of them.
+pub(super) const TEMPLATE_SCALE: u64 = 1_000_000_000;
+/// Such units of a microsecond.
+pub(super) const NANOSECONDS: u64 = 1000;
+/// How much of a time is by the key at most: no player sees a millisecond.
+const MOST_KEYED: u64 = 1_000_000;
+
 /// The names of one stream's segments.
 #[derive(Clone)]
 pub(super) struct Names {
@@ -36,7 +43,7 @@ pub(super) enum Named {
     Init(u64),
     Segment(u64),
     Part(u64, usize),
-    /// A segment by the name that DASH makes from a template: by its start, in microseconds of the stream's time.
+    /// A segment by the name that DASH makes from a template: by its time there ([`Names::template_time`]).
     Template(u64),
 }
 
@@ -63,13 +70,21 @@ impl Names {
             Named::Part(number, part) => {
                 format!("{number}.{part}-{:032x}.{extension}", self.bits(publication, 2, number, part as u64))
             }
-            Named::Template(start) => format!("d{start}-{}.{extension}", self.template()),
+            Named::Template(time) => format!("d{time}-{}.{extension}", self.template(publication)),
         }
     }
 
-    /// The part of names by template that does not change.
-    pub(super) fn template(&self) -> String {
-        format!("{:032x}", self.bits(0, 3, 0, 0))
+    /// The part of names by template that is the same for all segments of a publication.
+    pub(super) fn template(&self, publication: u64) -> String {
+        format!("{:032x}", self.bits(publication, 3, 0, 0))
+    }
+
+    /// The time of a segment in a manifest: its start, in units of [`TEMPLATE_SCALE`], and less than a millisecond by the
+    /// key. A template is all that a manifest can say to all players, so that only the time tells one name from another:
+    /// a client that has a manifest cannot go on with the times of later segments.
+    pub(super) fn template_time(&self, publication: u64, number: u64, start: u64, duration: u64) -> u64 {
+        let range = (duration * NANOSECONDS / 2).clamp(1, MOST_KEYED);
+        start * NANOSECONDS + (self.bits(publication, 4, number, 0) % u128::from(range)) as u64
     }
 
     /// What a name says that it stands for; whether it is right shows when it is made again.

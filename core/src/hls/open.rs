@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::lane::{Waiting, micros};
-use super::segment::{Init, Part, Segment};
+use super::segment::{Init, Part, Period, Segment};
 use crate::flv::Slices;
 use crate::fmp4::{self, FragmentOptions, Sample, Track};
 use crate::mpegts::{self, Muxer, Unit};
@@ -76,12 +76,34 @@ impl Open {
 
     pub(super) fn add(&mut self, track: u32, waiting: Waiting, duration: u32) {
         let Waiting { decode_time, composition, key, payload } = waiting;
-        let size = payload.len();
-        // With what is kept of a sample, so that many without payload are bounded, too.
-        self.bytes += size + payload.iter().count() * size_of::<Bytes>() + size_of::<(Sample, Slices)>();
-        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        self.bytes += held(&payload);
+        let size = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let sample = Sample { track, decode_time, composition, duration, size, key };
         self.samples[index(track)].push((sample, payload));
+    }
+
+    /// Takes out the sound of the part that is open from `start` on, in microseconds, if pictures decide about cuts.
+    pub(super) fn take_sound_from(&mut self, start: u64, scale: u32) -> Vec<(Sample, Slices)> {
+        let [_, sound] = &mut self.samples;
+        if !self.clock_is_video {
+            return Vec::new();
+        }
+        let first = sound.partition_point(|(sample, _)| micros(sample.decode_time, scale) < start);
+        let taken = sound.split_off(first);
+        self.bytes -= taken.iter().map(|(_, payload)| held(payload)).sum::<usize>().min(self.bytes);
+        taken
+    }
+
+    /// Puts sound that was taken out into the part that is open.
+    pub(super) fn put_sound(&mut self, sound: Vec<(Sample, Slices)>) {
+        self.bytes += sound.iter().map(|(_, payload)| held(payload)).sum::<usize>();
+        self.samples[1].extend(sound);
+    }
+
+    /// The last sample of the part before goes on in the part that is open, until `end`.
+    pub(super) fn go_on_until(&mut self, end: u64) {
+        self.independent = Some(!self.clock_is_video);
+        self.end = end;
     }
 
     /// Ends the part that is open. `tracks` are those of the init segment.
@@ -92,16 +114,18 @@ impl Open {
         };
         let known = |sample: &Sample| tracks.iter().any(|track| track.id == sample.track);
         let samples: Vec<_> = samples.into_iter().flatten().filter(|(sample, _)| known(sample)).collect();
-        let pieces = writer.write(tracks, samples);
+        let pieces = writer.write(tracks, samples, self.part_start);
         let bytes = pieces.iter().map(Bytes::len).sum();
         self.parts.push(Part { pieces, bytes, duration: self.end - self.part_start, independent });
         self.part_start = self.end;
         self.bytes = self.parts.iter().map(Part::held).sum();
     }
 
-    /// The segment, once its last part is closed.
-    pub(super) fn into_segment(self, lists_parts: bool) -> Option<Segment> {
+    /// The segment, once its last part is closed. `period` is that of the segment before.
+    pub(super) fn into_segment(self, lists_parts: bool, period: Option<Period>) -> Option<Segment> {
+        let begins = Period { number: self.number, start: self.start, wall: self.wall };
         Some(Segment {
+            period: period.filter(|_| !self.discontinuity).unwrap_or(begins),
             number: self.number,
             publication: self.publication,
             init: self.init?,
@@ -111,8 +135,14 @@ impl Open {
             start: self.start,
             duration: self.end - self.start,
             wall: self.wall,
+            longest: 0,
         })
     }
+}
+
+/// Bytes of memory that a sample takes: with what is kept of it, so that many without payload are bounded, too.
+fn held(payload: &Slices) -> usize {
+    payload.len() + payload.iter().count() * size_of::<Bytes>() + size_of::<(Sample, Slices)>()
 }
 
 /// The place of a track's samples.
@@ -130,13 +160,19 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    fn write(&mut self, tracks: &[&Track], mut samples: Vec<(Sample, Slices)>) -> Vec<Bytes> {
+    /// A part that begins at `start`, in microseconds.
+    fn write(&mut self, tracks: &[&Track], mut samples: Vec<(Sample, Slices)>, start: u64) -> Vec<Bytes> {
         match self {
             Writer::Fmp4(sequence) => {
                 *sequence = sequence.wrapping_add(1);
                 let list: Vec<Sample> = samples.iter().map(|(sample, _)| *sample).collect();
                 let options = FragmentOptions { segment: true, reference_time: None };
                 let mut head = Vec::new();
+                if let ([], Some(track)) = (&list[..], tracks.first()) {
+                    let time = start / 1000 * u64::from(track.timescale()) / 1000;
+                    fmp4::write_empty_fragment(*sequence, track.id, time, &mut head);
+                    return vec![head.into()];
+                }
                 if fmp4::write_fragment_head(*sequence, &list, &options, &mut head).is_err() {
                     return Vec::new();
                 }

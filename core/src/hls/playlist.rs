@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::names::Named;
-use super::segment::{Init, Part, Segment};
+use super::segment::{Init, Part};
 use super::{Container, PlaylistRequest, Segmenter};
 
 /// The type of playlists, for `Content-Type`.
@@ -54,7 +54,8 @@ impl Segmenter {
         }
         line(&mut out, format_args!("#EXT-X-MEDIA-SEQUENCE:{}", first.number));
         line(&mut out, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuity_sequence));
-        if self.listed.iter().all(Segment::is_independent) && self.open_is_independent() {
+        // Once it is not true any more it stays away.
+        if self.all_independent {
             line(&mut out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));
         }
 
@@ -123,11 +124,6 @@ impl Segmenter {
             }
             _ => report(last.number, parts(last.parts.len())),
         })
-    }
-
-    fn open_is_independent(&self) -> bool {
-        let first = self.open.as_ref().and_then(|open| open.parts.first());
-        first.is_none_or(|part| part.independent)
     }
 
     /// What comes before the first part of a segment.

@@ -106,8 +106,18 @@ impl fmt::Debug for Part {
 impl Part {
     /// Bytes of memory that it takes, with what is kept of each piece.
     pub(super) fn held(&self) -> usize {
-        self.bytes + self.pieces.len() * size_of::<Bytes>()
+        self.bytes + self.pieces.len() * size_of::<Bytes>() + size_of::<Part>()
     }
+}
+
+/// A stretch of segments without discontinuity: what its first segment was, also when that is not listed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Period {
+    pub(super) number: u64,
+    /// In microseconds of the stream's time.
+    pub(super) start: u64,
+    /// Milliseconds since 1970.
+    pub(super) wall: u64,
 }
 
 /// A segment that is complete.
@@ -117,6 +127,7 @@ pub(super) struct Segment {
     pub(super) publication: u64,
     pub(super) init: Arc<Init>,
     pub(super) parts: Vec<Part>,
+    pub(super) period: Period,
     /// False for the first segment: its parts were made before their target duration was settled.
     pub(super) lists_parts: bool,
     /// True if it does not go on from the segment before.
@@ -127,6 +138,8 @@ pub(super) struct Segment {
     pub(super) duration: u64,
     /// Milliseconds since 1970 at its start.
     pub(super) wall: u64,
+    /// Duration of the longest playlist that has listed it, in microseconds.
+    pub(super) longest: u64,
 }
 
 impl Segment {
@@ -134,13 +147,10 @@ impl Segment {
         self.parts.iter().map(|part| part.bytes).sum()
     }
 
-    /// Bytes of memory that it takes.
+    /// Bytes of memory that it takes; its init segment, which others may have, too, is counted each time.
     pub(super) fn held(&self) -> usize {
-        self.parts.iter().map(Part::held).sum()
-    }
-
-    pub(super) fn is_independent(&self) -> bool {
-        self.parts.first().is_some_and(|part| part.independent)
+        let parts: usize = self.parts.iter().map(Part::held).sum();
+        parts + self.init.bytes.len() + size_of::<Segment>()
     }
 
     pub(super) fn pieces(&self) -> Vec<Bytes> {

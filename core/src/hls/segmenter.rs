@@ -7,11 +7,13 @@ use bytes::Bytes;
 use super::lane::{Lane, Waiting};
 use super::names::{NameKey, Named, Names};
 use super::open::{Open, Writer};
-use super::segment::{Complete, Found, Init, Media, Segment};
+use super::segment::{Complete, Init, Media, Period, Segment};
 use super::{Config, Container};
 use crate::flv::{AccessUnit, Codec};
 use crate::fmp4::{self, Track, TrackConfig};
 use crate::mpegts::Muxer;
+
+mod find;
 
 /// Number of the video track in fragments.
 pub(super) const VIDEO_TRACK: u32 = 1;
@@ -31,8 +33,11 @@ const JITTER: u64 = 3;
 const DISCONTINUITIES: u64 = 1 << 14;
 /// What a segment may begin before or after the end of the one before, in microseconds, without a discontinuity.
 const TOLERANCE: u64 = 1000;
-/// The longest time between two frames before the target duration of parts is settled.
+/// The longest time between frames that belong together; what comes later is behind a pause.
 const LONGEST_FRAME: u64 = 2 * SECOND;
+
+/// What the timestamps of a track may go back, in milliseconds, as if they stood.
+const STEP_BACK: u64 = 1000;
 
 /// Totals of a [`Segmenter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -48,7 +53,7 @@ pub struct SegmenterStats {
     pub gaps: u64,
     /// Frames left out: before a key frame or a configuration, or in a codec that the container cannot carry.
     pub left_out: u64,
-    /// Segments dropped before their time, because of the limit of bytes.
+    /// Segments dropped before their time, because of the limit of bytes: clients that still wanted them got 404.
     pub dropped: u64,
 }
 
@@ -82,7 +87,11 @@ pub struct Segmenter {
     /// The newest timestamp as it came, and without its wraps.
     newest: Option<(u32, u64)>,
     pub(super) listed: VecDeque<Segment>,
-    retired: VecDeque<Segment>,
+    /// Segments that the playlist has listed, each with the value of `produced` at which it may go: clients may ask for
+    /// what the oldest playlist that they have lists.
+    retired: VecDeque<(u64, Segment)>,
+    /// Duration of all segments so far, in microseconds.
+    produced: u64,
     pub(super) open: Option<Open>,
     writer: Writer,
     /// The tracks of the newest init segment, and it.
@@ -91,6 +100,10 @@ pub struct Segmenter {
     pub(super) discontinuity_sequence: u64,
     /// True if the next segment does not go on from the one before.
     breaks: bool,
+    /// The stretch without discontinuity that the newest segment is in.
+    period: Option<Period>,
+    /// False once a segment began at a picture that is no key frame.
+    pub(super) all_independent: bool,
     /// Where the newest segment ends, in microseconds of the stream's time.
     end: Option<u64>,
     /// True if the tracks changed: to be cut at the next key frame.
@@ -100,7 +113,7 @@ pub struct Segmenter {
     /// The longest time between two frames of the first segment.
     longest_frame: u64,
     /// Milliseconds since 1970 at which the playlist ends.
-    hold_until: Option<u64>,
+    pub(super) hold_until: Option<u64>,
     pub(super) ended: bool,
     version: u64,
     stats: SegmenterStats,
@@ -124,6 +137,7 @@ impl Segmenter {
             newest: None,
             listed: VecDeque::new(),
             retired: VecDeque::new(),
+            produced: 0,
             open: None,
             writer: match config.container {
                 Container::Fmp4 => Writer::Fmp4(0),
@@ -133,6 +147,8 @@ impl Segmenter {
             next_number: now / 1000,
             discontinuity_sequence: now / 1000 % DISCONTINUITIES,
             breaks: false,
+            period: None,
+            all_independent: true,
             end: None,
             changes: false,
             newest_key: 0,
@@ -165,10 +181,12 @@ impl Segmenter {
             self.listed.clear();
             self.retired.clear();
             self.ended = false;
-            (self.breaks, self.end) = (false, None);
+            (self.breaks, self.end, self.period, self.all_independent) = (false, None, None, true);
             self.version += 1;
         }
         self.hold_until = None;
+        // The hint has a name of the publication.
+        self.version += 1;
         self.publication = Some(Publication { id, wall: now, first: None });
         self.video.restart();
         self.audio.restart();
@@ -183,6 +201,7 @@ impl Segmenter {
         self.flush();
         self.close_segment();
         self.publication = None;
+        self.version += 1;
         self.breaks = !self.listed.is_empty();
         self.hold_until = Some(now.saturating_add(self.config.hold.as_millis() as u64));
     }
@@ -205,6 +224,12 @@ impl Segmenter {
     /// True once the playlist has ended.
     pub fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// True if the playlist ended so long ago that its clients have read that: three target durations.
+    pub fn is_over(&self, now: u64) -> bool {
+        let targets = 3000 * u64::from(self.target.unwrap_or(*AUTO.end()));
+        self.ended && self.hold_until.is_some_and(|end| now >= end.saturating_add(targets))
     }
 
     /// A number that rises whenever the playlist changes: requests that wait are then to be
@@ -250,7 +275,8 @@ impl Segmenter {
     /// Bytes that all segments take.
     pub fn bytes(&self) -> usize {
         let open = self.open.as_ref().map_or(0, |open| open.bytes);
-        self.listed.iter().chain(&self.retired).map(Segment::held).sum::<usize>() + open
+        self.listed.iter().chain(self.retired.iter().map(|(_, segment)| segment)).map(Segment::held).sum::<usize>()
+            + open
     }
 
     /// A sequence header of one track, as [`flv::video_header_slots`](crate::flv::video_header_slots) and
@@ -287,9 +313,17 @@ impl Segmenter {
         }
         let before = self.newest;
         let milliseconds = self.unwrap(unit.timestamp);
+        let is_back = |newest: u64| milliseconds.saturating_add(STEP_BACK) < newest;
         if before.is_some_and(|(_, before)| milliseconds > before + LONGEST_FRAME / 1000) && self.video.newest.is_some()
         {
             self.skip_gap();
+        } else if self.lane(unit.codec).newest.is_some_and(is_back) {
+            // The clock of the publisher was set back. The wall clock goes on.
+            self.skip_gap();
+            if let (Some(publication), Some((_, before))) = (&mut self.publication, before) {
+                publication.wall += before.saturating_sub(publication.first.unwrap_or(before));
+                publication.first = Some(milliseconds);
+            }
         }
         if let Some(publication) = &mut self.publication {
             publication.first.get_or_insert(milliseconds);
@@ -335,7 +369,7 @@ impl Segmenter {
             };
             if milliseconds > since.saturating_add(patience) {
                 // No picture for long: the sound goes on alone.
-                self.flush();
+                self.end_pictures();
                 self.close_segment();
                 (self.video_gone, self.needs_key, self.video.newest) = (true, true, None);
             } else if self.video.newest.is_none() {
@@ -359,14 +393,29 @@ impl Segmenter {
         self.audio.pending = Some(next);
     }
 
+    /// The last picture stands until the frame of sound that goes on without pictures.
+    fn end_pictures(&mut self) {
+        let Some(waiting) = self.video.pending.take() else {
+            return;
+        };
+        let sound = self.audio.pending.as_ref().map(|sound| self.audio.micros(sound.decode_time));
+        let estimate = waiting.decode_time + u64::from(self.video.estimate());
+        let end = sound.map_or(0, |micros| micros / 1000 * u64::from(self.video.scale()) / 1000);
+        self.commit_clock(true, waiting, Some((end.max(estimate), true)));
+    }
+
     /// A frame of sound beside pictures, which ends at `end`.
     fn commit_audio(&mut self, waiting: Waiting, end: u64) {
         let longest = u64::from(self.audio.scale()) * LONGEST_FRAME / SECOND;
         let duration = end.saturating_sub(waiting.decode_time);
-        let duration = if duration > longest { self.audio.estimate() } else { duration as u32 };
+        let start = self.audio.micros(waiting.decode_time);
+        // In the part that is open the frame lasts until the sound goes on, so that what follows keeps its time. Another
+        // part would begin in the past with it.
+        let is_late = duration > longest && self.open.as_ref().is_none_or(|open| start < open.part_start);
+        let duration = u32::try_from(duration).unwrap_or(u32::MAX);
         let most = self.config.bytes / 2;
         match &mut self.open {
-            Some(open) if open.takes_audio && open.bytes < most => open.add(AUDIO_TRACK, waiting, duration),
+            Some(open) if open.takes_audio && open.bytes < most && !is_late => open.add(AUDIO_TRACK, waiting, duration),
             _ => self.stats.left_out += 1,
         }
     }
@@ -377,15 +426,11 @@ impl Segmenter {
         let (id, estimate) = (lane.id, u64::from(lane.estimate()));
         let start = lane.micros(waiting.decode_time);
         let frame = lane.micros(estimate);
-        let longest = self.part_target.map_or(LONGEST_FRAME, |target| target * 1000);
+        // The longest frame that a segment can have.
+        let longest = u64::from(self.target.unwrap_or(*AUTO.start())) * SECOND + ROUNDING;
         let end_time = next.map_or(waiting.decode_time + estimate, |(time, _)| time);
         let is_gap = lane.micros(end_time).saturating_sub(start) > longest;
-        let end_time = if is_gap {
-            let most = u64::from(lane.scale()) * longest / SECOND;
-            waiting.decode_time + estimate.min(most).max(1)
-        } else {
-            end_time
-        };
+        let end_time = if is_gap { waiting.decode_time + estimate } else { end_time };
         let end = lane.micros(end_time);
         let duration = u32::try_from(end_time - waiting.decode_time).unwrap_or(u32::MAX);
         if waiting.key {
@@ -394,27 +439,36 @@ impl Segmenter {
 
         let limit = u64::from(self.target.unwrap_or(*AUTO.end())) * SECOND + ROUNDING;
         let too_large = self.config.bytes / 2;
-        if let Some(open) = self.open.as_ref().filter(|open| open.has_samples()) {
+        // The sound that came while a picture stood belongs beside it, and not into what ends before it.
+        let mut sound = Vec::new();
+        if let Some(open) = self.open.as_mut().filter(|open| open.has_samples()) {
             let is_over = end - open.start > limit || open.bytes.saturating_add(waiting.payload.len()) > too_large;
             if is_over {
+                sound = open.take_sound_from(start, self.audio.scale());
                 self.stats.forced_cuts += u64::from(!waiting.key);
                 self.close_segment();
             } else if let Some(target) = self.part_target
                 && open.part_has_samples()
                 && end - open.part_start > target * 1000
+                && end - start <= target * 1000
             {
                 self.stats.short_parts += u64::from((open.end - open.part_start) * 100 < target * 1000 * 85);
                 self.close_part();
             }
         }
-        if !is_gap && next.is_some() {
+        if !is_gap && next.is_some() && end - start <= LONGEST_FRAME {
             self.longest_frame = self.longest_frame.max(end - start);
         }
         self.open_segment(is_video, start);
         let Some(open) = &mut self.open else {
             return;
         };
+        open.put_sound(sound);
         open.add_clock(id, waiting, duration, end);
+        self.cut_long_frame();
+        let Some(open) = &self.open else {
+            return;
+        };
         let (so_far, part) = (open.end - open.start, open.end - open.part_start);
         if is_gap {
             self.stats.gaps += 1;
@@ -432,6 +486,23 @@ impl Segmenter {
                 && part * 100 >= target * 1000 * 85
             {
                 self.close_part();
+            }
+        }
+    }
+
+    /// Cuts parts within a frame that is longer than a part may be. The later ones have the sound of their time.
+    fn cut_long_frame(&mut self) {
+        let Some(target) = self.part_target.map(|target| target * 1000) else {
+            return;
+        };
+        while let Some(open) = self.open.as_mut().filter(|open| open.end - open.part_start > target) {
+            let (end, cut) = (open.end, open.part_start + target);
+            let sound = open.take_sound_from(cut, self.audio.scale());
+            open.end = cut;
+            self.close_part();
+            if let Some(open) = &mut self.open {
+                open.go_on_until(end);
+                open.put_sound(sound);
             }
         }
     }
@@ -467,6 +538,12 @@ impl Segmenter {
         let Some(open) = self.open.as_mut().filter(|open| open.init.is_none()) else {
             return;
         };
+        let has_paused = |waiting: &Waiting| self.audio.micros(waiting.decode_time) + LONGEST_FRAME < open.start;
+        if open.clock_is_video && self.audio.pending.as_ref().is_some_and(has_paused) {
+            // A track without samples would stop players.
+            self.audio.pending = None;
+            self.stats.left_out += 1;
+        }
         let has = |lane: &Lane| open.has_track(lane.id) || lane.pending.is_some();
         let with_video = open.clock_is_video;
         let tracks: Vec<Track> = [(&self.video, with_video), (&self.audio, open.takes_audio)]
@@ -512,6 +589,7 @@ impl Segmenter {
         let tracks: Vec<&Track> = self.init.iter().flat_map(|(tracks, _)| tracks).collect();
         if let Some(open) = &mut self.open {
             open.close_part(&tracks, &mut self.writer);
+            self.all_independent &= open.parts.first().is_none_or(|part| part.independent);
             self.version += 1;
         }
     }
@@ -527,11 +605,14 @@ impl Segmenter {
         }
         self.close_part();
         let lists_parts = self.part_target.is_some();
-        let Some(segment) = self.open.take().and_then(|open| open.into_segment(lists_parts)) else {
+        let period = self.period;
+        let Some(segment) = self.open.take().and_then(|open| open.into_segment(lists_parts, period)) else {
             return;
         };
+        self.period = Some(segment.period);
         self.stats.segments += 1;
         self.end = Some(segment.start + segment.duration);
+        self.produced += segment.duration;
         self.settle(segment.duration);
         self.listed.push_back(segment);
         self.trim();
@@ -556,25 +637,28 @@ impl Segmenter {
     /// Takes the oldest segments off the playlist, and drops those that have been off it long enough, or that go beyond
     /// the limit of bytes.
     fn trim(&mut self) {
-        while self.listed.len() > self.config.window.max(3) {
+        let target = u64::from(self.target.unwrap_or(*AUTO.end())) * SECOND;
+        // No client can begin three target durations before the end of a playlist that is shorter.
+        let least = 3 * target;
+        let total = listed_duration(&self.listed);
+        for segment in &mut self.listed {
+            segment.longest = segment.longest.max(total);
+        }
+        while self.listed.len() > 3
+            && listed_duration(&self.listed) - self.listed[0].duration >= least
+            && (self.listed.len() > self.config.window || self.needed() > self.config.bytes)
+        {
             self.unlist();
         }
-        let total = |segments: &VecDeque<Segment>| segments.iter().map(|segment| segment.duration).sum::<u64>();
-        let target = u64::from(self.target.unwrap_or(*AUTO.end())) * SECOND;
-        // Clients may ask for what the oldest playlist that they have lists.
-        let keep = total(&self.listed) + 3 * target;
-        while total(&self.retired) > keep {
+        while self.retired.front().is_some_and(|(until, _)| *until <= self.produced) {
             self.retired.pop_front();
         }
-        while self.bytes() > self.config.bytes && self.listed.len() > 1 {
+        while self.bytes() > self.config.bytes && (self.listed.len() > 1 || !self.retired.is_empty()) {
             if self.retired.is_empty() {
                 self.unlist();
             }
             self.retired.pop_front();
             self.stats.dropped += 1;
-        }
-        if self.bytes() > self.config.bytes {
-            self.retired.clear();
         }
     }
 
@@ -592,10 +676,22 @@ impl Segmenter {
         true
     }
 
+    /// Bytes that a playlist of this length takes in the long run: what it lists, as much that it has listed, and what is
+    /// being made.
+    fn needed(&self) -> usize {
+        let listed: usize = self.listed.iter().map(Segment::held).sum();
+        let largest = self.listed.iter().map(Segment::held).max().unwrap_or_default();
+        (2 * listed).saturating_add(3 * largest)
+    }
+
+    /// Takes the oldest segment off the playlist. It stays for as long as it takes to play the longest playlist that had
+    /// it, and it.
     fn unlist(&mut self) {
         if let Some(segment) = self.listed.pop_front() {
+            let target = u64::from(self.target.unwrap_or(*AUTO.end())) * SECOND;
+            let stays = segment.longest + segment.duration.max(target);
             self.discontinuity_sequence += u64::from(segment.discontinuity);
-            self.retired.push_back(segment);
+            self.retired.push_back((self.produced + stays, segment));
         }
     }
 
@@ -675,77 +771,11 @@ impl Segmenter {
         time
     }
 
-    /// The bytes of a name of a playlist.
-    pub fn find(&self, name: &str) -> Found {
-        let all = || self.retired.iter().chain(&self.listed);
-        let is =
-            |publication: u64, named: Named, extension: &str| self.names.name(publication, named, extension) == name;
-        let (segment_extension, segment_type) = self.extension();
-        let segment = |segment: &Segment| {
-            Found::Media(Media { pieces: segment.pieces(), length: segment.bytes(), content_type: segment_type })
-        };
-        match Names::parse(name) {
-            Some(named @ Named::Init(number)) => {
-                let newest = self.open.iter().filter_map(|open| open.init.as_ref());
-                let mut inits = all().map(|segment| &segment.init).chain(newest);
-                match inits.find(|init| init.number == number && is(init.publication, named, "mp4")) {
-                    Some(init) if !init.bytes.is_empty() => Found::Media(Media {
-                        pieces: vec![init.bytes.clone()],
-                        length: init.bytes.len(),
-                        content_type: if init.has_video { "video/mp4" } else { "audio/mp4" },
-                    }),
-                    _ => Found::Missing,
-                }
-            }
-            Some(named @ Named::Segment(number)) => all()
-                .find(|segment| segment.number == number && is(segment.publication, named, segment_extension))
-                .map_or(Found::Missing, segment),
-            // The times of another publication may be the same.
-            Some(named @ Named::Template(start)) => all()
-                .rev()
-                .find(|segment| segment.start == start && is(segment.publication, named, segment_extension))
-                .map_or(Found::Missing, segment),
-            Some(named @ Named::Part(number, index)) => {
-                let open = self.open.iter().map(|open| (open.number, open.publication, &open.parts));
-                let complete = all().filter(|segment| segment.lists_parts);
-                let complete = complete.map(|segment| (segment.number, segment.publication, &segment.parts));
-                let found = complete
-                    .chain(open)
-                    .find(|(found, publication, _)| *found == number && is(*publication, named, segment_extension));
-                match found.and_then(|(_, _, parts)| parts.get(index)) {
-                    Some(part) => Found::Media(Media {
-                        pieces: part.pieces.clone(),
-                        length: part.bytes,
-                        content_type: segment_type,
-                    }),
-                    None if self.hint().is_some_and(|hint| hint == name) => Found::Later,
-                    None => Found::Missing,
-                }
-            }
-            None => Found::Missing,
-        }
-    }
-
-    /// The name of the part that comes next, if it is known.
-    pub(super) fn hint(&self) -> Option<String> {
-        let publication = self.publication.filter(|_| self.part_target.is_some() && !self.ended)?;
-        let (number, part) = match &self.open {
-            Some(open) => (open.number, open.parts.len()),
-            None => (self.next_number, 0),
-        };
-        Some(self.names.name(publication.id, Named::Part(number, part), self.extension().0))
-    }
-
-    /// Extension and type of segments.
-    pub(super) fn extension(&self) -> (&'static str, &'static str) {
-        match self.config.container {
-            Container::MpegTs => ("ts", "video/mp2t"),
-            Container::Fmp4 if self.init.as_ref().is_some_and(|(_, init)| !init.has_video) => ("m4s", "audio/mp4"),
-            Container::Fmp4 => ("m4s", "video/mp4"),
-        }
-    }
-
     pub(super) fn newest_init(&self) -> Option<&Arc<Init>> {
         self.listed.back().map(|segment| &segment.init)
     }
+}
+
+fn listed_duration(listed: &VecDeque<Segment>) -> u64 {
+    listed.iter().map(|segment| segment.duration).sum()
 }

@@ -11,6 +11,8 @@ use crate::http::{self, Answer};
 use crate::hub::{Player, PullEnd, Pulled, StreamId};
 use crate::source::{Frame, FrameKind};
 
+/// The longest time that frames can have been kept for new players, in milliseconds: timestamps may jump.
+const LONGEST_BACKLOG: u64 = 60_000;
 /// Frames that are taken from a stream at once.
 const BATCH: usize = 64;
 /// The longest that caches may keep a playlist that was asked for without a number, in seconds.
@@ -123,6 +125,14 @@ impl fmt::Debug for Shelf {
     }
 }
 
+/// Milliseconds from the first coded frame to the newest one, at most [`LONGEST_BACKLOG`].
+fn length(frames: &[Frame]) -> u64 {
+    let mut times = frames.iter().filter(|frame| !frame.is_header()).map(Frame::timestamp);
+    let Some(first) = times.next() else { return 0 };
+    let distances = times.filter_map(|time| u64::try_from(time.wrapping_sub(first) as i32).ok());
+    distances.max().unwrap_or_default().min(LONGEST_BACKLOG)
+}
+
 impl<T> Channel<T> {
     pub(super) fn new(now: Instant, settings: hls::Settings, segmenter: Segmenter, player: Player) -> Self {
         Channel {
@@ -148,15 +158,16 @@ impl<T> Channel<T> {
         let mut before = None;
         loop {
             let mut frames = Vec::new();
-            let Pulled { end, .. } = self.player.pull(|frame| {
-                frames.push(frame.clone());
-                frames.len() < BATCH
-            });
+            let mut end = self.pull(&mut frames);
             let begun = self.player.begun();
             if !frames.is_empty() && self.publication != Some(begun) {
                 // Different from all others of the stream, also from those before a restart.
                 self.last_id = wall.max(self.last_id + 1);
-                self.segmenter.begin(self.last_id, wall);
+                // The first frame is the oldest one that the stream keeps for new players: the newest one is of now.
+                while end == PullEnd::Full && self.player.begun() == begun {
+                    end = self.pull(&mut frames);
+                }
+                self.segmenter.begin(self.last_id, wall.saturating_sub(length(&frames)));
                 self.publication = Some(begun);
             }
             frames.iter().for_each(|frame| self.take(frame));
@@ -174,6 +185,15 @@ impl<T> Channel<T> {
             }
             before = Some(begun);
         }
+    }
+
+    fn pull(&mut self, frames: &mut Vec<Frame>) -> PullEnd {
+        let most = frames.len() + BATCH;
+        let Pulled { end, .. } = self.player.pull(|frame| {
+            frames.push(frame.clone());
+            frames.len() < most
+        });
+        end
     }
 
     fn take(&mut self, frame: &Frame) {
@@ -226,8 +246,11 @@ impl<T> Channel<T> {
                 let is_there = self.segmenter.has_segments() || self.player.is_live();
                 if is_there && !waiting.waits_for_media {
                     // Before that it waited for a publisher.
-                    let from = if self.segmenter.has_segments() { waiting.since } else { time.now };
-                    let until = from + time_left.max(waiting.wait);
+                    let until = if self.segmenter.has_segments() {
+                        waiting.since + time_left
+                    } else {
+                        time.now + time_left.max(waiting.wait)
+                    };
                     (waiting.waits_for_media, waiting.until) = (true, until.min(waiting.latest));
                 }
                 None

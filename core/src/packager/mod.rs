@@ -277,6 +277,10 @@ impl<T> Packager<T> {
     pub fn granted(&mut self, time: Time, number: u64, key: &StreamKey, settings: hls::Settings, asked: bool) {
         self.look_again(time.now);
         self.channel(time, key, settings);
+        if self.channels.get(key).is_some_and(|channel| channel.segmenter.has_ended()) {
+            // What has ended is for viewers that saw it live.
+            return self.leave(number);
+        }
         let Some((wishes, has_own)) = self.sessions.grant(number, key.clone()) else {
             return self.effects.push_back(Effect::Leave(number));
         };
@@ -494,6 +498,13 @@ impl<T> Packager<T> {
                 channel.segmenter.handle_timeout(time.wall);
             }
             self.settle(time, key, true);
+            if self.channels.get(key).is_some_and(|channel| channel.segmenter.is_over(time.wall)) {
+                self.drop_channel(key);
+                // A client that asks again is a new viewer, and waits for a publisher.
+                for number in self.sessions.of(key) {
+                    self.leave(number);
+                }
+            }
         }
         let waits = self.channels.values().flat_map(|channel| &channel.waiting).filter_map(|waiting| waiting.session);
         let waits: BTreeSet<u64> = waits.collect();

@@ -216,6 +216,12 @@ impl<T> Sessions<T> {
         self.all.iter().filter(|(_, session)| is_silent(session)).map(|(number, _)| *number).collect()
     }
 
+    /// The sessions of a stream.
+    pub(super) fn of(&self, key: &StreamKey) -> Vec<u64> {
+        let is_of = |session: &Session<T>| matches!(&session.stage, Stage::Granted(granted) if granted == key);
+        self.all.iter().filter(|(_, session)| is_of(session)).map(|(number, _)| *number).collect()
+    }
+
     /// The streams that are viewed.
     pub(super) fn keys(&self) -> BTreeSet<StreamKey> {
         let keys = self.all.values().filter_map(|session| match &session.stage {

@@ -240,6 +240,25 @@ fn a_request_for_what_comes_next_waits_for_it_and_one_that_is_too_far_ahead_is_r
 }
 
 #[test]
+fn a_request_for_what_does_not_come_waits_for_three_target_durations() {
+    let mut server = Server::new(hls::Config { target: Some(1), ..hls::Config::default() });
+    server.publish();
+    let first = server.ask("/live/cam.m3u8");
+    server.run(8000);
+    let (_, playlist) = server.answer(first).expect("there is a segment");
+    let start = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")?.parse::<u64>().ok());
+    let (_, playlist) = server.get("/live/cam.m3u8");
+    let next = start.expect("it has a number") + playlist.matches("#EXTINF").count() as u64;
+    let stuck = server.ask(&format!("/live/cam.m3u8?_HLS_msn={next}"));
+    for _ in 0..13 {
+        assert_eq!(server.answer(stuck), None);
+        server.time += 250;
+        server.turn();
+    }
+    assert_eq!(server.answer(stuck).map(|(status, _)| status), Some(503));
+}
+
+#[test]
 fn without_a_publisher_a_request_waits_for_a_while_and_gets_404() {
     let mut server = Server::new(hls::Config::default());
     let vain = server.ask("/live/cam.m3u8");
@@ -334,7 +353,22 @@ fn a_publisher_that_comes_back_goes_on_and_one_that_does_not_ends_the_playlist()
     }
     let (status, ended) = server.get("/live/cam.m3u8?_HLS_msn=99999999999");
     assert!(status == 200 && ended.contains("#EXT-X-ENDLIST"), "{ended}");
-    for _ in 0..80 {
+    let new = server.ask_from(2, "/live/cam.m3u8");
+    assert_eq!(server.answer(new).map(|(status, _)| status), Some(404), "a new viewer does not get what is over");
+    for _ in 0..12 {
+        server.time += 1000;
+        server.turn();
+        server.ask("/live/cam.m3u8");
+    }
+    assert_eq!(server.packager.stats().bytes, 0, "requests do not keep what is over");
+    // A publisher that comes now is seen by those that ask.
+    server.publish();
+    server.time = server.time.next_multiple_of(2000);
+    server.run(8000);
+    let (status, again) = server.get("/live/cam.m3u8");
+    assert!(status == 200 && !again.contains("#EXT-X-ENDLIST"), "{again}");
+    server.unpublish();
+    for _ in 0..120 {
         server.time += 1000;
         server.turn();
     }
@@ -361,6 +395,23 @@ fn a_stream_that_is_always_segmented_needs_no_request_and_complete_segments_are_
     let (init, _) = newest.init.expect("it has an init segment");
     assert_eq!(server.get(&format!("/live/cam/{init}")).0, 200);
     assert_eq!(server.get("/live/cam.mpd").0, 200);
+}
+
+#[test]
+fn the_dates_of_segments_do_not_depend_on_when_they_were_asked_for() {
+    for first in [480, 9480, 9960] {
+        let mut server = Server::new(hls::Config::default());
+        server.publish();
+        server.run(first);
+        let ticket = server.ask("/live/cam.m3u8");
+        server.run(8000);
+        let (_, playlist) = server.answer(ticket).expect("there is a segment");
+        let date = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:"));
+        let seconds = format!("2026-09-21T14:13:{}", 20 + first / 2000 * 2);
+        let date = date.expect("it has a date");
+        let milliseconds: u64 = date[20..23].parse().expect("a number");
+        assert!(date.starts_with(&seconds) && milliseconds <= 100, "{first}: {date}");
+    }
 }
 
 #[test]

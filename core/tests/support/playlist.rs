@@ -227,6 +227,7 @@ impl Checker {
         assert!(!playlist.ended || playlist.hint.is_none());
         if let Some(last) = &self.last {
             assert_eq!((last.target, last.part_target), (playlist.target, playlist.part_target), "they never change");
+            assert!(last.independent_segments || !playlist.independent_segments, "a promise does not come back");
         }
     }
 
@@ -314,6 +315,8 @@ fn check_order(last: &Playlist, next: &Playlist) {
     assert!(!last.ended, "a playlist that has ended is not changed");
     assert!(next.media_sequence >= last.media_sequence, "the sequence never falls");
     let gone = (next.media_sequence - last.media_sequence) as usize;
+    let listed: u64 = next.segments.iter().map(|segment| segment.duration).sum();
+    assert!(gone == 0 || listed >= 3 * next.target * 1_000_000, "three target durations stay: {listed}");
     assert!(gone <= last.segments.len(), "no segment was never listed");
     let discontinuities = last.segments[..gone].iter().filter(|segment| segment.discontinuity).count() as u64;
     assert_eq!(next.discontinuity_sequence, last.discontinuity_sequence + discontinuities);

@@ -1,0 +1,88 @@
+use super::super::Container;
+use super::super::names::{NANOSECONDS, Named, Names};
+use super::super::segment::{Found, Media, Segment};
+use super::Segmenter;
+
+impl Segmenter {
+    /// The bytes of a name of a playlist.
+    pub fn find(&self, name: &str) -> Found {
+        let all = || self.retired.iter().map(|(_, segment)| segment).chain(&self.listed);
+        let is =
+            |publication: u64, named: Named, extension: &str| self.names.name(publication, named, extension) == name;
+        let (segment_extension, segment_type) = self.extension();
+        let segment = |segment: &Segment| {
+            Found::Media(Media { pieces: segment.pieces(), length: segment.bytes(), content_type: segment_type })
+        };
+        match Names::parse(name) {
+            Some(named @ Named::Init(number)) => {
+                let newest = self.open.iter().filter_map(|open| open.init.as_ref());
+                let mut inits = all().map(|segment| &segment.init).chain(newest);
+                match inits.find(|init| init.number == number && is(init.publication, named, "mp4")) {
+                    Some(init) if !init.bytes.is_empty() => Found::Media(Media {
+                        pieces: vec![init.bytes.clone()],
+                        length: init.bytes.len(),
+                        content_type: if init.has_video { "video/mp4" } else { "audio/mp4" },
+                    }),
+                    _ => Found::Missing,
+                }
+            }
+            Some(named @ Named::Segment(number)) => all()
+                .find(|segment| segment.number == number && is(segment.publication, named, segment_extension))
+                .map_or(Found::Missing, segment),
+            Some(named @ Named::Template(time)) => {
+                // The keyed part is less than a millisecond.
+                let is_near = |segment: &&Segment| {
+                    time / NANOSECONDS >= segment.start && time / NANOSECONDS < segment.start + 1000
+                };
+                all()
+                    .filter(is_near)
+                    .find(|segment| {
+                        self.template_time(segment) == time && is(segment.publication, named, segment_extension)
+                    })
+                    .map_or(Found::Missing, segment)
+            }
+            Some(named @ Named::Part(number, index)) => {
+                let open = self.open.iter().map(|open| (open.number, open.publication, &open.parts));
+                let complete = all().filter(|segment| segment.lists_parts);
+                let complete = complete.map(|segment| (segment.number, segment.publication, &segment.parts));
+                let found = complete
+                    .chain(open)
+                    .find(|(found, publication, _)| *found == number && is(*publication, named, segment_extension));
+                match found.and_then(|(_, _, parts)| parts.get(index)) {
+                    Some(part) => Found::Media(Media {
+                        pieces: part.pieces.clone(),
+                        length: part.bytes,
+                        content_type: segment_type,
+                    }),
+                    None if self.hint().is_some_and(|hint| hint == name) => Found::Later,
+                    None => Found::Missing,
+                }
+            }
+            None => Found::Missing,
+        }
+    }
+
+    /// The time of a segment in the manifest of DASH.
+    pub(in crate::hls) fn template_time(&self, segment: &Segment) -> u64 {
+        self.names.template_time(segment.publication, segment.number, segment.start, segment.duration)
+    }
+
+    /// The name of the part that comes next, if it is known.
+    pub(in crate::hls) fn hint(&self) -> Option<String> {
+        let publication = self.publication.filter(|_| self.part_target.is_some() && !self.ended)?;
+        let (number, part) = match &self.open {
+            Some(open) => (open.number, open.parts.len()),
+            None => (self.next_number, 0),
+        };
+        Some(self.names.name(publication.id, Named::Part(number, part), self.extension().0))
+    }
+
+    /// Extension and type of segments.
+    pub(in crate::hls) fn extension(&self) -> (&'static str, &'static str) {
+        match self.config.container {
+            Container::MpegTs => ("ts", "video/mp2t"),
+            Container::Fmp4 if self.init.as_ref().is_some_and(|(_, init)| !init.has_video) => ("m4s", "audio/mp4"),
+            Container::Fmp4 => ("m4s", "video/mp4"),
+        }
+    }
+}
