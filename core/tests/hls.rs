@@ -31,7 +31,7 @@ struct Stream {
     read: BTreeSet<String>,
     publications: u64,
     /// What was listed: how long the longest playlist with it was, and how long all segments are since it is not.
-    listed: BTreeMap<String, (u64, u64)>,
+    listed: BTreeMap<String, (u64, Option<u64>)>,
     /// Whether sound may be missing for a while.
     sound_pauses: bool,
 }
@@ -115,22 +115,22 @@ impl Stream {
         let mut over = Vec::new();
         for (name, (longest, since)) in &mut self.listed {
             if let Some(duration) = names.get(name) {
-                (*longest, *since) = ((*longest).max(total + duration), 0);
+                (*longest, *since) = ((*longest).max(total + duration), None);
+                continue;
+            }
+            // It was taken off when the newest segment came.
+            let gone = since.map_or(0, |since| since + more);
+            *since = Some(gone);
+            if gone >= *longest {
+                over.push(name.clone());
             } else {
-                if *since >= *longest {
-                    over.push(name.clone());
-                    continue;
-                }
-                assert!(
-                    matches!(self.segmenter.find(name), Found::Media(_)),
-                    "{name} is gone after {since} of {longest}"
-                );
-                *since += more;
+                let found = self.segmenter.find(name);
+                assert!(matches!(found, Found::Media(_)), "{name} is gone after {gone} of {longest}");
             }
         }
         over.iter().for_each(|name| _ = self.listed.remove(name));
         for (name, duration) in names {
-            self.listed.entry(name.clone()).or_insert((total + duration, 0));
+            self.listed.entry(name.clone()).or_insert((total + duration, None));
         }
     }
 
