@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
-use super::Effect;
 use super::ids::SessionId;
+use super::{Effect, Ticket};
 use crate::hls::Media;
 use crate::http::{Answer, Request, Settings};
 
@@ -21,6 +21,13 @@ impl<T> Reply<T> {
     pub(super) fn new(ticket: T, request: &Request, settings: &Settings) -> Self {
         let private = request.field("Access-Control-Request-Private-Network") == Some("true");
         Reply { ticket, fields: settings.origins.field_list(request.field("Origin"), private) }
+    }
+
+    pub(super) fn is_gone(&self) -> bool
+    where
+        T: Ticket,
+    {
+        self.ticket.is_gone()
     }
 
     pub(super) fn give(self, mut answer: Answer) -> Effect<T> {
@@ -70,6 +77,8 @@ pub(super) fn too_far_ahead() -> Answer {
 /// Leads to the address of the session: the same file with one more parameter.
 pub(super) fn to_session(file: &str, query: &str, id: SessionId) -> Answer {
     let query = if query.is_empty() { String::new() } else { format!("{query}&") };
+    // What comes before a colon would be a scheme.
+    let folder = if file.contains(':') { "./" } else { "" };
     let answer = Answer::text(302, "the session has its own address");
-    answer.with("Location", &format!("{file}?{query}s={id}")).with("Cache-Control", "no-store")
+    answer.with("Location", &format!("{folder}{file}?{query}s={id}")).with("Cache-Control", "no-store")
 }

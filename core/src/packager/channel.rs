@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub(super) struct Waiting<T> {
     wanted: Wanted,
     /// The session that it belongs to, if it has one.
     pub(super) session: Option<u64>,
+    /// The client's address.
+    pub(super) address: Option<IpAddr>,
     /// True if no other session has this address, so that caches are not to answer for the server.
     pub(super) is_private: bool,
     pub(super) since: Instant,
@@ -42,7 +45,7 @@ pub(super) struct Waiting<T> {
     /// When it is answered whatever happens.
     latest: Instant,
     /// True once it waits for something of a stream that is there.
-    waits_for_media: bool,
+    pub(super) waits_for_media: bool,
     /// The last component of the path, and the query without what is for the packager.
     pub(super) file: String,
     pub(super) own: String,
@@ -53,14 +56,15 @@ impl<T> Waiting<T> {
     pub(super) fn new(
         now: Instant,
         wanted: Wanted,
-        session: Option<u64>,
+        address: Option<IpAddr>,
         wait: (Duration, Duration),
         reply: Reply<T>,
     ) -> Self {
         let (wait, longest) = wait;
         Waiting {
             wanted,
-            session,
+            session: None,
+            address,
             is_private: false,
             since: now,
             until: now + wait,
@@ -151,6 +155,10 @@ impl<T> Channel<T> {
 
     pub(super) fn stream(&self) -> StreamId {
         self.player.stream_id()
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.player.is_live()
     }
 
     /// Takes what is new from the log.
@@ -311,7 +319,11 @@ impl<T> Channel<T> {
             return false;
         }
         let holds = self.segmenter.has_segments() && !self.segmenter.has_ended();
-        let idle = IDLE.max(Duration::from_secs(u64::from(SILENCE * self.target())));
+        // Nothing is lost with one that never had a frame.
+        let idle = match self.last_id {
+            0 => Duration::ZERO,
+            _ => IDLE.max(Duration::from_secs(u64::from(SILENCE * self.target()))),
+        };
         let is_idle = now.saturating_duration_since(self.last_request) >= idle;
         // While it holds the playlist open, a publisher may come back.
         is_idle && (is_live || !holds)

@@ -25,14 +25,17 @@ use std::time::{Duration, Instant};
 use crate::hls::{self, Complete, Mode, NameKey, PlaylistRequest, Segmenter, SegmenterStats};
 use crate::http::{self, Answer, Container, LivePath, Request, SegmentPath, encoded};
 use crate::hub::{Hub, StreamId};
+use crate::policy::{Limits, Questions};
 use crate::url::StreamKey;
 use answers::Reply;
 use channel::{Channel, Waiting, Wanted};
 use ids::{Ids, SessionId};
 use sessions::{Origin, Query, Sessions, Stage};
 
-/// Requests that may wait at the same time. More are answered with 503.
-pub const MOST_WAITING: usize = 32_768;
+/// Requests that may wait at the same time, half of them of one address. More are answered with 503.
+pub const MOST_WAITING: u32 = 32_768;
+/// Sessions that one address may have, so that it does not take all places of players.
+pub const MOST_OF_ADDRESS: usize = 4096;
 /// How often times are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a segmenter goes on that nothing asks for.
@@ -49,6 +52,12 @@ pub struct Time {
     pub now: Instant,
     /// Milliseconds since 1970.
     pub wall: u64,
+}
+
+/// What tells requests from each other.
+pub trait Ticket {
+    /// True if the client has gone, so that no answer reaches it.
+    fn is_gone(&self) -> bool;
 }
 
 /// What a request is for.
@@ -125,6 +134,9 @@ pub struct Packager<T> {
     hub: Hub,
     key: NameKey,
     ids: Ids,
+    /// For what requests of one session have in common.
+    origin_key: [u8; 32],
+    most_of_address: usize,
     channels: HashMap<StreamKey, Channel<T>>,
     /// The channels by the streams that they follow.
     fed: HashMap<StreamId, StreamKey>,
@@ -138,21 +150,24 @@ pub struct Packager<T> {
     tells_segments: bool,
     /// Bytes that all segments may take.
     most_bytes: usize,
-    /// Requests that wait.
-    waiting: usize,
+    /// Requests that wait, by address.
+    waiting: Questions,
+    most_waiting: Limits,
     /// What segmenters that are gone have counted.
     past: SegmenterStats,
     requests: u64,
     too_many: u64,
 }
 
-impl<T> Packager<T> {
+impl<T: Ticket> Packager<T> {
     /// A packager for the streams of `hub`. All names and ids come from `seed`.
     pub fn new(hub: Hub, seed: [u8; 32]) -> Self {
         Packager {
             hub,
             key: NameKey::new(ids::derived(&seed, b"names of segments")),
             ids: Ids::new(ids::derived(&seed, b"sessions of viewers")),
+            origin_key: ids::derived(&seed, b"origins of requests"),
+            most_of_address: MOST_OF_ADDRESS,
             channels: HashMap::new(),
             fed: HashMap::new(),
             places: BTreeMap::new(),
@@ -162,7 +177,8 @@ impl<T> Packager<T> {
             next_look: None,
             tells_segments: false,
             most_bytes: usize::MAX,
-            waiting: 0,
+            waiting: Questions::default(),
+            most_waiting: Limits { questions: Some(MOST_WAITING), ..Limits::default() },
             past: SegmenterStats::default(),
             requests: 0,
             too_many: 0,
@@ -182,6 +198,11 @@ impl<T> Packager<T> {
     /// What is to be done, one at a time.
     pub fn poll(&mut self) -> Option<Effect<T>> {
         self.effects.pop_front()
+    }
+
+    /// True if [`poll`](Self::poll) returns something.
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
     }
 
     /// When [`turn`](Self::turn) is due, whatever happens; `None` while there is nothing.
@@ -211,12 +232,20 @@ impl<T> Packager<T> {
             _ => return self.effects.push_back(reply.not_allowed()),
         }
         match target {
-            Target::Segment(path) => self.segment(time, &path, (wait, longest), reply),
+            Target::Segment(path) => self.segment(time, &path, client, (wait, longest), reply),
             Target::Playlist(path) => self.playlist(time, path, request, client, (wait, longest), reply),
         }
     }
 
-    fn segment(&mut self, time: Time, path: &SegmentPath, wait: (Duration, Duration), reply: Reply<T>) {
+    fn segment(
+        &mut self,
+        time: Time,
+        path: &SegmentPath,
+        client: Option<SocketAddr>,
+        wait: (Duration, Duration),
+        reply: Reply<T>,
+    ) {
+        let address = client.map(|client| client.ip());
         let keys = self.places.get(&(path.app.clone(), path.stream.clone()));
         for key in keys.into_iter().flatten() {
             let Some(channel) = self.channels.get_mut(key) else { continue };
@@ -229,7 +258,7 @@ impl<T> Packager<T> {
                 }
                 hls::Found::Later => {
                     let (key, wanted) = (key.clone(), Wanted::Part(path.name.clone()));
-                    return self.serve(time, &key, Waiting::new(time.now, wanted, None, wait, reply));
+                    return self.serve(time, &key, Waiting::new(time.now, wanted, address, wait, reply));
                 }
             }
         }
@@ -251,7 +280,8 @@ impl<T> Packager<T> {
         };
         let Query { own, session: id } = Query::of(request.query());
         let id = id.and_then(|text| SessionId::parse(&text));
-        let by_id = id.and_then(|id| self.sessions.by_id(id, &path));
+        let address = client.map(|client| client.ip());
+        let by_id = id.and_then(|id| self.sessions.by_id(id, &path, address));
         if by_id.is_none() && id.is_some_and(|id| self.sessions.was_removed(id)) {
             return self.effects.push_back(reply.give(Answer::text(403, "this session was ended by the server")));
         }
@@ -260,12 +290,16 @@ impl<T> Packager<T> {
             Container::Dash => Wanted::Manifest,
             _ => Wanted::Playlist(directives),
         };
-        let origin = Origin::of(&request, client, &path);
+        let origin = Origin::of(&request, client, &path, &self.origin_key);
         let file = request.path().rsplit('/').next().unwrap_or_default().to_owned();
-        let waiting = Waiting::new(time.now, wanted, None, wait, reply).of_file(file, own);
+        let waiting = Waiting::new(time.now, wanted, address, wait, reply).of_file(file, own);
         let known = by_id.or_else(|| self.sessions.by_origin(&origin));
         match known {
             Some(number) => self.serve_session(time, number, waiting),
+            None if address.is_some_and(|address| self.sessions.of_client(address) >= self.most_of_address) => {
+                self.too_many += 1;
+                self.effects.push_back(waiting.reply.give(answers::too_many()));
+            }
             None => {
                 let number = self.sessions.begin(time.now, origin, waiting);
                 self.effects.push_back(Effect::View(Box::new(View { session: number, client, request, path })));
@@ -281,7 +315,7 @@ impl<T> Packager<T> {
             // What has ended is for viewers that saw it live.
             return self.leave(number);
         }
-        let Some((wishes, has_own)) = self.sessions.grant(number, key.clone()) else {
+        let Some((wishes, has_own)) = self.sessions.grant(time.now, number, key.clone()) else {
             return self.effects.push_back(Effect::Leave(number));
         };
         if asked || has_own {
@@ -300,13 +334,14 @@ impl<T> Packager<T> {
     /// The viewer of a session may not view the stream, or may no longer. `answer` is for what it asked.
     pub fn refused(&mut self, number: u64, answer: &Answer) {
         let is_granted = self.sessions.is_granted(number);
-        let mut waiting = self.sessions.remove(number, answer.status == 403);
-        if is_granted {
+        let mut waiting = Vec::new();
+        if is_granted && self.sessions.waits(number) {
             for channel in self.channels.values_mut() {
                 waiting.extend(channel.waiting.extract_if(.., |waiting| waiting.session == Some(number)));
             }
-            self.count_waiting();
+            waiting.iter().for_each(|waiting: &Waiting<T>| self.waiting.remove(waiting.address));
         }
+        waiting.extend(self.sessions.remove(number, answer.status == 403));
         for Waiting { reply, .. } in waiting {
             self.effects.push_back(reply.give(answer.clone()));
         }
@@ -323,6 +358,12 @@ impl<T> Packager<T> {
     /// A stream has something new. True if that is of interest here, so that [`turn`](Self::turn) is due.
     pub fn wake(&mut self, stream: StreamId) -> bool {
         self.fed.contains_key(&stream) && self.news.insert(stream)
+    }
+
+    /// True if a stream that is followed has a publisher.
+    pub fn is_live(&self, stream: StreamId) -> bool {
+        let channel = self.fed.get(&stream).and_then(|key| self.channels.get(key));
+        channel.is_some_and(Channel::is_live)
     }
 
     /// Takes what is new, and acts on what was due.
@@ -342,7 +383,7 @@ impl<T> Packager<T> {
         let mut stats = PackagerStats {
             segmenters: self.channels.len(),
             sessions: self.sessions.len(),
-            waiting: self.waiting,
+            waiting: self.waiting.open(),
             segmented: self.past,
             viewed: self.sessions.begun(),
             requests: self.requests,
@@ -385,10 +426,10 @@ impl<T> Packager<T> {
             }
         }
         add(&mut self.past, channel.segmenter.stats());
-        for Waiting { reply, .. } in channel.waiting {
-            self.effects.push_back(reply.give(answers::gone("the stream is not published")));
+        for waiting in channel.waiting {
+            self.wait_ends(&waiting);
+            self.effects.push_back(waiting.reply.give(answers::gone("the stream is not published")));
         }
-        self.count_waiting();
     }
 
     /// Takes what is new of a stream, and answers what waited for it.
@@ -403,41 +444,51 @@ impl<T> Packager<T> {
         self.settle(time, key, false);
     }
 
-    /// Answers those that wait and can be answered. `all`: looks at their times, too.
+    /// Answers those that wait and can be answered. `all`: looks at their times, too, and forgets clients that have gone.
     fn settle(&mut self, time: Time, key: &StreamKey, all: bool) {
         let Some(channel) = self.channels.get_mut(key) else { return };
-        if !channel.has_changed() && !all {
+        let has_changed = channel.has_changed();
+        if !has_changed && !all {
             return;
         }
-        let (mut answers, mut overdue) = (Vec::new(), Vec::new());
-        let mut left = Vec::new();
+        let (mut done, mut left) = (Vec::new(), Vec::new());
         for mut waiting in std::mem::take(&mut channel.waiting) {
-            match channel.decide(time, &mut waiting) {
-                Some(answer) => {
-                    answers.push(waiting.session);
-                    self.effects.push_back(waiting.reply.give(answer));
-                }
+            if waiting.reply.is_gone() {
+                done.push((waiting, None));
+                continue;
+            }
+            // Without anything new, the decision about one that waits for media stays what it was.
+            let decided = has_changed || !waiting.waits_for_media;
+            let answer = if decided { channel.decide(time, &mut waiting) } else { None };
+            match answer {
+                Some(answer) => done.push((waiting, Some((answer, true)))),
                 None if waiting.until <= time.now => {
-                    if channel.segmenter.has_segments() {
-                        answers.push(waiting.session);
-                    } else {
-                        overdue.extend(waiting.session);
-                    }
                     let answer = waiting.overdue();
-                    self.effects.push_back(waiting.reply.give(answer));
+                    done.push((waiting, Some((answer, channel.segmenter.has_segments()))));
                 }
                 None => left.push(waiting),
             }
         }
         channel.waiting = left;
-        for number in answers.into_iter().flatten() {
-            self.sessions.touch(number, time.now);
+        let has_segments = channel.segmenter.has_segments();
+        let mut in_vain = Vec::new();
+        for (waiting, answer) in done {
+            self.wait_ends(&waiting);
+            match (waiting.session, &answer) {
+                (Some(number), Some((_, true))) => self.sessions.touch(number, time.now),
+                (Some(number), None) if has_segments => self.sessions.touch(number, time.now),
+                (number, _) => in_vain.extend(number),
+            }
+            if let Some((answer, _)) = answer {
+                self.effects.push_back(waiting.reply.give(answer));
+            }
         }
-        // They waited in vain.
-        for number in overdue {
-            self.leave(number);
+        for number in in_vain {
+            // Another request of the session may wait longer.
+            if !self.sessions.waits(number) && self.sessions.is_granted(number) {
+                self.leave(number);
+            }
         }
-        self.count_waiting();
     }
 
     fn serve_session(&mut self, time: Time, number: u64, mut waiting: Waiting<T>) {
@@ -468,16 +519,25 @@ impl<T> Packager<T> {
     fn serve(&mut self, time: Time, key: &StreamKey, mut waiting: Waiting<T>) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         channel.last_request = time.now;
-        match channel.decide(time, &mut waiting) {
-            Some(answer) => self.effects.push_back(waiting.reply.give(answer)),
-            None if self.waiting >= MOST_WAITING => {
-                self.too_many += 1;
-                self.effects.push_back(waiting.reply.give(answers::too_many()));
-            }
-            None => {
-                channel.waiting.push(waiting);
-                self.waiting += 1;
-            }
+        if let Some(answer) = channel.decide(time, &mut waiting) {
+            return self.effects.push_back(waiting.reply.give(answer));
+        }
+        let is_free = self.waiting.try_add(waiting.address, &self.most_waiting).is_ok();
+        if is_free && waiting.session.is_none_or(|number| self.sessions.wait_begins(number)) {
+            return channel.waiting.push(waiting);
+        }
+        if is_free {
+            self.waiting.remove(waiting.address);
+        }
+        self.too_many += 1;
+        self.effects.push_back(waiting.reply.give(answers::too_many()));
+    }
+
+    /// A request waits no more.
+    fn wait_ends(&mut self, waiting: &Waiting<T>) {
+        self.waiting.remove(waiting.address);
+        if let Some(number) = waiting.session {
+            self.sessions.wait_ends(number);
         }
     }
 
@@ -506,19 +566,15 @@ impl<T> Packager<T> {
                 }
             }
         }
-        let waits = self.channels.values().flat_map(|channel| &channel.waiting).filter_map(|waiting| waiting.session);
-        let waits: BTreeSet<u64> = waits.collect();
-        let mut silent = self.sessions.silent(time.now, |key| {
+        let silent = self.sessions.silent(time.now, |key| {
             let target = self.channels.get(key).and_then(|channel| channel.segmenter.target());
             Duration::from_secs(u64::from(SILENCE * target.unwrap_or(LONGEST_TARGET)))
         });
-        silent.retain(|number| !waits.contains(number));
         for number in silent {
             self.leave(number);
         }
-        let viewed = self.sessions.keys();
         for key in keys {
-            let is_over = |channel: &Channel<T>| channel.is_over(time.now, viewed.contains(&key));
+            let is_over = |channel: &Channel<T>| channel.is_over(time.now, self.sessions.is_viewed(&key));
             if self.channels.get(&key).is_some_and(is_over) {
                 self.drop_channel(&key);
             }
@@ -545,10 +601,6 @@ impl<T> Packager<T> {
 
     fn look_again(&mut self, now: Instant) {
         self.next_look.get_or_insert(now + LOOK);
-    }
-
-    fn count_waiting(&mut self) {
-        self.waiting = self.channels.values().map(|channel| channel.waiting.len()).sum();
     }
 }
 

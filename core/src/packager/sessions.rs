@@ -1,16 +1,24 @@
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::channel::Waiting;
-use super::ids::SessionId;
+use super::ids::{SessionId, derived};
 use crate::http::{LivePath, Request};
+use crate::policy::one_client;
 use crate::url::StreamKey;
 
 /// Requests of one session that may wait for its grant.
 pub(super) const MOST_ASKING: usize = 64;
 /// Sessions that the server has ended and that are remembered.
 const MOST_REMOVED: usize = 4096;
+/// Requests of one session with an id that may wait for media: a playlist, a part, and what the player has given up.
+const MOST_WAITING: usize = 16;
+/// Addresses that may use the id of one session: a client may change its network, but an id is not for everyone.
+const MOST_ADDRESSES: usize = 4;
+/// How often it is looked at whether a session is silent: the shortest silence that ends one.
+const CHECK: Duration = Duration::from_secs(3);
 
 /// The sessions of viewers.
 #[derive(Debug)]
@@ -19,6 +27,12 @@ pub(super) struct Sessions<T> {
     by_id: HashMap<SessionId, u64>,
     by_origin: HashMap<Origin, u64>,
     removed: VecDeque<SessionId>,
+    /// When sessions are to be looked at.
+    checks: BTreeSet<(Instant, u64)>,
+    /// How many an address has.
+    clients: HashMap<IpAddr, usize>,
+    /// How many view a stream.
+    viewers: HashMap<StreamKey, usize>,
     last: u64,
 }
 
@@ -29,6 +43,9 @@ impl<T> Default for Sessions<T> {
             by_id: HashMap::new(),
             by_origin: HashMap::new(),
             removed: VecDeque::new(),
+            checks: BTreeSet::new(),
+            clients: HashMap::new(),
+            viewers: HashMap::new(),
             last: 0,
         }
     }
@@ -40,6 +57,12 @@ struct Session<T> {
     id: Option<SessionId>,
     stage: Stage<T>,
     last: Instant,
+    /// When it is to be looked at, once it views.
+    check: Instant,
+    /// Its requests that wait for media.
+    waiting: usize,
+    /// The clients that have used its id.
+    clients: Vec<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -54,32 +77,33 @@ pub(super) enum Stage<T> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Origin {
     address: Option<IpAddr>,
-    agent: Option<String>,
-    page: Option<String>,
-    host: Option<String>,
     app: String,
     stream: String,
-    query: Option<String>,
+    /// The client's program, the page, the host and the query, which the client may make as long as a request.
+    rest: [u8; 32],
+    /// True if the address has parameters other than the virtual host: a token, or what a back end is to see.
+    has_own: bool,
 }
 
 impl Origin {
-    pub(super) fn of(request: &Request, client: Option<SocketAddr>, path: &LivePath) -> Self {
-        let field = |name| request.field(name).map(str::to_owned);
+    /// `key` is a secret, so that no client finds two requests that are taken for one.
+    pub(super) fn of(request: &Request, client: Option<SocketAddr>, path: &LivePath, key: &[u8; 32]) -> Self {
+        let query = request.query();
+        let mut rest = Vec::new();
+        for text in [request.field("User-Agent"), request.field("Referer"), request.field("Host"), query] {
+            rest.push(u8::from(text.is_some()));
+            rest.extend(text.unwrap_or_default().bytes());
+            // No field and no query has a zero in it.
+            rest.push(0);
+        }
+        let is_own = |parameter: &str| !parameter.is_empty() && !parameter.starts_with("vhost=");
         Origin {
             address: client.map(|client| client.ip()),
-            agent: field("User-Agent"),
-            page: field("Referer"),
-            host: field("Host"),
             app: path.app.clone(),
             stream: path.stream.clone(),
-            query: request.query().map(str::to_owned),
+            rest: derived(key, &rest),
+            has_own: query.unwrap_or_default().split('&').any(is_own),
         }
-    }
-
-    /// True if the address has parameters other than the virtual host: a token, or what a back end is to see.
-    fn has_own(&self) -> bool {
-        let query = self.query.as_deref().unwrap_or_default();
-        query.split('&').any(|parameter| !parameter.is_empty() && !parameter.starts_with("vhost="))
     }
 }
 
@@ -127,33 +151,93 @@ impl<T> Sessions<T> {
         self.removed.contains(&id)
     }
 
-    /// The session of this id, if it is for the stream.
-    pub(super) fn by_id(&self, id: SessionId, path: &LivePath) -> Option<u64> {
+    /// The session of this id, if it is for the stream, and if not too many clients use the id.
+    pub(super) fn by_id(&mut self, id: SessionId, path: &LivePath, client: Option<IpAddr>) -> Option<u64> {
         let number = *self.by_id.get(&id)?;
-        let origin = &self.all.get(&number)?.origin;
-        (origin.app == path.app && origin.stream == path.stream).then_some(number)
+        let Session { origin, clients, .. } = self.all.get_mut(&number)?;
+        if origin.app != path.app || origin.stream != path.stream {
+            return None;
+        }
+        if let Some(client) = client.map(one_client)
+            && !clients.contains(&client)
+        {
+            if clients.len() >= MOST_ADDRESSES {
+                return None;
+            }
+            clients.push(client);
+        }
+        Some(number)
     }
 
     pub(super) fn by_origin(&self, origin: &Origin) -> Option<u64> {
         self.by_origin.get(origin).copied()
     }
 
+    /// How many sessions the client of this address has.
+    pub(super) fn of_client(&self, address: IpAddr) -> usize {
+        self.clients.get(&one_client(address)).copied().unwrap_or_default()
+    }
+
     /// A session begins, whose viewer is to be asked about.
     pub(super) fn begin(&mut self, now: Instant, origin: Origin, first: Waiting<T>) -> u64 {
         self.last += 1;
         self.by_origin.insert(origin.clone(), self.last);
-        self.all.insert(self.last, Session { origin, id: None, stage: Stage::Asking(vec![first]), last: now });
+        if let Some(address) = origin.address {
+            *self.clients.entry(one_client(address)).or_default() += 1;
+        }
+        self.all.insert(
+            self.last,
+            Session {
+                origin,
+                id: None,
+                stage: Stage::Asking(vec![first]),
+                last: now,
+                check: now,
+                waiting: 0,
+                clients: Vec::new(),
+            },
+        );
         self.last
     }
 
     /// Its viewer may view the stream. Returns what waited for that, and whether the address has parameters.
-    pub(super) fn grant(&mut self, number: u64, key: StreamKey) -> Option<(Vec<Waiting<T>>, bool)> {
+    pub(super) fn grant(&mut self, now: Instant, number: u64, key: StreamKey) -> Option<(Vec<Waiting<T>>, bool)> {
         let session = self.all.get_mut(&number)?;
-        let has_own = session.origin.has_own();
+        let has_own = session.origin.has_own;
+        *self.viewers.entry(key.clone()).or_default() += 1;
         match std::mem::replace(&mut session.stage, Stage::Granted(key)) {
-            Stage::Asking(wishes) => Some((wishes, has_own)),
-            Stage::Granted(_) => Some((Vec::new(), has_own)),
+            Stage::Asking(wishes) => {
+                session.check = now + CHECK;
+                self.checks.insert((session.check, number));
+                Some((wishes, has_own))
+            }
+            Stage::Granted(before) => {
+                one_less(&mut self.viewers, before);
+                Some((Vec::new(), has_own))
+            }
         }
+    }
+
+    /// One more request of it waits for media. False if too many do; it is not counted then.
+    pub(super) fn wait_begins(&mut self, number: u64) -> bool {
+        let Some(session) = self.all.get_mut(&number) else { return true };
+        if session.id.is_some() && session.waiting >= MOST_WAITING {
+            return false;
+        }
+        session.waiting += 1;
+        true
+    }
+
+    /// One of its requests waits no more.
+    pub(super) fn wait_ends(&mut self, number: u64) {
+        if let Some(session) = self.all.get_mut(&number) {
+            session.waiting = session.waiting.saturating_sub(1);
+        }
+    }
+
+    /// True if a request of it waits for media.
+    pub(super) fn waits(&self, number: u64) -> bool {
+        self.all.get(&number).is_some_and(|session| session.waiting > 0)
     }
 
     /// From now on it is found by this id only.
@@ -190,6 +274,9 @@ impl<T> Sessions<T> {
     /// The session is over. Returns what waits for its grant.
     pub(super) fn remove(&mut self, number: u64, by_server: bool) -> Vec<Waiting<T>> {
         let Some(session) = self.all.remove(&number) else { return Vec::new() };
+        if let Some(address) = session.origin.address {
+            one_less(&mut self.clients, one_client(address));
+        }
         if self.by_origin.get(&session.origin) == Some(&number) {
             self.by_origin.remove(&session.origin);
         }
@@ -202,18 +289,32 @@ impl<T> Sessions<T> {
         }
         match session.stage {
             Stage::Asking(wishes) => wishes,
-            Stage::Granted(_) => Vec::new(),
+            Stage::Granted(key) => {
+                self.checks.remove(&(session.check, number));
+                one_less(&mut self.viewers, key);
+                Vec::new()
+            }
         }
     }
 
-    /// Sessions without a request for long. `limit` says how long for a stream.
-    pub(super) fn silent(&self, now: Instant, limit: impl Fn(&StreamKey) -> Duration) -> Vec<u64> {
-        let is_silent = |session: &Session<T>| match &session.stage {
-            // The question has a limit.
-            Stage::Asking(_) => false,
-            Stage::Granted(key) => now.saturating_duration_since(session.last) >= limit(key),
-        };
-        self.all.iter().filter(|(_, session)| is_silent(session)).map(|(number, _)| *number).collect()
+    /// Sessions without a request for long, of which none waits. `limit` says how long for a stream. Looks at those only
+    /// that have not been looked at for a while.
+    pub(super) fn silent(&mut self, now: Instant, limit: impl Fn(&StreamKey) -> Duration) -> Vec<u64> {
+        let mut silent = Vec::new();
+        while let Some(&(due, number)) = self.checks.first()
+            && due <= now
+        {
+            self.checks.pop_first();
+            let Some(session) = self.all.get_mut(&number) else { continue };
+            let Stage::Granted(key) = &session.stage else { continue };
+            let over = session.last + limit(key);
+            if over <= now && session.waiting == 0 {
+                silent.push(number);
+            }
+            session.check = if over <= now { now + CHECK } else { over.min(now + CHECK) };
+            self.checks.insert((session.check, number));
+        }
+        silent
     }
 
     /// The sessions of a stream.
@@ -222,12 +323,17 @@ impl<T> Sessions<T> {
         self.all.iter().filter(|(_, session)| is_of(session)).map(|(number, _)| *number).collect()
     }
 
-    /// The streams that are viewed.
-    pub(super) fn keys(&self) -> BTreeSet<StreamKey> {
-        let keys = self.all.values().filter_map(|session| match &session.stage {
-            Stage::Granted(key) => Some(key.clone()),
-            Stage::Asking(_) => None,
-        });
-        keys.collect()
+    /// True if a session views the stream.
+    pub(super) fn is_viewed(&self, key: &StreamKey) -> bool {
+        self.viewers.contains_key(key)
+    }
+}
+
+fn one_less<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, of: K) {
+    if let Entry::Occupied(mut entry) = counts.entry(of) {
+        *entry.get_mut() -= 1;
+        if *entry.get() == 0 {
+            entry.remove();
+        }
     }
 }

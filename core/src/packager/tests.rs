@@ -1,3 +1,5 @@
+use std::rc::{Rc, Weak};
+
 use super::*;
 use crate::hub::{HubConfig, Publisher};
 use crate::message::{Message, MessageType, Payload};
@@ -7,10 +9,20 @@ const AVC: &str = "0164001effe1001a6764001eacd940a02fea4c0440000003004000000c83c
 /// Some day in 2026, in milliseconds.
 const WALL: u64 = 1_790_000_000_000;
 
+/// The number of a request, and its client.
+#[derive(Debug)]
+struct Number(u32, Weak<()>);
+
+impl Ticket for Number {
+    fn is_gone(&self) -> bool {
+        self.1.strong_count() == 0
+    }
+}
+
 /// A server with one stream, in virtual time, whose viewers are all granted what they ask for.
 struct Server {
     hub: Hub,
-    packager: Packager<u32>,
+    packager: Packager<Number>,
     publisher: Option<Publisher>,
     start: Instant,
     /// Milliseconds since the start.
@@ -21,6 +33,8 @@ struct Server {
     asks: bool,
     refuses: Option<Answer>,
     answers: HashMap<u32, Answer>,
+    /// What clients have until they go.
+    clients: HashMap<u32, Rc<()>>,
     viewers: Vec<u64>,
     left: Vec<u64>,
     complete: Vec<Complete>,
@@ -54,6 +68,7 @@ impl Server {
             asks: false,
             refuses: None,
             answers: HashMap::new(),
+            clients: HashMap::new(),
             viewers: Vec::new(),
             left: Vec::new(),
             complete: Vec::new(),
@@ -115,7 +130,7 @@ impl Server {
     fn act(&mut self) {
         while let Some(effect) = self.packager.poll() {
             match effect {
-                Effect::Answer(ticket, answer) => {
+                Effect::Answer(Number(ticket, _), answer) => {
                     assert!(self.answers.insert(ticket, answer).is_none(), "one answer for each request");
                 }
                 Effect::View(view) => {
@@ -140,9 +155,21 @@ impl Server {
         let target = Target::of(&request).expect("it is for segments");
         self.last += 1;
         let address = SocketAddr::from(([10, 0, 0, client], 5000));
-        self.packager.request(self.now(), target, &request, Some(address), &self.web, self.last);
+        let ticket = self.ticket(self.last);
+        self.packager.request(self.now(), target, &request, Some(address), &self.web, ticket);
         self.act();
         self.last
+    }
+
+    fn ticket(&mut self, number: u32) -> Number {
+        let client = Rc::new(());
+        let ticket = Number(number, Rc::downgrade(&client));
+        self.clients.insert(number, client);
+        ticket
+    }
+
+    fn hang_up(&mut self, ticket: u32) {
+        self.clients.remove(&ticket);
     }
 
     fn ask(&mut self, target: &str) -> u32 {
@@ -426,10 +453,126 @@ fn a_refusal_is_the_answer_and_other_methods_are_not_for_playlists() {
         let mut reader = http::RequestReader::new(http::Limits::default());
         let request = reader.read(&mut text.as_bytes()).expect("it is legal").expect("it is whole");
         let target = Target::of(&request).expect("it is for segments");
-        server.packager.request(server.now(), target, &request, None, &server.web, 9000);
+        let ticket = server.ticket(9000);
+        server.packager.request(server.now(), target, &request, None, &server.web, ticket);
         server.act();
         let answer = server.answers.remove(&9000).expect("it is answered at once");
         assert_eq!(answer.status, status);
         assert!(answer.fields.iter().any(|(name, value)| name == "Access-Control-Allow-Origin" && value == "*"));
     }
+}
+
+#[test]
+fn requests_of_clients_that_have_gone_are_forgotten_and_their_sessions_end() {
+    let mut server = Server::new(hls::Config::default());
+    let (gone, stays) = (server.ask("/live/cam.m3u8"), server.ask_from(2, "/live/cam.m3u8"));
+    server.run(400);
+    server.hang_up(gone);
+    server.run(400);
+    assert_eq!(server.packager.stats().waiting, 1);
+    assert_eq!(server.left, [server.viewers[0]], "nothing of that session waits any more");
+    assert!(!server.answers.contains_key(&gone));
+    server.publish();
+    server.time = server.time.next_multiple_of(2000);
+    server.run(6000);
+    assert_eq!(server.answer(stays).map(|(status, _)| status), Some(200));
+}
+
+#[test]
+fn one_address_takes_half_of_the_places_of_requests_that_wait() {
+    let mut server = Server::new(hls::Config::default());
+    server.packager.most_waiting.questions = Some(20);
+    let asked: Vec<_> = (0..30).map(|_| server.ask("/live/cam.m3u8")).collect();
+    assert_eq!(server.packager.stats().waiting, 10);
+    let refused = asked.iter().filter(|ticket| server.answers.get(ticket).is_some_and(|answer| answer.status == 503));
+    assert_eq!(refused.count(), 20);
+    let other = server.ask_from(2, "/live/cam.m3u8");
+    assert_eq!(server.answer(other), None, "another client has room");
+    server.run(11_000);
+    assert_eq!(server.packager.stats().waiting, 0);
+    assert_eq!(server.answer(other).map(|(status, _)| status), Some(404));
+}
+
+#[test]
+fn a_session_with_an_id_has_a_few_requests_that_wait() {
+    let mut server = Server::new(hls::Config::default());
+    server.asks = true;
+    let ticket = server.ask("/live/cam.m3u8");
+    let answer = server.answers.remove(&ticket).expect("it is answered at once");
+    let location = answer.fields.iter().find(|(name, _)| name == "Location").map(|(_, value)| value.clone());
+    let location = location.expect("it leads to the session");
+    for _ in 0..20 {
+        server.ask(&format!("/live/{location}"));
+    }
+    assert_eq!((server.packager.stats().waiting, server.packager.stats().too_many), (16, 4));
+}
+
+#[test]
+fn a_session_goes_on_while_another_of_its_requests_waits() {
+    let mut server = Server::new(hls::Config::default());
+    let first = server.ask("/live/cam.m3u8");
+    server.run(9000);
+    let second = server.ask("/live/cam.m3u8");
+    server.run(2000);
+    assert_eq!(server.answer(first).map(|(status, _)| status), Some(404));
+    assert!(server.left.is_empty(), "the second request still wants the stream");
+    server.publish();
+    server.time = server.time.next_multiple_of(2000);
+    server.run(6000);
+    assert_eq!(server.answer(second).map(|(status, _)| status), Some(200));
+    assert_eq!(server.viewers.len(), 1);
+}
+
+#[test]
+fn one_address_has_so_many_sessions_and_no_more() {
+    let mut server = Server::new(hls::Config::default());
+    server.packager.most_of_address = 3;
+    server.publish();
+    for number in 0..5 {
+        server.ask(&format!("/live/cam.m3u8?user={number}"));
+    }
+    assert_eq!((server.packager.stats().sessions, server.packager.stats().too_many), (3, 2));
+    let other = server.ask_from(2, "/live/cam.m3u8?user=9");
+    assert_eq!(server.answer(other).map(|(status, _)| status), Some(302), "another client has room");
+    server.run(40_000);
+    assert_eq!(server.packager.stats().sessions, 0);
+    let again = server.ask("/live/cam.m3u8?user=1");
+    assert_eq!(server.answer(again).map(|(status, _)| status), Some(302));
+}
+
+#[test]
+fn a_name_that_nothing_publishes_leaves_nothing_behind() {
+    let mut server = Server::new(hls::Config::default());
+    let gone = server.ask("/live/cam.m3u8");
+    server.hang_up(gone);
+    server.run(1000);
+    let stats = server.packager.stats();
+    assert_eq!((stats.segmenters, stats.sessions, stats.waiting), (0, 0, 0));
+}
+
+#[test]
+fn the_id_of_a_session_is_good_for_a_few_addresses() {
+    let mut server = Server::new(hls::Config::default());
+    server.asks = true;
+    server.publish();
+    let ticket = server.ask("/live/cam.m3u8");
+    let answer = server.answers.remove(&ticket).expect("it is answered at once");
+    let location = answer.fields.iter().find(|(name, _)| name == "Location").map(|(_, value)| value.clone());
+    let location = format!("/live/{}", location.expect("it leads to the session"));
+    server.run(8000);
+    for (client, status) in [(1, 200), (2, 200), (3, 200), (4, 200), (5, 302), (1, 200)] {
+        let ticket = server.ask_from(client, &location);
+        assert_eq!(server.answer(ticket).map(|(status, _)| status), Some(status), "client {client}");
+    }
+    assert_eq!(server.viewers.len(), 2, "the one that is too many is asked about");
+}
+
+#[test]
+fn a_name_with_a_colon_is_no_scheme_in_the_address_of_a_session() {
+    let mut server = Server::new(hls::Config::default());
+    let ticket = server.ask("/live/cam:1.m3u8?user=me");
+    let answer = server.answers.remove(&ticket).expect("it is answered at once");
+    let location = answer.fields.iter().find(|(name, _)| name == "Location").map(|(_, value)| value.clone());
+    let location = location.expect("it leads to the session");
+    assert!(location.starts_with("./cam:1.m3u8?user=me&s="), "{location}");
 }

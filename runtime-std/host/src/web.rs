@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anabranch_core::conn::WebRequest;
 use anabranch_core::http::{Answer, Request};
+use anabranch_core::packager::Ticket;
 
 use crate::host::Link;
 
@@ -42,6 +43,7 @@ pub trait Web: fmt::Debug + Send + Sync + 'static {
 #[must_use = "if it is dropped, there is no answer"]
 pub struct Reply {
     client: Option<SocketAddr>,
+    is_gone: Box<dyn Fn() -> bool + Send>,
     deliver: Box<dyn FnOnce(Answer) + Send>,
 }
 
@@ -52,12 +54,14 @@ impl Reply {
         let mut client = None;
         connection.inspect_client(&mut |conn| client = conn.peer());
         let connection = Arc::downgrade(connection);
+        let of_connection = connection.clone();
+        let is_gone = move || of_connection.strong_count() == 0;
         let deliver = move |answer: Answer| {
             if let Some(connection) = connection.upgrade() {
                 connection.change_client(&mut |conn| conn.respond(Instant::now(), id, &answer));
             }
         };
-        (request, Reply { client, deliver: Box::new(deliver) })
+        (request, Reply { client, is_gone: Box::new(is_gone), deliver: Box::new(deliver) })
     }
 
     /// The client's address, as far as it is known: the one that a trusted proxy gave, otherwise that of the connection.
@@ -68,6 +72,12 @@ impl Reply {
     /// Gives the answer. Does not block.
     pub fn give(self, answer: Answer) {
         (self.deliver)(answer);
+    }
+}
+
+impl Ticket for Reply {
+    fn is_gone(&self) -> bool {
+        (self.is_gone)()
     }
 }
 
