@@ -746,6 +746,10 @@ impl Session {
             return false;
         };
         web.drains = true;
+        if web.live().is_some_and(|live| matches!(live.beginning, Beginning::Viewing)) {
+            // Its player asks again, and may do so elsewhere.
+            return true;
+        }
         matches!(web.stage, Stage::Reading) && web.count > 0 && !web.reader.has_begun()
     }
 

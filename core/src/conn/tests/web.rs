@@ -2,6 +2,7 @@
 
 mod mp4;
 mod requests;
+mod viewers;
 
 use std::sync::Arc;
 
