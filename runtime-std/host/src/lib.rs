@@ -22,6 +22,7 @@ mod files;
 mod handle;
 mod hooks;
 mod host;
+mod in_order;
 mod lines;
 mod listen;
 mod local;

@@ -1,6 +1,6 @@
 //! Drives the packager: hands requests to it, does what it wants done, and tells it what streams have.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,11 +18,14 @@ use event_listener::{Event, Listener};
 use tracing::{error, warn};
 
 use crate::handle::Control;
+use crate::in_order::InOrder;
 use crate::viewer::Viewer;
 use crate::web::Reply;
 
 /// The longest time between two looks of the thread.
 const LOOK: Duration = Duration::from_secs(1);
+/// Effects that a connection's thread carries out for others, before it leaves them to the thread of the segments.
+const SHARE: usize = 64;
 
 pub(crate) type OnComplete = Box<dyn Fn(&StreamKey, &Complete) + Send + Sync>;
 
@@ -30,14 +33,22 @@ pub(crate) type OnComplete = Box<dyn Fn(&StreamKey, &Complete) + Send + Sync>;
 /// threads of their connections if the answer is there.
 pub(crate) struct Segments {
     packager: Mutex<Packager<Reply>>,
+    /// So that effects are carried out in their order.
+    order: InOrder,
     viewers: Mutex<HashMap<u64, Arc<Viewer>>>,
+    /// When viewers are to be looked at.
+    dues: Mutex<BTreeSet<(Instant, u64)>>,
+    /// The viewers of each stream.
+    audience: Mutex<BTreeSet<(StreamId, u64)>>,
     /// The streams that it follows, and those of them that have something new.
     followed: RwLock<HashSet<StreamId>>,
     news: Mutex<BTreeSet<StreamId>>,
     event: Event,
     control: OnceLock<Weak<dyn Control>>,
     is_started: AtomicBool,
-    complete: RwLock<Vec<OnComplete>>,
+    complete: RwLock<Vec<Arc<OnComplete>>>,
+    /// Segments that are complete, and that the thread tells.
+    untold: Mutex<VecDeque<(StreamKey, Box<Complete>)>>,
 }
 
 impl fmt::Debug for Segments {
@@ -50,13 +61,17 @@ impl Segments {
     pub(crate) fn new(core: &Core, seed: [u8; 32]) -> Self {
         Segments {
             packager: Mutex::new(Packager::new(core.hub().clone(), seed)),
+            order: InOrder::default(),
             viewers: Mutex::default(),
+            dues: Mutex::default(),
+            audience: Mutex::default(),
             followed: RwLock::default(),
             news: Mutex::default(),
             event: Event::new(),
             control: OnceLock::new(),
             is_started: AtomicBool::new(false),
             complete: RwLock::default(),
+            untold: Mutex::default(),
         }
     }
 
@@ -92,6 +107,21 @@ impl Segments {
         self.refused(session, &answer);
     }
 
+    /// A viewer is to be looked at then.
+    pub(crate) fn look_at(&self, session: u64, due: Instant) {
+        self.dues().insert((due, session));
+    }
+
+    /// A viewer is to know what becomes of a stream that is not there.
+    pub(crate) fn awaits(&self, session: u64, stream: StreamId) {
+        self.audience().insert((stream, session));
+    }
+
+    /// It is not any more.
+    pub(crate) fn forgets(&self, session: u64, stream: StreamId) {
+        self.audience().remove(&(stream, session));
+    }
+
     /// A stream is published.
     pub(crate) fn publishes(&self, core: &Core, key: &StreamKey) {
         if let Some(settings) = core.segmenting(key).filter(|settings| settings.mode == hls::Mode::Always) {
@@ -114,7 +144,7 @@ impl Segments {
 
     /// Has complete segments told.
     pub(crate) fn on_complete(&self, complete: OnComplete) {
-        self.complete.write().unwrap_or_else(PoisonError::into_inner).push(complete);
+        self.complete.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(complete));
         self.packager().tell_segments();
     }
 
@@ -132,40 +162,62 @@ impl Segments {
         }
     }
 
-    /// Does what the packager wants done. No lock is held meanwhile.
+    /// Does what the packager wants done, or leaves it to the thread that does so already.
     fn follow_effects(&self) {
-        loop {
-            let Some(effect) = self.packager().poll() else { return };
-            match effect {
-                Effect::Answer(reply, answer) => reply.give(answer),
-                Effect::View(view) => {
-                    let Some(control) = self.control.get().and_then(Weak::upgrade) else {
-                        continue;
-                    };
-                    self.start();
-                    let viewer = Viewer::open(&control, &view);
-                    self.viewers().insert(view.session, viewer.clone());
-                    viewer.serve();
-                }
-                Effect::Leave(session) => {
-                    let viewer = self.viewers().get(&session).cloned();
-                    if let Some(viewer) = viewer {
-                        viewer.leave();
-                    }
-                }
-                Effect::Follow(stream) => {
-                    self.start();
-                    self.followed.write().unwrap_or_else(PoisonError::into_inner).insert(stream);
-                    self.note_news(stream);
-                }
-                Effect::Unfollow(stream) => {
-                    self.followed.write().unwrap_or_else(PoisonError::into_inner).remove(&stream);
-                }
-                Effect::Complete(key, complete) => {
-                    let callbacks = self.complete.read().unwrap_or_else(PoisonError::into_inner);
-                    callbacks.iter().for_each(|tell| tell(&key, &complete));
+        if !self.follow(SHARE) {
+            self.start();
+            self.notify();
+        }
+    }
+
+    /// Does so much of that at most. False if there is more.
+    fn follow(&self, most: usize) -> bool {
+        let has_more = || self.packager().has_effects();
+        self.order.carry_out(most, has_more, || self.packager().poll(), |effect| self.act(effect))
+    }
+
+    /// No lock of what is here is held meanwhile.
+    fn act(&self, effect: Effect<Reply>) {
+        match effect {
+            Effect::Answer(reply, answer) => reply.give(answer),
+            Effect::View(view) => {
+                let Some(control) = self.control.get().and_then(Weak::upgrade) else { return };
+                self.start();
+                let viewer = Viewer::open(&control, &view);
+                self.viewers().insert(view.session, viewer.clone());
+                viewer.serve();
+            }
+            Effect::Leave(session) => {
+                let viewer = self.viewers().get(&session).cloned();
+                if let Some(viewer) = viewer {
+                    viewer.leave();
                 }
             }
+            Effect::Follow(stream) => {
+                self.start();
+                self.followed.write().unwrap_or_else(PoisonError::into_inner).insert(stream);
+                self.note_news(stream);
+            }
+            Effect::Unfollow(stream) => {
+                self.followed.write().unwrap_or_else(PoisonError::into_inner).remove(&stream);
+            }
+            Effect::Complete(key, complete) => {
+                self.start();
+                self.untold().push_back((key, complete));
+                self.notify();
+            }
+        }
+    }
+
+    /// Tells complete segments. Only the thread does that, so that they are told one after the other.
+    fn tell(&self) {
+        let untold = std::mem::take(&mut *self.untold());
+        if untold.is_empty() {
+            return;
+        }
+        let callbacks = self.complete.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for (key, complete) in untold {
+            callbacks.iter().for_each(|tell| tell(&key, &complete));
         }
     }
 
@@ -187,24 +239,66 @@ impl Segments {
     fn turn(&self, core: &Core) -> Instant {
         let news = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
         let time = time();
+        let mut absent = Vec::new();
         let due = {
             let mut packager = self.packager();
             for stream in news {
                 packager.wake(stream);
+                if !packager.is_live(stream) {
+                    absent.push(stream);
+                }
             }
             packager.limit_memory(core.segment_memory());
             packager.turn(time);
             packager.deadline()
         };
-        self.follow_effects();
-        let viewers: Vec<_> = self.viewers().values().cloned().collect();
-        viewers.iter().for_each(|viewer| viewer.look(time.now));
-        let latest = time.now + LOOK;
-        due.map_or(latest, |due| due.min(latest))
+        self.follow(usize::MAX);
+        self.tell();
+        self.look(time.now);
+        // A stream may be refused elsewhere, or be nowhere: its viewers are told.
+        for stream in absent {
+            let waiting: Vec<_> =
+                self.audience().range((stream, 0)..=(stream, u64::MAX)).map(|(_, session)| *session).collect();
+            for session in waiting {
+                let viewer = self.viewers().get(&session).cloned();
+                if let Some(viewer) = viewer {
+                    viewer.serve();
+                }
+            }
+        }
+        let next = self.dues().first().map(|(due, _)| *due);
+        [due, next].into_iter().flatten().fold(time.now + LOOK, Instant::min)
+    }
+
+    /// Looks at the viewers that are due.
+    fn look(&self, now: Instant) {
+        let due = {
+            let mut dues = self.dues();
+            let later = dues.split_off(&(now, u64::MAX));
+            std::mem::replace(&mut *dues, later)
+        };
+        for (_, session) in due {
+            let viewer = self.viewers().get(&session).cloned();
+            if let Some(viewer) = viewer {
+                viewer.look(now);
+            }
+        }
     }
 
     fn packager(&self) -> MutexGuard<'_, Packager<Reply>> {
         self.packager.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn untold(&self) -> MutexGuard<'_, VecDeque<(StreamKey, Box<Complete>)>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dues(&self) -> MutexGuard<'_, BTreeSet<(Instant, u64)>> {
+        self.dues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn audience(&self) -> MutexGuard<'_, BTreeSet<(StreamId, u64)>> {
+        self.audience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn viewers(&self) -> MutexGuard<'_, HashMap<u64, Arc<Viewer>>> {

@@ -57,7 +57,7 @@ impl Viewer {
 
     /// Begins, or goes on if something is due by `now`.
     pub(crate) fn look(&self, now: Instant) {
-        let is_due = self.state().due.is_some_and(|due| due <= now);
+        let is_due = self.state().due.take_if(|due| *due <= now).is_some();
         if is_due {
             self.change(&mut |any| any.handle_timeout(now));
         }
@@ -96,8 +96,13 @@ impl Viewer {
             match &output {
                 AnyOutput::Action(Action::Ask(_)) => state.asked = true,
                 AnyOutput::Wait(wait) if viewed.is_none() => {
-                    state.due = wait.deadline();
+                    let due = wait.deadline();
+                    let is_new = std::mem::replace(&mut state.due, due) != due;
                     state.busy = false;
+                    drop(state);
+                    if let Some(due) = due.filter(|_| is_new) {
+                        control.segments().look_at(self.session, due);
+                    }
                     return;
                 }
                 AnyOutput::Closed(_) => (state.is_over, state.busy) = (true, false),
@@ -106,8 +111,9 @@ impl Viewer {
             let asked = state.asked;
             drop(state);
             match output {
-                AnyOutput::Action(Action::Subscribe(_) | Action::Unsubscribe(_) | Action::Finish)
-                | AnyOutput::Wait(_) => {}
+                AnyOutput::Action(Action::Finish) | AnyOutput::Wait(_) => {}
+                AnyOutput::Action(Action::Subscribe(stream)) => control.segments().awaits(self.session, stream),
+                AnyOutput::Action(Action::Unsubscribe(stream)) => control.segments().forgets(self.session, stream),
                 AnyOutput::Action(Action::Wake(stream)) => control.wake(stream),
                 AnyOutput::Action(action) => control.act(action, &self.lines, &me),
                 AnyOutput::Closed(ended) => {
