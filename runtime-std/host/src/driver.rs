@@ -13,7 +13,8 @@ use anabranch_core::relay::{Order, RelayEvent, RelayId, RelayKind, Remark};
 use event_listener::{Event, EventListener};
 use tracing::error;
 
-use crate::host::{Host, Link, PublishStart};
+use crate::host::{Host, Link};
+use crate::publications::PublishStart;
 use crate::{Runtime, uplinks};
 
 /// After a panic, the driver goes on after this time, so that a panic that comes again and again takes little CPU time.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anabranch_core::conn::{self, Accepts, Action, AnyConn, Attachment, Config, Conn, Ended, Remark, Role, WebRequest};
@@ -15,7 +15,6 @@ use anabranch_core::policy::canonical;
 use anabranch_core::relay::Uplink;
 use anabranch_core::session::CloseReason;
 use anabranch_core::stats::ConnStatsView;
-use anabranch_core::url::StreamKey;
 use event_listener::{Event, Listener};
 use socket2::SockRef;
 use tracing::{error, warn};
@@ -31,6 +30,7 @@ use crate::hooks::{Answer, Hooks, SwitchNotice};
 use crate::local::Subscribers;
 #[cfg(feature = "tls")]
 use crate::outbound_tls::OutboundTls;
+use crate::publications::{OnPublish, OnUnpublish, Publications, PublishStart, PublishingClient};
 use crate::segments::Segments;
 use crate::totals::{Playing, Totals, UplinkTotals};
 use crate::uplinks::{AnyLines, UplinkLines, reason_of};
@@ -68,65 +68,6 @@ pub trait Link: Send + Sync + 'static {
                 look(conn);
             }
         });
-    }
-}
-
-/// A publication that begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PublishStart {
-    /// The stream's name.
-    pub key: StreamKey,
-    /// The client that publishes; `None` if the program itself does, or if the stream is pulled.
-    pub client: Option<PublishingClient>,
-    /// The stream; [`Handle::on_unpublish`](crate::Handle::on_unpublish) gets the same.
-    pub stream: StreamId,
-    /// True if the stream is pulled from another server. It may be told again while the publication goes on, after the
-    /// connection to an origin was lost.
-    pub is_pulled: bool,
-}
-
-impl PublishStart {
-    /// A publication of the program itself.
-    pub(crate) fn local(key: &StreamKey, stream: StreamId) -> Self {
-        PublishStart { key: key.clone(), client: None, stream, is_pulled: false }
-    }
-
-    /// A stream that is pulled from another server.
-    pub(crate) fn pulled(key: &StreamKey, stream: StreamId) -> Self {
-        PublishStart { key: key.clone(), client: None, stream, is_pulled: true }
-    }
-}
-
-/// The client of a publication.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PublishingClient {
-    /// The number of its connection.
-    pub connection: u64,
-    /// Its address, as far as it is known.
-    pub address: Option<SocketAddr>,
-    /// The parameters of all URLs involved, with a leading `?`, or empty. They may contain secrets.
-    pub params: String,
-    /// True if a [pass](anabranch_core::policy::Passes) permits it: it is a program that this program started.
-    pub by_pass: bool,
-    /// True if it is a relay of another server.
-    pub relays: bool,
-}
-
-/// The callbacks for publications that begin and end.
-#[derive(Default)]
-struct Publications {
-    begin: RwLock<Vec<OnPublish>>,
-    end: RwLock<Vec<OnUnpublish>>,
-}
-
-pub(crate) type OnPublish = Box<dyn Fn(&PublishStart) + Send + Sync>;
-pub(crate) type OnUnpublish = Box<dyn Fn(StreamId) + Send + Sync>;
-
-impl fmt::Debug for Publications {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publications").finish_non_exhaustive()
     }
 }
 
@@ -309,15 +250,17 @@ impl<C: Link> Host<C> {
 
     /// Adds a connection to the list of open connections.
     pub fn enter(&self, id: u64, connection: &Arc<C>) {
-        self.enter_link(id, connection.clone(), Some(connection.clone()));
+        let link: Arc<dyn Link> = connection.clone();
+        self.enter_link(id, &link, Some(connection.clone()));
     }
 
     /// The same for one that has no socket.
     pub(crate) fn enter_viewer(&self, id: u64, viewer: &Arc<Viewer>) {
-        self.enter_link(id, viewer.clone(), None);
+        let link: Arc<dyn Link> = viewer.clone();
+        self.enter_link(id, &link, None);
     }
 
-    fn enter_link(&self, id: u64, connection: Arc<dyn Link>, socket: Option<Arc<C>>) {
+    fn enter_link(&self, id: u64, connection: &Arc<dyn Link>, socket: Option<Arc<C>>) {
         let mut found = None;
         connection.inspect(&mut |any| found = Some((any.stats(), matches!(any, AnyConn::Uplink(_)))));
         let Some((stats, is_uplink)) = found else {
@@ -330,7 +273,7 @@ impl<C: Link> Host<C> {
         }
         if self.is_stopping() {
             // The stop may have copied the list before this connection was on it.
-            shut_down(&*connection);
+            shut_down(&**connection);
         }
     }
 
@@ -389,8 +332,16 @@ impl<C: Link> Host<C> {
         {
             playing.players = playing.players.saturating_sub(1);
         }
-        if let Action::Detach { role: Role::Publisher, stream, goes_on: false } = action {
-            self.unpublishes(stream);
+        if let Action::Detach { role: Role::Publisher, stream, goes_on } = action {
+            self.publications.detached(lines.id(), stream);
+            if !goes_on {
+                self.unpublishes(stream);
+            }
+        }
+        if let Action::Remark(Remark::Switched { key, .. }) = &action
+            && let Some(start) = self.publications.on_air(lines.id(), key)
+        {
+            self.publishes(&start);
         }
         let action = match action {
             Action::Request(asked) => return self.request(*asked, lines.id(), connection),
@@ -446,16 +397,17 @@ impl<C: Link> Host<C> {
         }
         if *role == Role::Publisher {
             self.published.fetch_add(1, Ordering::Relaxed);
+            let client = PublishingClient {
+                connection,
+                address: *peer,
+                params: params.clone(),
+                by_pass: *by_pass,
+                relays: *relays,
+            };
+            let start = PublishStart { key: key.clone(), client: Some(client), stream: *stream, is_pulled: false };
+            self.publications.attached(connection, start.clone());
             // One that stands by begins no publication.
             if !backup {
-                let client = PublishingClient {
-                    connection,
-                    address: *peer,
-                    params: params.clone(),
-                    by_pass: *by_pass,
-                    relays: *relays,
-                };
-                let start = PublishStart { key: key.clone(), client: Some(client), stream: *stream, is_pulled: false };
                 self.publishes(&start);
             }
         } else {
@@ -475,26 +427,23 @@ impl<C: Link> Host<C> {
 
     /// A publication begins. Nothing is pushed before this returns.
     pub(crate) fn publishes(&self, start: &PublishStart) {
-        let begin = self.publications.begin.read().unwrap_or_else(PoisonError::into_inner);
-        begin.iter().for_each(|begins| begins(start));
-        drop(begin);
+        self.publications.begins(start);
         self.segments.publishes(&self.core, &start.key);
     }
 
     /// A publication has ended.
     pub(crate) fn unpublishes(&self, stream: StreamId) {
-        let end = self.publications.end.read().unwrap_or_else(PoisonError::into_inner);
-        end.iter().for_each(|ends| ends(stream));
+        self.publications.ends(stream);
     }
 
     /// Adds a callback for publications that begin.
     pub(crate) fn on_publish(&self, begins: OnPublish) {
-        self.publications.begin.write().unwrap_or_else(PoisonError::into_inner).push(begins);
+        self.publications.on_begin(begins);
     }
 
     /// Adds a callback for publications that have ended.
     pub(crate) fn on_unpublish(&self, ends: OnUnpublish) {
-        self.publications.end.write().unwrap_or_else(PoisonError::into_inner).push(ends);
+        self.publications.on_end(ends);
     }
 
     /// Whether fallbacks are played already; from now on they are.
@@ -542,7 +491,7 @@ impl<C: Link> Host<C> {
         self.segments.notify();
         // Before the clients' connections: what they publish is over after this, and its pushes say goodbye.
         self.core.relays().close(Instant::now());
-        self.for_each(|connection| shut_down(connection));
+        self.for_each(shut_down);
     }
 
     /// Ends all connections at once; output that is not written is lost. They release what they hold, and the hooks get

@@ -28,6 +28,7 @@ mod listen;
 mod local;
 #[cfg(feature = "tls")]
 mod outbound_tls;
+mod publications;
 mod segments;
 mod serve;
 mod sockets;
@@ -51,12 +52,13 @@ pub use fallback::check_fallback;
 pub use files::{connections_within, raise_file_limit};
 pub use handle::{Alive, CaptureError, ConnectionInfo, Handle, Runtime, Stats};
 pub use hooks::{Answer, Hooks, SwitchNotice};
-pub use host::{CUT, FINAL_MESSAGES_WAIT, Host, Link, PublishStart, PublishingClient, give_up};
+pub use host::{CUT, FINAL_MESSAGES_WAIT, Host, Link, give_up};
 pub use lines::Lines;
 pub use listen::{Listen, TcpOptions, WebListen, can_listen, listen, tune};
 pub use local::{Over, Publication, Subscription, Update};
 #[cfg(feature = "tls")]
 pub use outbound_tls::{client_tls, tls_failure};
+pub use publications::{PublishStart, PublishingClient};
 pub use serve::Serve;
 pub use sockets::SOCKETS;
 pub use totals::{FormTotals, Totals, UplinkTotals};
