@@ -43,16 +43,18 @@ pub struct Complete {
     pub wall: u64,
     /// True if it does not go on from the segment before.
     pub discontinuity: bool,
+    /// The target duration of the playlist's segments, in seconds.
+    pub target: u32,
 }
 
 /// Without the bytes of the init segment.
 impl fmt::Debug for Complete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Complete { number, publication, name, media, init, duration, wall, discontinuity } = self;
+        let Complete { number, publication, name, media, init, duration, wall, discontinuity, target } = self;
         let mut shown = f.debug_struct("Complete");
         shown.field("number", number).field("publication", publication).field("name", name).field("media", media);
         shown.field("init", &init.as_ref().map(|(name, _)| name)).field("duration", duration);
-        shown.field("wall", wall).field("discontinuity", discontinuity).finish()
+        shown.field("wall", wall).field("discontinuity", discontinuity).field("target", target).finish()
     }
 }
 

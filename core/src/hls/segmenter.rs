@@ -263,6 +263,7 @@ impl Segmenter {
                 duration: Duration::from_micros(segment.duration),
                 wall: segment.wall,
                 discontinuity: segment.discontinuity,
+                target: self.target.unwrap_or(*AUTO.end()),
             }
         })
     }

@@ -5,7 +5,7 @@ use anabranch_program::Worst;
 use anabranch_smol::TLS_CONNECTION_MEMORY;
 
 use crate::cluster;
-use crate::settings::Loaded;
+use crate::settings::{HlsSettings, Loaded};
 
 /// The output of `check` for a valid configuration: the settings in force, and the memory that clients can make the
 /// server hold with them. The output is TOML, with the memory as comments.
@@ -90,6 +90,10 @@ impl fmt::Display for Beside<'_> {
                 f,
                 "#   (and within limits.memory cache.bytes once more, if a publisher replaces another before all is written)"
             )?;
+        }
+        if self.0.of_streams(|one| &one.hls).iter().any(HlsSettings::is_stored) {
+            writeln!(f, "# Segments that wait for folders, and those that wait for stores: at most 64 MiB each")?;
+            writeln!(f, "#   (and eight being sent to stores)")?;
         }
         if self.0.of_streams(|one| &one.run).iter().any(|runs| !runs.is_empty()) {
             let most = settings.limits.runs.0.map_or("any number of".to_owned(), |most| most.to_string());

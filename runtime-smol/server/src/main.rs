@@ -16,6 +16,7 @@ mod relays;
 mod reload;
 mod remote;
 mod run;
+mod segments;
 mod settings;
 mod sign;
 mod terminal_text;

@@ -31,6 +31,7 @@ use crate::record::repair::{self, REPAIR};
 use crate::relays;
 use crate::reload::Reloader;
 use crate::run::Runner;
+use crate::segments::Outlets;
 use crate::settings::written::Of;
 use crate::settings::{self, Loaded, Schema, Sources};
 use crate::sign::{self, SIGN};
@@ -50,6 +51,8 @@ const FILE: &str = "FILE";
 
 /// How long the program waits at its end until captures and recordings are written.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
+/// How long it waits for segments that are to be stored.
+const LAST_SEGMENTS: Duration = Duration::from_secs(5);
 /// How long the program waits at its end until the directory has its names back.
 const LAST_NAMES: Duration = Duration::from_secs(1);
 /// How long the program waits at its end until the last notices to back ends are delivered.
@@ -229,6 +232,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let identity = Identity::new(Some(settings.server.id.as_str()).filter(|id| !id.is_empty()));
     let hooks = HttpHooks::new(identity.clone(), &loaded.of_streams(|settings| &settings.hooks))?;
     let recorder = Recorder::new(&loaded.of_streams(|settings| &settings.record))?;
+    let outlets = Outlets::new(&loaded.of_streams(|settings| &settings.hls))?;
     let runner = Runner::new(&loaded)?;
     let (web_settings, has_https) = (&settings.web, !settings.web.https.is_empty());
     let tls = (settings.tls.is_on() || has_https).then(|| TlsListeners::new(&settings.tls)).transpose()?;
@@ -281,6 +285,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     hooks.start(&server.handle());
     let told = hooks.clone();
     recorder.start(&server.handle(), move |file| told.recorded(file));
+    let told = hooks.clone();
+    outlets.start(&server.handle(), move |segment| told.segment(segment));
     // TLS on the same ports is optional for clients.
     // Where it listens on every address, that is reached by IPv4 as well.
     let addresses = server.addresses().into_iter().zip(any).map(|(address, any)| match address.ip() {
@@ -308,6 +314,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         captures: captures.clone(),
         hooks: hooks.clone(),
         recorder: recorder.clone(),
+        outlets: outlets.clone(),
         runner: runner.clone(),
         tls,
         program: program.clone(),
@@ -318,6 +325,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     let workers = Workers {
         hooks: hooks.clone(),
         recorder: recorder.clone(),
+        outlets: outlets.clone(),
         runner: runner.clone(),
         captures: captures.clone(),
         directory: directory.clone(),
@@ -339,6 +347,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     }
     if !recorder.finish(LAST_RECORDS) {
         warn!(event = "recordings_cut", "some recordings are not complete: the disk is too slow");
+    }
+    if !outlets.finish(LAST_SEGMENTS) {
+        warn!(event = "segments_cut", "some segments are not stored: the folder or the store is too slow");
     }
     let untold = hooks.flush(LAST_CALLS);
     if untold > 0 {

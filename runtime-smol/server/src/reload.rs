@@ -11,6 +11,7 @@ use crate::hooks::HttpHooks;
 use crate::record::Recorder;
 use crate::relays;
 use crate::run::Runner;
+use crate::segments::Outlets;
 use crate::settings::{Loaded, Sources};
 use crate::tls::TlsListeners;
 
@@ -23,6 +24,7 @@ pub(crate) struct Reloader {
     pub(crate) captures: Capturing,
     pub(crate) hooks: HttpHooks,
     pub(crate) recorder: Recorder,
+    pub(crate) outlets: Outlets,
     pub(crate) runner: Runner,
     pub(crate) tls: Option<TlsListeners>,
     /// The first line of captures.
@@ -92,6 +94,7 @@ impl Reloader {
         self.hooks.update(&new.of_streams(|settings| &settings.hooks))?;
         let client_tls = relays::client(&settings.relay)?;
         self.recorder.update(&new.of_streams(|settings| &settings.record))?;
+        self.outlets.update(&new.of_streams(|settings| &settings.hls))?;
         self.runner.prepare(new)?;
         self.handle.reconfigure(new.config.clone(), settings.tcp.options()).map_err(|error| error.to_string())?;
         self.runner.update(new);

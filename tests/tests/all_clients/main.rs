@@ -1,9 +1,10 @@
-//! FFmpeg 9, OBS Studio, mpv and VLC against the server, over loopback. `tests/run --all-clients` installs them; a
+//! FFmpeg 9, OBS Studio, mpv and VLC against the server, and a store that speaks S3, over loopback. `tests/run --all-clients` installs them; a
 //! plain `cargo test` leaves this out. librtmp as a publisher is among the tests that always run: GStreamer's rtmpsink
 //! is it.
 
 mod ffmpeg_9;
 mod hashes;
+mod moto;
 mod mpv;
 mod obs;
 mod obs_control;

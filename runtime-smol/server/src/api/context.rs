@@ -16,6 +16,7 @@ use crate::hooks::HttpHooks;
 use crate::identity::Identity;
 use crate::record::Recorder;
 use crate::run::Runner;
+use crate::segments::Outlets;
 use crate::settings::ShownValue;
 use crate::web::Pages;
 
@@ -30,6 +31,7 @@ pub(crate) type InForce = Arc<dyn Fn() -> Vec<ShownValue> + Send + Sync>;
 pub(crate) struct Workers {
     pub(crate) hooks: HttpHooks,
     pub(crate) recorder: Recorder,
+    pub(crate) outlets: Outlets,
     pub(crate) runner: Runner,
     pub(crate) captures: Capturing,
     /// The directory of streams, if the server belongs to a cluster.

@@ -503,6 +503,7 @@ mod tests {
     use crate::identity::Identity;
     use crate::record::Recorder;
     use crate::run::Runner;
+    use crate::segments::Outlets;
     use crate::settings::OfStreams;
     use crate::settings::Sources;
 
@@ -540,8 +541,15 @@ mod tests {
         let folder = ChosenFolder { folder, files: 10, min_free: 0, bytes, waiting, header: String::new() };
         let captures = Capturing::Chosen(ChosenCaptures::new(folder));
         let runner = Runner::new(&Sources::default().load().unwrap()).unwrap();
-        let workers =
-            Workers { hooks, recorder: Recorder::default(), runner, captures, directory: None, srs_lookup: false };
+        let workers = Workers {
+            hooks,
+            recorder: Recorder::default(),
+            outlets: Outlets::default(),
+            runner,
+            captures,
+            directory: None,
+            srs_lookup: false,
+        };
         Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, None, workers, None)
     }
 

@@ -265,6 +265,19 @@ impl<'a> Found<'a> {
                 }
             }
         }
+        for (path, settings) in sections(&self.loaded.settings) {
+            let (path, hls) = (path.key("hls"), &settings.hls);
+            if !hls.folder.as_os_str().is_empty()
+                && let Err(fault) = check_folder(&hls.folder)
+            {
+                self.add(Grade::Fault, path.key("folder"), fault);
+            }
+            if let Err(words) = hls.s3.check() {
+                let fault =
+                    Fault::new(words, "write endpoint, region, access_key and secret_key as the store gave them");
+                self.add(Grade::Fault, path.key("s3"), fault);
+            }
+        }
         let capture = &self.loaded.settings.capture;
         // It is used only when a capture is asked for, so the server starts without it.
         let path = Path::of(&["capture", "api_folder"]);
@@ -331,6 +344,7 @@ pub(crate) fn sections(settings: &Settings) -> Vec<(Path, &VhostSettings)> {
             let known = host.shared_place(index).and_then(|shared| settings.defaults.application.get(shared));
             let is_same = |known: &VhostSettings| {
                 let same = known.hooks == one.settings.hooks && known.record == one.settings.record;
+                let same = same && known.hls.outlet() == one.settings.hls.outlet();
                 same && known.run == one.settings.run && known.play.fallback == one.settings.play.fallback
             };
             if !known.is_some_and(|known| is_same(&known.settings)) {

@@ -12,6 +12,7 @@ use super::fields;
 use super::settings::Form;
 use crate::identity::Identity;
 use crate::record::RecordedFile;
+use crate::segments::StoredSegment;
 
 /// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,12 +24,13 @@ pub(super) enum Event {
     Play,
     Stop,
     Dvr,
+    Hls,
     Forward,
     Switch,
 }
 
 impl Event {
-    pub(super) const ALL: [Event; 9] = [
+    pub(super) const ALL: [Event; 10] = [
         Event::Connect,
         Event::Close,
         Event::Publish,
@@ -36,6 +38,7 @@ impl Event {
         Event::Play,
         Event::Stop,
         Event::Dvr,
+        Event::Hls,
         Event::Forward,
         Event::Switch,
     ];
@@ -50,6 +53,7 @@ impl Event {
             Event::Play => "on_play",
             Event::Stop => "on_stop",
             Event::Dvr => "on_dvr",
+            Event::Hls => "on_hls",
             Event::Forward => "on_forward",
             Event::Switch => "on_switch",
         }
@@ -138,6 +142,14 @@ impl Bodies {
         })
     }
 
+    /// The bodies of the notice that a segment is complete.
+    pub(super) fn of_segment(segment: &StoredSegment, identity: &Identity, needs: impl Fn(Form) -> bool) -> Self {
+        Bodies::new(needs, |form| match form {
+            Form::Srs => of_segment(segment, identity),
+            Form::NginxRtmp => fields::of_segment(segment),
+        })
+    }
+
     /// The same text in all forms.
     #[cfg(test)]
     pub(super) fn all(text: &str) -> Self {
@@ -184,6 +196,34 @@ fn of_recording(file: &RecordedFile, identity: &Identity) -> String {
         .seconds("duration", *duration)
         .number("bytes", *bytes)
         .text("reason", reason.name());
+    serde_json::to_string(&body).unwrap_or_default()
+}
+
+/// The body of the notice that a segment is complete. Fields and their order are SRS's.
+fn of_segment(segment: &StoredSegment, identity: &Identity) -> String {
+    let StoredSegment { key, publisher, number, duration, file, playlist, url, playlist_url } = segment;
+    let client_id = publisher.connection.map(|connection| identity.client_id(connection)).unwrap_or_default();
+    let ip = publisher.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let mut body = Object::default();
+    body.text("server_id", identity.server_id())
+        .text("service_id", identity.service_id())
+        .text("action", Event::Hls.name())
+        .text("client_id", client_id)
+        .text("ip", ip)
+        .text("vhost", key.vhost())
+        .text("app", key.app())
+        .text("stream", key.stream())
+        .text("param", publisher.params.as_str())
+        .seconds("duration", *duration)
+        .text("cwd", cwd.to_string_lossy())
+        .text("file", file.to_string_lossy())
+        .text("url", url.as_str())
+        .text("m3u8", playlist.to_string_lossy())
+        .text("m3u8_url", playlist_url.as_str())
+        .number("seq_no", *number)
+        .text("stream_url", stream_url(key))
+        .text("stream_id", identity.stream_id(key));
     serde_json::to_string(&body).unwrap_or_default()
 }
 

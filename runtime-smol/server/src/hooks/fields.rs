@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use super::body::Event;
 use crate::record::RecordedFile;
+use crate::segments::StoredSegment;
 
 /// Bytes that need no escape in a value.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -77,6 +78,20 @@ pub(super) fn of_recording(file: &RecordedFile) -> String {
     body.0
 }
 
+/// The body of the notice that a segment is complete.
+pub(super) fn of_segment(segment: &StoredSegment) -> String {
+    let StoredSegment { key, publisher, file, .. } = segment;
+    let mut body = Fields::default();
+    body.add("app", key.app());
+    body.add("addr", &publisher.address.map(|address| address.ip().to_string()).unwrap_or_default());
+    body.add("clientid", &publisher.connection.map(|connection| connection.to_string()).unwrap_or_default());
+    body.add("call", call(Event::Hls));
+    body.add("name", key.stream());
+    body.add("path", &file.to_string_lossy());
+    body.parameters(&publisher.params);
+    body.0
+}
+
 /// The body of the notice that a publisher that stood by is on air.
 pub(super) fn of_switch(switch: &SwitchNotice) -> String {
     let SwitchNotice { key, because, client, .. } = switch;
@@ -102,6 +117,7 @@ fn call(event: Event) -> &'static str {
         Event::Stop => "play_done",
         Event::Dvr => "record_done",
         // nginx-rtmp has no such calls.
+        Event::Hls => "hls",
         Event::Forward => "forward",
         Event::Switch => "switch",
     }

@@ -41,6 +41,7 @@ pub(crate) use tally::{BUCKETS, Tally};
 
 use crate::identity::Identity;
 use crate::record::RecordedFile;
+use crate::segments::StoredSegment;
 use crate::settings::OfStreams;
 
 /// Checks that the URLs of these settings can be called, as the start does.
@@ -153,6 +154,20 @@ impl HttpHooks {
         let connection = file.publisher.connection.unwrap_or(0);
         let vhost = file.key.vhost().to_owned();
         self.inner.notify(&route, connection, (Event::Dvr, Subject::Publish(stream), vhost), body);
+    }
+
+    /// A segment is complete.
+    pub(crate) fn segment(&self, segment: &StoredSegment) {
+        let route = self.inner.routes().stream(&segment.key).clone();
+        if route.endpoints(Event::Hls).is_empty() {
+            return;
+        }
+        let stream = StreamFacts { key: segment.key.clone(), params: segment.publisher.params.clone() };
+        let body = Bodies::of_segment(segment, &self.inner.identity, |form| route.needs(Event::Hls, form));
+        // Segments of the program's own publications have an order, too: no connection has the number 0.
+        let connection = segment.publisher.connection.unwrap_or(0);
+        let vhost = segment.key.vhost().to_owned();
+        self.inner.notify(&route, connection, (Event::Hls, Subject::Publish(stream), vhost), body);
     }
 
     /// Each URL that is called, with its state, in order.

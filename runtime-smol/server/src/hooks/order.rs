@@ -177,7 +177,7 @@ impl State {
                 return Vec::new();
             };
             // A recording is no request, and a stream that is pushed was granted, so nothing refused them.
-            let is_of_request = !matches!(job.event, Event::Dvr | Event::Forward | Event::Switch);
+            let is_of_request = !matches!(job.event, Event::Dvr | Event::Hls | Event::Forward | Event::Switch);
             let refused = is_of_request && self.refused.remove(&(connection, name(job))).is_some();
             match &mut job.kind {
                 Kind::Ask { .. } => return job.ask(connection, order).into_iter().collect(),

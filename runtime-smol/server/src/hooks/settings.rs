@@ -39,6 +39,8 @@ pub(crate) struct HookSettings {
     pub(crate) on_stop: Vec<HookTarget>,
     /// Notice: a file of a recording is complete, because the publication or the file's length is over.
     pub(crate) on_dvr: Vec<HookTarget>,
+    /// Notice: a segment of HLS is complete, and in its folder if it has one.
+    pub(crate) on_hls: Vec<HookTarget>,
     /// Question, after a client has begun to publish a stream: where else to publish it. The answer has the URLs, as in SRS:
     /// { "code": 0, "data": { "urls": ["rtmp://HOST/APP/STREAM"] } }. The client does not wait for it.
     pub(crate) on_forward: Vec<HookTarget>,
@@ -47,8 +49,8 @@ pub(crate) struct HookSettings {
     /// How long one call to one URL may take.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1h"))]
     pub(crate) timeout: Time,
-    /// How often on_close, on_unpublish, on_stop, on_dvr, on_forward and on_switch are repeated when the back end cannot be
-    /// reached, takes too long or answers with a server error. Questions are not repeated, because a client waits for the answer.
+    /// How often on_close, on_unpublish, on_stop, on_dvr, on_hls, on_forward and on_switch are repeated when the back end
+    /// cannot be reached, takes too long or answers with a server error. Questions are not repeated, because a client waits for the answer.
     #[schemars(range(max = 100))]
     pub(crate) retries: u32,
     /// The wait before the first repetition; each further wait is twice as long, up to a minute.
@@ -85,6 +87,7 @@ impl Default for HookSettings {
             on_play: Vec::new(),
             on_stop: Vec::new(),
             on_dvr: Vec::new(),
+            on_hls: Vec::new(),
             on_forward: Vec::new(),
             on_switch: Vec::new(),
             timeout: Time(Duration::from_secs(10)),
@@ -112,6 +115,7 @@ impl HookSettings {
             Event::Play => &self.on_play,
             Event::Stop => &self.on_stop,
             Event::Dvr => &self.on_dvr,
+            Event::Hls => &self.on_hls,
             Event::Forward => &self.on_forward,
             Event::Switch => &self.on_switch,
         }

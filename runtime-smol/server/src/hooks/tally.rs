@@ -46,8 +46,8 @@ pub(crate) struct Durations {
 }
 
 impl Tally {
-    const NOTICES: [Event; 6] =
-        [Event::Close, Event::Unpublish, Event::Stop, Event::Dvr, Event::Forward, Event::Switch];
+    const NOTICES: [Event; 7] =
+        [Event::Close, Event::Unpublish, Event::Stop, Event::Dvr, Event::Hls, Event::Forward, Event::Switch];
     const OUTCOMES: [&'static str; 3] = ["granted", "refused", "failed"];
     const REASONS: [(Lost, &str); 2] = [(Lost::Memory, "memory"), (Lost::Failed, "failed")];
 

@@ -26,10 +26,11 @@ use anabranch_core::url::{StreamKey, shortened};
 use anabranch_host::{Handle, PublishStart};
 use tracing::warn;
 
+pub(crate) use name::safe as safe_name;
 use pace::Pace;
 use place::Place;
 pub(crate) use settings::RecordSettings;
-pub(crate) use status::{Failing, RecordedFile, Recordings, RunningRecording};
+pub(crate) use status::{Failing, Publisher, RecordedFile, Recordings, RunningRecording};
 use status::{Failure, Progress};
 use stream_recording::{OnFile, StreamRecording};
 use writers::Writers;

@@ -103,7 +103,7 @@ fn numbered(path: &Path, number: u64) -> PathBuf {
 
 /// A client's name as a part of a file name: letters, digits, `-`, `_` and inner dots stay, all other characters are
 /// written as %XX. Different names stay different.
-fn safe(name: &str) -> String {
+pub(crate) fn safe(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for (at, c) in name.char_indices() {
         if c.is_alphanumeric() || matches!(c, '-' | '_') || (c == '.' && at > 0) {

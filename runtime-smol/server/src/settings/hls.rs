@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{Size, Time};
 use super::written::{Of, Text, Written};
+use crate::segments::{OutletSettings, S3Settings};
 
 /// HTTP Live Streaming and MPEG-DASH: the stream in segments, as APP/STREAM.m3u8 and APP/STREAM.mpd.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +35,10 @@ pub(crate) struct HlsSettings {
     pub(crate) bytes: Size,
     /// The form of segments: fragmented MP4 ("fmp4"), or MPEG transport streams ("ts"), which DASH does not have.
     pub(crate) container: SegmentForm,
+    /// A folder in which segments and playlists are files, too, for a web server to serve: APP/STREAM.m3u8 and
+    /// APP/STREAM/NAME. "" for none. With a folder or a store, segments are made always, unless mode is "off".
+    pub(crate) folder: PathBuf,
+    pub(crate) s3: S3Settings,
 }
 
 /// When segments are made.
@@ -101,15 +107,28 @@ impl Default for HlsSettings {
             hold: Time(hold),
             bytes: Size(bytes as u64),
             container: SegmentForm::Fmp4,
+            folder: PathBuf::new(),
+            s3: S3Settings::default(),
         }
     }
 }
 
 impl HlsSettings {
+    /// True if segments are to be in a folder or a store, too.
+    pub(crate) fn is_stored(&self) -> bool {
+        !self.folder.as_os_str().is_empty() || self.s3.is_on()
+    }
+
+    /// Where segments are stored.
+    pub(crate) fn outlet(&self) -> OutletSettings {
+        OutletSettings { folder: self.folder.clone(), s3: self.s3.clone(), window: self.window, hold: self.hold.0 }
+    }
+
     /// What core needs.
     pub(crate) fn core(&self) -> hls::Settings {
         hls::Settings {
             mode: match self.mode {
+                HlsMode::OnDemand if self.is_stored() => hls::Mode::Always,
                 HlsMode::OnDemand => hls::Mode::OnDemand,
                 HlsMode::Always => hls::Mode::Always,
                 HlsMode::Off => hls::Mode::Off,

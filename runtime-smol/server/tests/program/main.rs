@@ -15,6 +15,7 @@ mod operating;
 mod record;
 mod relays;
 mod run;
+mod segment_stores;
 mod segments;
 
 use anabranch_tests::program::{Launch, Program};

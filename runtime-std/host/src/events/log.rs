@@ -252,6 +252,17 @@ pub(super) const ALL: &[Explanation] = &[
         "Look at the system's words and at the disk.",
     ),
     event(
+        "segments_lost",
+        "Segments of HLS are not stored in their folder or S3: it failed, or is too slow. Players of the server have them.",
+        "Look at the error: the disk is full, the store cannot be reached, or its keys are wrong.",
+    ),
+    event("segments_stored_again", "A folder or S3 takes segments of HLS again, after it did not.", "Nothing."),
+    event(
+        "segments_cut",
+        "The server stopped before its folders and S3 had all segments of HLS.",
+        "Use a faster disk or store. Playlists there have no end.",
+    ),
+    event(
         "recording_left_out",
         "A recording is without a codec that its format cannot hold, such as Speex in MP4.",
         "Record in the format \"flv\", or let the encoder send another codec.",

@@ -1,6 +1,7 @@
 //! The metrics of the program's other parts: hooks, recordings, programs, captures, the directory of the cluster.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use super::Writer;
@@ -10,11 +11,13 @@ use crate::cluster::{self, Directory};
 use crate::hooks::{BUCKETS, HttpHooks, UrlState};
 use crate::record::Recorder;
 use crate::run::Runner;
+use crate::segments::{Outlets, Tally};
 
 pub(super) fn encode(workers: &Workers, writer: &mut Writer<'_>) -> fmt::Result {
-    let Workers { hooks, recorder, runner, captures, directory, .. } = workers;
+    let Workers { hooks, recorder, outlets, runner, captures, directory, .. } = workers;
     of_hooks(hooks, writer)?;
     of_recordings(recorder, writer)?;
+    of_outlets(outlets, writer)?;
     of_runs(runner, writer)?;
     of_captures(captures, writer)?;
     directory.as_ref().map_or(Ok(()), |directory| of_directory(directory, writer))
@@ -82,6 +85,22 @@ fn of_recordings(recorder: &Recorder, writer: &mut Writer<'_>) -> fmt::Result {
     writer.counter("anabranch_recording_missed_frames", words, recordings.missed())?;
     let words = "How long recordings waited for the disk while they wrote";
     writer.counter("anabranch_recording_write_seconds", words, recordings.waited().as_secs_f64())
+}
+
+fn of_outlets(outlets: &Outlets, writer: &mut Writer<'_>) -> fmt::Result {
+    let each = |value: fn(&Tally) -> u64| {
+        outlets.tallies().into_iter().map(move |(to, tally)| ([("to", to.to_owned())], value(tally)))
+    };
+    let words = "Segments that are stored in folders or S3";
+    writer.counters("anabranch_segments_stored", words, each(|tally| tally.segments.load(Ordering::Relaxed)))?;
+    let words = "Bytes of these segments";
+    writer.counters("anabranch_segments_stored_bytes", words, each(|tally| tally.bytes.load(Ordering::Relaxed)))?;
+    let words = "Segments that are not stored, because the folder or the store failed or was too slow";
+    writer.counters("anabranch_segments_lost", words, each(|tally| tally.lost.load(Ordering::Relaxed)))?;
+    let words = "Attempts to store a file that failed";
+    writer.counters("anabranch_segments_failures", words, each(|tally| tally.failures.load(Ordering::Relaxed)))?;
+    let words = "Bytes of segments that wait to be stored";
+    writer.gauges("anabranch_segments_waiting_bytes", words, each(|tally| tally.waiting.load(Ordering::Relaxed) as u64))
 }
 
 fn of_captures(captures: &Capturing, writer: &mut Writer<'_>) -> fmt::Result {

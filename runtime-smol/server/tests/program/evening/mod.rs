@@ -78,6 +78,7 @@ const OF_OTHER_PARTS: &[&str] = &[
     "relay_",
     "run_",
     "secret_changed",
+    "segments_",
     "uplink_",
 ];
 
