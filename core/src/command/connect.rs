@@ -28,6 +28,8 @@ pub struct ConnectInfo {
     pub pull: Option<Signature>,
     /// True if it stands for a request by HTTP: the URL has that scheme.
     pub is_web: bool,
+    /// True if it stands for such a request of a page that may not play.
+    pub is_page_denied: bool,
     /// The arguments after the command object: Flash applications put credentials here.
     pub arguments: Vec<Value>,
 }
@@ -160,6 +162,7 @@ impl ConnectInfo {
         };
         ConnectInfo {
             is_web: false,
+            is_page_denied: false,
             app: text("app"),
             // gortmplib reports senders that spell the key in lower case.
             tc_url: text("tcUrl").or_else(|| text("tcurl")),

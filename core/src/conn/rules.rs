@@ -152,6 +152,9 @@ pub(super) fn may_connect(
         Some(error) => Rejection::connect_rejected(format!("{refusal}; {error}")).because(refusal),
         None => connect_rejected(refusal),
     })?;
+    if info.is_page_denied {
+        return Err(connect_rejected(Refusal::PageDenied));
+    }
     if info.relayed.as_deref().is_some_and(|path| server.relays().is_loop(path)) {
         return Err(connect_rejected(Refusal::Loop));
     }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::Request;
 use super::reader::MAX_FIELDS;
 
 /// Settings of all connections by HTTP.
@@ -9,6 +10,9 @@ pub struct Settings {
     pub limits: Limits,
     /// Pages whose scripts may read live streams. Default: all.
     pub origins: Origins,
+    /// Other ports of this server that have pages. Pages of the host of a request, at its port or at one of these, may read
+    /// live streams whatever the origins are. Default: none.
+    pub ports: Vec<u16>,
     /// From the grant of a live stream to its first frame; then the answer is 404. Default 10 s.
     pub wait: Duration,
     /// How long a connection may wait for its next request. Default 60 s.
@@ -22,6 +26,7 @@ impl Default for Settings {
         Settings {
             limits: Limits::default(),
             origins: Origins::Any,
+            ports: Vec::new(),
             wait: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             answer: Duration::from_secs(30),
@@ -62,24 +67,20 @@ pub enum Origins {
     Listed(Vec<String>),
 }
 
-impl Origins {
-    /// The fields of an answer to a page of `origin`, as lines.
-    pub fn fields(&self, origin: Option<&str>, private_network: bool) -> String {
+impl Settings {
+    /// The fields of the answer to the page that has sent this request, as lines.
+    pub fn fields(&self, request: &Request) -> String {
         // A cache must not give an answer without these fields to a page: either they are always there, or the cache is
         // told that they depend on the page.
-        let origin = match (self, origin) {
+        let origin = match (&self.origins, request.field("Origin")) {
             (Origins::Any, _) => "*",
-            (Origins::Listed(origins), Some(origin))
-                if origins.iter().any(|known| known.eq_ignore_ascii_case(origin)) =>
-            {
-                origin
-            }
+            (Origins::Listed(_), Some(origin)) if self.admits(request) => origin,
             (Origins::Listed(_), _) => return "Vary: Origin\r\n".to_owned(),
         };
         let mut lines = format!("Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Expose-Headers: *\r\n");
-        if matches!(self, Origins::Listed(_)) {
+        if matches!(self.origins, Origins::Listed(_)) {
             lines += "Vary: Origin\r\n";
-            if private_network {
+            if request.field("Access-Control-Request-Private-Network") == Some("true") {
                 lines += "Access-Control-Allow-Private-Network: true\r\n";
             }
         }
@@ -87,17 +88,38 @@ impl Origins {
     }
 
     /// The same fields, for an [`Answer`](super::Answer).
-    pub fn field_list(&self, origin: Option<&str>, private_network: bool) -> Vec<(String, String)> {
-        let lines = self.fields(origin, private_network);
+    pub fn field_list(&self, request: &Request) -> Vec<(String, String)> {
+        let lines = self.fields(request);
         let fields = lines.lines().filter_map(|line| line.split_once(": "));
         fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
-    /// Whether a page of this origin may open a WebSocket. Browsers do not ask first, so that the server has to refuse.
-    pub fn admits(&self, origin: Option<&str>) -> bool {
-        match (self, origin) {
+    /// Whether the page that has sent this request may open a WebSocket. Browsers do not ask first, so that the server has
+    /// to refuse.
+    pub fn admits(&self, request: &Request) -> bool {
+        match (&self.origins, request.field("Origin")) {
             (Origins::Any, _) | (_, None) => true,
-            (Origins::Listed(origins), Some(origin)) => origins.iter().any(|known| known.eq_ignore_ascii_case(origin)),
+            (Origins::Listed(origins), Some(origin)) => {
+                origins.iter().any(|known| known.eq_ignore_ascii_case(origin)) || self.is_own_page(origin, request)
+            }
         }
+    }
+
+    /// Whether an origin is this server, by the name that the request has for it.
+    fn is_own_page(&self, origin: &str, request: &Request) -> bool {
+        let (Some((_, page)), Some(server)) = (origin.split_once("://"), request.field("Host")) else {
+            return false;
+        };
+        let (page_name, port) = without_port(page);
+        let is_port = || port.and_then(|port| port.parse().ok()).is_some_and(|port| self.ports.contains(&port));
+        page.eq_ignore_ascii_case(server) || (page_name.eq_ignore_ascii_case(without_port(server).0) && is_port())
+    }
+}
+
+/// A host without its port, and the port.
+fn without_port(host: &str) -> (&str, Option<&str>) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
     }
 }

@@ -272,15 +272,44 @@ fn an_answer_has_its_length_and_no_field_that_is_not_legal() {
 
 #[test]
 fn pages_of_other_origins_get_what_the_setting_says() {
-    let listed = Origins::Listed(vec!["https://a.example".to_owned()]);
-    assert!(Origins::Any.fields(Some("https://b.example"), true).starts_with("Access-Control-Allow-Origin: *\r\n"));
-    assert!(!Origins::Any.fields(Some("https://b.example"), true).contains("Private-Network"));
-    let without = Origins::Any.fields(None, false);
-    assert_eq!(without, Origins::Any.fields(Some("https://b.example"), false), "a cache gives it to pages, too");
-    assert_eq!(listed.fields(None, false), "Vary: Origin\r\n");
-    assert!(listed.fields(Some("https://a.example"), true).contains("Allow-Private-Network: true\r\n"));
-    assert_eq!(listed.fields(Some("https://b.example"), true), "Vary: Origin\r\n");
-    assert!(listed.admits(None) && listed.admits(Some("https://A.example")) && !listed.admits(Some("null")));
+    let asked = |host: &str, origin: &str| {
+        let origin = if origin.is_empty() { String::new() } else { format!("Origin: {origin}\r\n") };
+        let private = "Access-Control-Request-Private-Network: true\r\n";
+        one(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n{origin}{private}\r\n")).expect("legal")
+    };
+    let any = Settings::default();
+    let origins = Origins::Listed(vec!["https://a.example".to_owned()]);
+    let listed = Settings { origins, ports: vec![1985], ..Settings::default() };
+    let fields = any.fields(&asked("h", "https://b.example"));
+    assert!(
+        fields.starts_with("Access-Control-Allow-Origin: *\r\n") && !fields.contains("Private-Network"),
+        "{fields}"
+    );
+    assert_eq!(any.fields(&asked("h", "")), fields, "a cache gives it to pages, too");
+    assert_eq!(listed.fields(&asked("h", "")), "Vary: Origin\r\n");
+    let fields = listed.fields(&asked("h", "https://a.example"));
+    assert!(fields.contains("Origin: https://a.example\r\n") && fields.contains("Private-Network: true"), "{fields}");
+    assert_eq!(listed.fields(&asked("h", "https://b.example")), "Vary: Origin\r\n");
+    for (host, origin, may) in [
+        ("h", "", true),
+        ("h", "https://A.example", true),
+        ("h", "null", false),
+        ("h", "http://h", true),
+        ("tv.example:8080", "http://TV.example:8080", true),
+        ("tv.example", "https://tv.example", true),
+        ("tv.example:8080", "http://tv.example", false),
+        ("tv.example:8080", "http://tv.example:1985", true),
+        ("tv.example:8080", "http://tv.example:1986", false),
+        ("tv.example:8080", "http://evil.example:1985", false),
+        ("[::1]:8080", "http://[::1]:1985", true),
+        ("[::1]:8080", "http://[::2]:1985", false),
+        ("[::1]", "http://[::1]:1985", true),
+    ] {
+        let request = asked(host, origin);
+        assert_eq!(listed.admits(&request), may, "{host} {origin}");
+        assert_eq!(listed.fields(&request).contains("Allow-Origin"), may && !origin.is_empty(), "{host} {origin}");
+        assert!(any.admits(&request));
+    }
 }
 
 #[test]

@@ -19,8 +19,7 @@ pub(super) struct Reply<T> {
 
 impl<T> Reply<T> {
     pub(super) fn new(ticket: T, request: &Request, settings: &Settings) -> Self {
-        let private = request.field("Access-Control-Request-Private-Network") == Some("true");
-        Reply { ticket, fields: settings.origins.field_list(request.field("Origin"), private) }
+        Reply { ticket, fields: settings.field_list(request) }
     }
 
     pub(super) fn is_gone(&self) -> bool

@@ -28,6 +28,9 @@ pub enum Refusal {
         /// What was asked for.
         action: Action,
     },
+    /// A script of the page may not read live streams by HTTP ([`Origins`](crate::http::Origins)).
+    #[error("pages of this origin may not play")]
+    PageDenied,
     /// The URL must be signed and has no `token` or no `expires`.
     #[error("to {action}, the URL must be signed: token or expires is missing from it")]
     TokenMissing {
@@ -135,10 +138,11 @@ const EVERY: &[&str] = &[CONNECT, PUBLISH, PLAY, BAD_PUBLISH, BAD_PLAY];
 
 impl Refusal {
     /// All codes, in the order of the variants, each with the status codes with which a client may be refused for it.
-    pub const STATUSES: [(&'static str, &'static [&'static str]); 35] = [
+    pub const STATUSES: [(&'static str, &'static [&'static str]); 36] = [
         ("security_denied", STREAM),
         ("security_not_allowed", STREAM),
         ("refer_denied", STREAM),
+        ("page_denied", &[CONNECT]),
         ("token_missing", STREAM),
         ("token_malformed", STREAM),
         ("token_invalid", STREAM),
@@ -175,8 +179,8 @@ impl Refusal {
     ];
 
     /// All codes, in the order of the variants.
-    pub const CODES: [&'static str; 35] = {
-        let (mut codes, mut next) = ([""; 35], 0);
+    pub const CODES: [&'static str; 36] = {
+        let (mut codes, mut next) = ([""; 36], 0);
         while next < codes.len() {
             codes[next] = Refusal::STATUSES[next].0;
             next += 1;
@@ -190,6 +194,7 @@ impl Refusal {
             Refusal::SecurityDenied { .. } => "security_denied",
             Refusal::SecurityNotAllowed { .. } => "security_not_allowed",
             Refusal::ReferDenied { .. } => "refer_denied",
+            Refusal::PageDenied => "page_denied",
             Refusal::TokenMissing { .. } => "token_missing",
             Refusal::TokenMalformed => "token_malformed",
             Refusal::TokenInvalid => "token_invalid",
@@ -239,6 +244,7 @@ mod tests {
             (Refusal::SecurityDenied { action }, "security_denied"),
             (Refusal::SecurityNotAllowed { action }, "security_not_allowed"),
             (Refusal::ReferDenied { action }, "refer_denied"),
+            (Refusal::PageDenied, "page_denied"),
             (Refusal::TokenMissing { action }, "token_missing"),
             (Refusal::TokenMalformed, "token_malformed"),
             (Refusal::TokenInvalid, "token_invalid"),

@@ -160,8 +160,7 @@ impl Web {
 
     /// Fields of the answer that let the page of this request read it.
     fn fields(&self, request: &Request) -> String {
-        let private = request.field("Access-Control-Request-Private-Network") == Some("true");
-        self.settings.origins.fields(request.field("Origin"), private)
+        self.settings.fields(request)
     }
 
     fn live(&mut self) -> Option<&mut Live> {
@@ -257,8 +256,13 @@ impl Session {
                     Some(ClientFrame::Ping(_)) | None => {}
                 }
             }
-            // The answer says that it is the last one.
-            Stage::Live(_) | Stage::Asked { .. } | Stage::Over => *input = &[],
+            // The head of the answer says that it is the last one.
+            Stage::Live(_) | Stage::Over => *input = &[],
+            // While a request waits for its answer nothing is parsed.
+            Stage::Asked { .. } => {
+                debug_assert!(false, "it is parsed before it is answered");
+                *input = &[];
+            }
         }
         Ok(())
     }
@@ -289,13 +293,12 @@ impl Session {
         let Some(web) = &mut self.web else {
             return;
         };
-        let origin = request.field("Origin");
-        let origins = &web.settings.origins;
-        let fields = web.fields(request);
+        let mut fields = web.fields(request);
         let upgrade = request.upgrade();
         let refused = match (request.method(), &upgrade) {
             ("GET", Upgrade::None | Upgrade::WebSocket { .. }) | ("HEAD", _) => None,
             ("GET", Upgrade::OtherVersion) => {
+                fields += "Upgrade: websocket\r\nConnection: Upgrade\r\n";
                 Some(Answer::text(426, "only version 13 of WebSocket is spoken").with("Sec-WebSocket-Version", "13"))
             }
             ("GET", Upgrade::Malformed) => Some(Answer::text(400, "the key of the WebSocket is missing or malformed")),
@@ -322,10 +325,8 @@ impl Session {
             _ if request.is_http_1_1() => (Framing::Chunks, String::new()),
             _ => (Framing::UntilClose, String::new()),
         };
-        if framing == Framing::Messages && !origins.admits(origin) {
-            return self.queue_answer(&Answer::text(403, "pages of this origin may not play"), &fields, false);
-        }
-        let info = connect_info(request, &path, web.forwarded.is_believed());
+        let mut info = connect_info(request, &path, web.forwarded.is_believed());
+        info.is_page_denied = framing == Framing::Messages && !web.settings.admits(request);
         web.delivery = Delivery::of(path.container, framing);
         let live = Live {
             framing,
@@ -487,6 +488,8 @@ impl Session {
                 mp4.send(form, &init, std::slice::from_ref(frame), |piece| outbound.push(piece));
             }
             Beginning::Begun(_) => {
+                let neutral = frame.without_promise();
+                let frame = neutral.as_ref().unwrap_or(frame);
                 let outbound = &mut self.endpoint.outbound;
                 let before = live.framing.before(frame.flv_length());
                 frame.flv_tag(before.bytes(), live.framing.after(), |piece| outbound.push(piece));

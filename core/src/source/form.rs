@@ -32,6 +32,20 @@ impl Frame {
         sink([&back_pointer, after].concat().into());
     }
 
+    /// For a player that has its beginning: metadata in which the promises of media have names that no player reads, of the
+    /// same length. What has begun without a medium cannot take what says that there is one. `None` if it has none.
+    pub(crate) fn without_promise(&self) -> Option<Frame> {
+        if self.kind() != FrameKind::Data || !self.is_header() {
+            return None;
+        }
+        let mut body = self.payload().to_vec();
+        let found = ANNOUNCED.map(|(has, _)| value_of(&body, has).map(|end| end - (has.len() - NAME_AT)));
+        for at in found.into_iter().flatten() {
+            body[at] = body[at].to_ascii_uppercase();
+        }
+        found.iter().any(Option::is_some).then(|| self.with_body(&body))
+    }
+
     fn flv_ends(&self) -> ([u8; TAG_HEADER_LENGTH], [u8; BACK_POINTER]) {
         // Messages are no longer than tags can be: both lengths have 24 bits.
         let size = self.body_length() as u32;
@@ -48,6 +62,8 @@ pub(super) fn flv(frames: &[Frame], framing: Framing) -> Bytes {
     let mut out = BytesMut::with_capacity(before.bytes().len() + length + after.len());
     out.extend_from_slice(before.bytes());
     for frame in frames {
+        let neutral = frame.without_promise();
+        let frame = neutral.as_ref().unwrap_or(frame);
         let (header, back_pointer) = frame.flv_ends();
         out.extend_from_slice(&header);
         frame.body_slices(|slice| out.extend_from_slice(slice));
@@ -64,12 +80,15 @@ pub(crate) struct Tracks {
     pub(crate) video: bool,
     /// What the metadata says, if it says it.
     announced: [Option<bool>; 2],
+    /// True once all headers in force have come, because a frame has come.
+    has_frames: bool,
 }
 
 impl Tracks {
     pub(crate) fn note(&mut self, frame: &Frame) {
+        self.has_frames |= !frame.is_header();
         match frame.kind() {
-            FrameKind::Audio => self.audio = true,
+            FrameKind::Audio => self.audio |= frame.is_header() || !needs_header(&frame.payload()),
             FrameKind::Video => self.video = true,
             FrameKind::Data if frame.is_header() => {
                 let body = frame.payload();
@@ -79,25 +98,27 @@ impl Tracks {
         }
     }
 
-    /// True if nothing more is to come: both are there, or one is there and the metadata says that there is no other.
+    /// True if nothing more is to come: both are there, or one is there, with a frame, and the metadata says that there is
+    /// no other.
     pub(crate) fn are_known(&self) -> bool {
         let [audio, video] = self.announced;
         match (self.audio, self.video) {
             (true, true) => true,
-            (true, false) => video == Some(false),
-            (false, true) => audio == Some(false),
+            (true, false) => self.has_frames && video == Some(false),
+            (false, true) => self.has_frames && audio == Some(false),
             (false, false) => false,
         }
     }
 
-    /// Metadata that promises no track that is not there. Some players go by that rather than by what comes, and wait for
-    /// ever. `None` if it is right as it is.
+    /// Metadata that says which tracks are there, where it says something of that. Some players go by that rather than by
+    /// what comes, and wait for ever. `None` if it is right as it is.
     pub(crate) fn corrected(&self, metadata: &[u8]) -> Option<Vec<u8>> {
         let mut corrected = None;
         for ((has, _), there) in ANNOUNCED.into_iter().zip([self.audio, self.video]) {
-            if !there && let Some(at) = value_of(metadata, has).filter(|at| metadata[*at..].starts_with(&[BOOLEAN, 1]))
+            if let Some(at) = value_of(metadata, has)
+                && metadata[at..].starts_with(&[BOOLEAN, u8::from(!there)])
             {
-                corrected.get_or_insert_with(|| metadata.to_vec())[at + 1] = 0;
+                corrected.get_or_insert_with(|| metadata.to_vec())[at + 1] = u8::from(there);
             }
         }
         corrected
@@ -107,8 +128,20 @@ impl Tracks {
 /// The properties of `onMetaData` that say whether there is audio, and video.
 const ANNOUNCED: [(&[u8], &[u8]); 2] =
     [(b"\x00\x08hasAudio", b"\x00\x0caudiocodecid"), (b"\x00\x08hasVideo", b"\x00\x0cvideocodecid")];
+/// Where the name begins in the text of a property, after its length.
+const NAME_AT: usize = 2;
 /// The marker of a Boolean in AMF0.
 const BOOLEAN: u8 = 1;
+
+/// Whether a frame of audio cannot be played without the header of its codec: AAC.
+fn needs_header(body: &[u8]) -> bool {
+    match body {
+        [first, ..] if first >> 4 == 10 => true,
+        // Enhanced RTMP: coded frames of a codec by its name.
+        [first, name @ ..] => first >> 4 == 9 && name.starts_with(b"mp4a"),
+        [] => false,
+    }
+}
 
 /// Metadata that names the codec of one medium and not of the other has only that.
 fn announced(metadata: &[u8], has: &[u8], codec: &[u8]) -> Option<bool> {
@@ -184,6 +217,7 @@ mod tests {
             frame(MessageType::DATA_AMF0, 0, &body, 128)
         };
         let video = frame(MessageType::VIDEO, 0, &[0x17, 0, 0, 0, 0, 1, 100, 0, 31, 0xff], 128);
+        let key = frame(MessageType::VIDEO, 0, &[0x17, 1, 0, 0, 0, 1], 128);
         let codec = |name: &[u8]| [name, b"\x00\x40\x1c\x00\x00\x00\x00\x00\x00"].concat();
         let [audio_codec, video_codec] = ANNOUNCED.map(|(_, name)| codec(name));
         let cases = [
@@ -196,10 +230,13 @@ mod tests {
         for (properties, known) in cases {
             let mut tracks = Tracks::default();
             tracks.note(&metadata(&properties));
-            assert!(!tracks.are_known());
             tracks.note(&video);
+            assert!(!tracks.are_known(), "the header of audio may follow");
+            tracks.note(&key);
             assert_eq!(tracks.are_known(), known, "{properties:?}");
             tracks.note(&frame(MessageType::AUDIO, 0, b"\xaf\x01x", 128));
+            assert!(!tracks.audio, "its header is missing");
+            tracks.note(&frame(MessageType::AUDIO, 0, b"\xaf\x00\x12\x10", 128));
             assert!(tracks.are_known());
         }
         let tracks = Tracks { video: true, ..Tracks::default() };
@@ -208,5 +245,6 @@ mod tests {
             Some(&b"a\x00\x08hasAudio\x01\x00b"[..])
         );
         assert_eq!(tracks.corrected(b"a\x00\x08hasVideo\x01\x01b\x00\x08hasAudio\x01\x00"), None);
+        assert_eq!(tracks.corrected(b"\x00\x08hasVideo\x01\x00").as_deref(), Some(&b"\x00\x08hasVideo\x01\x01"[..]));
     }
 }

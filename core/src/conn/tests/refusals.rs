@@ -195,6 +195,15 @@ fn the_status_codes_of_every_refusal_are_listed() {
         told.uses(&only(asking(&streams, Limits::NONE)), "cam", Some(verdict));
     }
 
+    let origins = crate::http::Origins::Listed(vec!["https://a.example".to_owned()]);
+    let web = crate::http::Settings { origins, ..Default::default() };
+    let pages = Harness::with(Config { web: web.into(), ..Config::default() });
+    let mut page = Client::new(&pages, None);
+    page.conn = pages.server.connect_by(pages.now, None, Accepts::Web);
+    let request = "GET /live/cam.flv HTTP/1.1\r\nHost: h\r\nOrigin: https://b.example\r\n";
+    page.send(&pages, format!("{request}{}\r\n", super::web::UPGRADE).as_bytes());
+    told.note(&page);
+
     let taken = only(plain());
     let _publisher = taken.publisher("cam");
     told.asks(&taken, at(HERE), &peer::publish(0, "cam"), None);

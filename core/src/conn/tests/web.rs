@@ -155,7 +155,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: tv.example:8080\r\n\r\n")
 }
 
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+pub(super) const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 fn upgrade(path: &str) -> String {
@@ -513,7 +513,9 @@ fn pages_of_listed_origins_only() {
     let other = with("https://b.example", "");
     assert!(other.status() == 200 && !other.answer().0.contains("Allow-Origin"));
     assert_eq!(with("https://a.example", UPGRADE).status(), 101);
-    assert_eq!(with("https://b.example", UPGRADE).status(), 403);
+    assert_eq!(with("http://h", UPGRADE).status(), 101, "a page of this server");
+    let refused = with("https://b.example", UPGRADE);
+    assert_eq!((refused.status(), refused.conn.inner().past.refused), (403, Some("page_denied")));
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Settings {
         });
         let trusted_proxies = all(&self.server.trusted_proxies);
         let (memory, cluster) = (self.limits.memory.0.bytes(), self.cluster.core());
-        let web = self.web.core();
+        let web = self.web.core(self.api.place());
         let config = Config { defaults, vhosts, trusted_proxies, web, memory, cluster };
         if wrong.is_empty() { Ok(config) } else { Err(wrong) }
     }

@@ -1,3 +1,4 @@
+use std::str::FromStr;
 use std::sync::Arc;
 
 use anabranch_core::http::{Origins, Settings};
@@ -13,6 +14,43 @@ impl Text for WebListen {
 
     fn text(&self) -> String {
         self.to_string()
+    }
+}
+
+/// The origin of pages, or all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PageOrigin(String);
+
+impl FromStr for PageOrigin {
+    type Err = String;
+
+    /// As browsers write it, because theirs is compared with it: no path, and no port that goes without saying.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_origin = || {
+            let (scheme, host) = text.split_once("://")?;
+            let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+            let implied = match scheme {
+                "http" => "80",
+                "https" => "443",
+                _ => return None,
+            };
+            let is_port = |port: &str| port != implied && port.parse::<u16>().is_ok();
+            let is_host = !host.is_empty() && !host.starts_with(':') && !host.contains(['/', '?', '#', '@', '*', ' ']);
+            (is_host && port.is_none_or(is_port)).then_some(())
+        };
+        match text == "*" || is_origin().is_some() {
+            true => Ok(PageOrigin(text.to_owned())),
+            false => Err(format!("{text:?} is not {}", PageOrigin::FORM)),
+        }
+    }
+}
+
+impl Text for PageOrigin {
+    const FORM: &'static str =
+        "\"*\", or an origin of pages such as \"https://www.example.com\" or \"http://10.0.0.1:3000\", without a path";
+
+    fn text(&self) -> String {
+        self.0.clone()
     }
 }
 
@@ -32,7 +70,7 @@ pub(crate) struct WebSettings {
     pub(crate) on_rtmp_ports: bool,
     /// Web pages whose scripts may play live streams, such as "https://www.example.com"; "*" is all. Pages on this
     /// server itself always may.
-    pub(crate) allow_origins: Vec<String>,
+    pub(crate) allow_origins: Vec<Of<PageOrigin>>,
     /// How long a player waits for a stream that is not published, before the answer is 404.
     #[schemars(extend("x-minimum" = "0s", "x-maximum" = "10m"))]
     pub(crate) wait: Time,
@@ -48,7 +86,7 @@ impl Default for WebSettings {
             listen: Of(WebListen::Auto),
             https: Vec::new(),
             on_rtmp_ports: false,
-            allow_origins: vec!["*".to_owned()],
+            allow_origins: vec![Of(PageOrigin("*".to_owned()))],
             wait: Time(wait),
             idle_timeout: Time(idle),
         }
@@ -56,12 +94,46 @@ impl Default for WebSettings {
 }
 
 impl WebSettings {
-    /// What core needs.
-    pub(crate) fn core(&self) -> Arc<Settings> {
-        let origins = match &self.allow_origins[..] {
-            origins if origins.iter().any(|origin| origin == "*") => Origins::Any,
-            origins => Origins::Listed(origins.to_vec()),
+    /// What core needs. The pages at the API's address are this server's, too.
+    pub(crate) fn core(&self, api: Option<Listen>) -> Arc<Settings> {
+        let origins = self.allow_origins.iter().map(|Of(PageOrigin(origin))| origin);
+        let origins = match origins.clone().any(|origin| origin == "*") {
+            true => Origins::Any,
+            false => Origins::Listed(origins.cloned().collect()),
         };
-        Arc::new(Settings { origins, wait: self.wait.0, idle: self.idle_timeout.0, ..Settings::default() })
+        let port = |listen| match listen {
+            Listen::Any(port) => port,
+            Listen::One(address) => address.port(),
+        };
+        let ports = api.map(port).into_iter().collect();
+        let (wait, idle) = (self.wait.0, self.idle_timeout.0);
+        Arc::new(Settings { origins, ports, wait, idle, ..Settings::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_written_as_browsers_write_it() {
+        for right in ["*", "https://www.example.com", "http://10.0.0.1:3000", "http://[::1]", "https://[::1]:8443"] {
+            assert_eq!(right.parse::<PageOrigin>().map(|origin| origin.text()).as_deref(), Ok(right));
+        }
+        for wrong in [
+            "",
+            "www.example.com",
+            "https://www.example.com/",
+            "https://www.example.com:443",
+            "http://www.example.com:80",
+            "https://*.example.com",
+            "https://",
+            "https://:8443",
+            "https://a:b",
+            "ftp://a",
+            "null",
+        ] {
+            assert!(wrong.parse::<PageOrigin>().is_err(), "{wrong}");
+        }
     }
 }

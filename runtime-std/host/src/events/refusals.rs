@@ -19,6 +19,11 @@ pub(super) const ALL: &[Explanation] = &[
         "Add the host of the page to `refer.all`, `refer.publish` or `refer.play`. Players outside of browsers name no page.",
     ),
     refusal(
+        "page_denied",
+        "A script of a web page opens a WebSocket, and the origin of the page is not in `web.allow_origins`.",
+        "If pages of that origin should play, add it, such as `https://www.example.com`.",
+    ),
+    refusal(
         "token_missing",
         "The URL must be signed (`token.required_for`), and has no `token` or no `expires`.",
         "Make a signed URL with `anabranch sign`, and give all of it to the client, with the part after `?`.",

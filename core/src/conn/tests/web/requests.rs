@@ -188,3 +188,82 @@ fn parameters_do_not_change_which_stream_is_meant() {
         assert_eq!((browser.status(), browser.actions.len()), (404, 0), "{path}");
     }
 }
+
+#[test]
+fn another_version_of_web_socket_is_told_the_right_one() {
+    let (harness, _publisher) = served();
+    let browser = Browser::asking(&harness, &upgrade("/live/cam.flv").replace("Version: 13", "Version: 8"));
+    let (head, _) = browser.answer();
+    for line in ["HTTP/1.1 426 Upgrade Required", "Upgrade: websocket", "Sec-WebSocket-Version: 13"] {
+        assert!(head.contains(&format!("{line}\r\n")), "{head}");
+    }
+    assert_eq!(browser.reason(), "open");
+}
+
+/// `onMetaData` with these properties.
+fn metadata(properties: &[u8]) -> Vec<u8> {
+    let body = [b"\x02\x00\x0aonMetaData\x03", properties, b"\x00\x00\x09"].concat();
+    peer::message(MessageType::DATA_AMF0, 0, 1, &[b"\x02\x00\x0d@setDataFrame", &body[..]].concat())
+}
+
+/// Where these bytes come for the last time.
+fn found(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).rposition(|window| window == part)
+}
+
+#[test]
+fn metadata_does_not_hide_a_medium_whose_header_is_there() {
+    let codec = b"\x00\x0cvideocodecid\x00\x40\x1c\x00\x00\x00\x00\x00\x00";
+    for properties in [&codec[..], b"\x00\x08hasAudio\x01\x00"] {
+        let harness = Harness::new();
+        let mut publisher = harness.publisher("cam");
+        let codecs = [peer::video(0, peer::VIDEO_HEADER), peer::audio(0, peer::AUDIO_HEADER)].concat();
+        publisher.send(&harness, &[metadata(properties), codecs, gop(0, 1)].concat());
+        let browser = Browser::asking(&harness, &get("/live/cam.flv"));
+        assert_eq!(browser.tags()[0], "audio true video true");
+        assert_eq!(found(&browser.body().0, b"hasAudio\x01\x00"), None, "it is corrected");
+    }
+}
+
+#[test]
+fn aac_without_its_header_is_no_medium() {
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    let video = [peer::video(0, peer::VIDEO_HEADER), peer::video(0, &peer::key_frame(1))].concat();
+    publisher.send(&harness, &[video, peer::audio(0, &peer::audio_frame(1))].concat());
+    let mut browser = Browser::asking(&harness, &get("/live/cam.flv"));
+    assert!(browser.received.is_empty(), "its header may come");
+    browser.run(&mut harness, Duration::from_secs(2));
+    assert_eq!(browser.tags()[0], "audio false video true");
+}
+
+#[test]
+fn metadata_that_comes_later_promises_nothing() {
+    let mut harness = Harness::new();
+    let video = |time: u32| [peer::video(time, peer::VIDEO_HEADER), peer::video(time, &peer::key_frame(1))].concat();
+    let promise = metadata(b"\x00\x08hasAudio\x01\x01\x00\x08hasVideo\x01\x01");
+    let mut publisher = harness.publisher("cam");
+    publisher.send(&harness, &[promise.clone(), video(0)].concat());
+    let mut browsers = [get("/live/cam.flv"), get("/live/cam.flv")].map(|request| Browser::asking(&harness, &request));
+    for browser in &mut browsers {
+        browser.run(&mut harness, Duration::from_secs(2));
+    }
+    for browser in &browsers {
+        let (body, _) = browser.body();
+        assert!(found(&body, b"hasAudio\x01\x00").is_some() && found(&body, b"hasVideo\x01\x01").is_some());
+    }
+    publisher.send(&harness, &[promise, video(5000)].concat());
+    let [shared, polled] = &mut browsers;
+    let mut batches = Batches::default();
+    let share = batches.share(&mut shared.conn).expect("there is something new");
+    let all = share.bytes().clone();
+    assert!(shared.conn.wrote(harness.now, share, all.len()).expect("its own"));
+    shared.received.extend_from_slice(&all);
+    polled.poll(&harness);
+    for browser in &browsers {
+        let (body, _) = browser.body();
+        assert!(found(&body, b"HasAudio\x01\x01\x00\x08HasVideo\x01\x01").is_some());
+        assert_eq!(found(&body, b"hasAudio\x01\x01"), None);
+        assert_eq!(browser.tags().last().map(|tag| tag.starts_with("9 at ")), Some(true));
+    }
+}

@@ -267,6 +267,8 @@ fn a_capture_has_the_settings_of_connections_by_http() {
     let of_capture = of_capture(&loaded.capture_header("anabranch 1.0")).unwrap();
     assert_eq!(of_capture.web, loaded.config.web);
     assert_eq!(of_capture.web.wait, Duration::from_secs(3));
+    let odd = wrong("[web]\nwait = \"3s\"\nallow_origins = [\"https://a.example/\"]\n");
+    assert!(odd.contains("allow_origins") && odd.contains("without a path"), "{odd}");
 }
 
 #[test]

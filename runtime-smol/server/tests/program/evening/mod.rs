@@ -82,8 +82,9 @@ const OF_OTHER_PARTS: &[&str] = &[
     "uplink_",
 ];
 
-/// Refusals that need another server, or a program that this one has started.
-const OF_OTHER_SERVERS: [&str; 9] = [
+/// Refusals that need another server, a program that this one has started, or the script of a page.
+const OF_OTHER_SERVERS: [&str; 10] = [
+    "page_denied",
     "pass_invalid",
     "origin_denied",
     "name_elsewhere",
