@@ -107,6 +107,29 @@ fn an_answer_ends_with_the_stream_and_other_paths_are_not_there() {
 }
 
 #[test]
+fn idle_connections_by_http_give_way_to_new_ones_and_to_publishers() {
+    for runtime in [Runtime::Smol, Runtime::Std] {
+        // 175 of them are for connections, 129 of these for idle ones by HTTP.
+        let program = Launch::of(runtime).with_web().with_files(200).start();
+        let web = web_address(&program);
+        let request = "GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n";
+        let mut idle: Vec<TcpStream> = Vec::new();
+        for _ in 0..220 {
+            let mut socket = ask(web, request);
+            assert!(read(&mut socket, 1).0.starts_with("HTTP/1.1 404 "));
+            idle.push(socket);
+        }
+        let mut rest = Vec::new();
+        idle[0].read_to_end(&mut rest).expect("the server closes it");
+        let newest = idle.last_mut().expect("it is there");
+        newest.write_all(request.as_bytes()).expect("it is open");
+        assert!(read(newest, 1).0.starts_with("HTTP/1.1 404 "));
+        let _publisher = publisher(&program);
+        program.wait_publishers("live/cam", 1);
+    }
+}
+
+#[test]
 fn ffmpeg_plays_by_http_with_sound_and_without() {
     let program = Launch::of(Runtime::Smol).with_web().start();
     let web = web_address(&program);

@@ -27,6 +27,7 @@ mod allowance;
 mod any;
 mod application;
 mod ask;
+mod asking;
 mod bandwidth;
 mod budget;
 mod capturing;
@@ -183,6 +184,12 @@ impl Conn {
     /// The connection is captured already, is in its handshake, or is being closed.
     pub fn capture(&mut self, now: Instant, tap: Box<dyn Tap>) -> Result<(), NotCaptured> {
         self.slow_path().capture(now, tap)
+    }
+
+    /// Since when it waits for the next request by HTTP, and plays nothing; `None` if it does something else. Such a
+    /// connection can be closed for others without harm.
+    pub fn asks_since(&self) -> Option<Instant> {
+        self.inner().session.asks_since()
     }
 
     /// The client's address: the one that a trusted proxy gave, otherwise that of the TCP connection.

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -41,6 +41,8 @@ struct Shared {
     /// The number of the last connection, uplinks included.
     connections: Arc<AtomicU64>,
     asks: AtomicU64,
+    /// The connections by HTTP that play nothing.
+    asking: Arc<AtomicUsize>,
     /// What the server permits to the programs that it starts.
     passes: Passes,
     /// A moment and the Unix time it was.
@@ -109,6 +111,7 @@ impl Core {
             seed,
             connections,
             asks: AtomicU64::new(0),
+            asking: Arc::default(),
             passes: Passes::new(&seed),
             clock: Mutex::new(None),
             draining: AtomicBool::new(false),
@@ -137,6 +140,7 @@ impl Core {
     pub fn view(&self, now: Instant, peer: Option<SocketAddr>, request: &http::Request, path: http::LivePath) -> Conn {
         let mut conn = self.make_next(now, peer.map(canonical), Accepts::Web);
         conn.session.view(request, path);
+        conn.count_asking();
         Conn::new(conn)
     }
 
@@ -214,6 +218,15 @@ impl Core {
 
     fn rules(&self) -> Arc<Rules> {
         self.shared.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Connections by HTTP that play no live stream, with those that may speak nothing else.
+    pub fn web_connections(&self) -> usize {
+        self.shared.asking.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn asking(&self) -> &Arc<AtomicUsize> {
+        &self.shared.asking
     }
 
     /// True while it [drains](Self::drain).
@@ -331,6 +344,8 @@ impl Core {
         let new = if trusted { Session::behind_proxy } else { Session::new };
         let session = new(vhost.own.session.clone(), seed, now);
         let session = session.accepting(accepts, rules.config.web.clone(), &rules.proxies);
-        SlowPath::new(id, self.clone(), vhost, session, peer, now)
+        let mut conn = SlowPath::new(id, self.clone(), vhost, session, peer, now);
+        conn.count_asking();
+        conn
     }
 }

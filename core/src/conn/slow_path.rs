@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::allowance::Allowance;
+use super::asking::Asking;
 use super::capturing::returned;
 use super::enter::Entered;
 use super::grant::Pending;
@@ -69,6 +70,8 @@ pub(super) struct SlowPath {
     pub(super) drained: Option<Instant>,
     /// Records what happens, or replays what was recorded.
     pub(super) capturing: Option<Box<Capturing>>,
+    /// That it is counted as a connection by HTTP that plays nothing.
+    pub(super) asking: Option<Asking>,
     /// Its share in the memory for unfinished messages.
     pub(super) unfinished: Portion,
     /// Its share in the memory for frames that only queues and shares hold, because their streams dropped them.
@@ -190,6 +193,7 @@ impl SlowPath {
             unfinished,
             kept,
             capturing: None,
+            asking: None,
         }
     }
 
@@ -199,6 +203,7 @@ impl SlowPath {
         if let (Some(capturing), Some(address)) = (&mut self.capturing, self.session.client_address()) {
             capturing.client_address(address);
         }
+        self.count_asking();
         self.stats.received(now, bytes.len());
         let publishes = !self.publishing.is_empty();
         if !self.unfinished.hold(self.session.unfinished_bytes(), publishes) {
@@ -212,6 +217,7 @@ impl SlowPath {
         self.note(now, Call::Respond { open, answer });
         self.session.tell_time(now);
         self.session.respond(id, answer);
+        self.count_asking();
     }
 
     fn close_for_memory(&mut self) {
@@ -253,6 +259,7 @@ impl SlowPath {
     pub(super) fn close(&mut self, reason: CloseReason) {
         self.note(self.session.now(), Call::Close(&reason));
         self.session.close(reason);
+        self.count_asking();
     }
 
     /// Another server has the name of what it publishes. The stream ends at once, so that players here get it from there;

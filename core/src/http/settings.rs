@@ -15,6 +15,9 @@ pub struct Settings {
     pub ports: Vec<u16>,
     /// From the grant of a live stream to its first frame; then the answer is 404. Default 10 s.
     pub wait: Duration,
+    /// Connections that play no live stream. If there are more, the program should close those that have waited longest
+    /// for a request ([`Conn::asks_since`](crate::conn::Conn::asks_since)). Default 10 000.
+    pub connections: usize,
     /// How long a connection may wait for its next request. Default 60 s.
     pub idle: Duration,
     /// How long the program may take to answer a request; then the answer is 504. Default 30 s.
@@ -28,6 +31,7 @@ impl Default for Settings {
             origins: Origins::Any,
             ports: Vec::new(),
             wait: Duration::from_secs(10),
+            connections: 10_000,
             idle: Duration::from_secs(60),
             answer: Duration::from_secs(30),
         }

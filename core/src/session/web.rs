@@ -1,6 +1,6 @@
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -71,6 +71,8 @@ pub(super) struct Web {
     delivery: Delivery,
     /// Requests so far.
     count: u64,
+    /// When the last of them was answered, or the connection began.
+    since: Instant,
     /// True if the client sends no further request.
     is_last: bool,
     /// True while the server drains: it reads no further request.
@@ -137,7 +139,7 @@ enum Beginning {
 }
 
 impl Web {
-    pub(super) fn new(settings: Arc<Settings>, forwarded: Forwarded) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, forwarded: Forwarded, since: Instant) -> Self {
         let reader = RequestReader::new(settings.limits);
         Web {
             settings,
@@ -146,6 +148,7 @@ impl Web {
             stage: Stage::Reading,
             delivery: Delivery::Rtmp,
             count: 0,
+            since,
             is_last: false,
             drains: false,
             is_finished: false,
@@ -181,6 +184,24 @@ impl Session {
         self.web.as_deref().map_or(Delivery::Rtmp, |web| web.delivery)
     }
 
+    /// True if it is there for requests by HTTP, and plays no live stream.
+    pub(crate) fn asks_by_web(&self) -> bool {
+        let asks = match self.web.as_deref() {
+            Some(web) => !matches!(web.stage, Stage::Live(_)),
+            None => self.door.accepts == Accepts::Web,
+        };
+        asks && !self.is_closing()
+    }
+
+    /// Since when it waits for a request by HTTP, if it does.
+    pub(crate) fn asks_since(&self) -> Option<Instant> {
+        match self.web.as_deref() {
+            Some(web) => Some(web.since).filter(|_| matches!(web.stage, Stage::Reading)),
+            None => Some(self.start),
+        }
+        .filter(|_| self.asks_by_web())
+    }
+
     /// True if the first bytes are those of HTTP. A prefix of a proxy begins with `P`, too.
     pub(super) fn begins_web(&mut self, input: &[u8]) -> bool {
         let Some((&first, rest)) = input.split_first() else {
@@ -213,7 +234,8 @@ impl Session {
         }
         self.endpoint.speak_no_chunks();
         let forwarded = Forwarded::new(self.client_address, self.door.proxies.take());
-        let mut web = Box::new(Web::new(self.door.settings.clone().unwrap_or_default(), forwarded));
+        let settings = self.door.settings.clone().unwrap_or_default();
+        let mut web = Box::new(Web::new(settings, forwarded, self.start));
         if held > 0 {
             web.reader.read(&mut &b"P"[..])?;
         }
@@ -353,7 +375,8 @@ impl Session {
             return;
         }
         self.endpoint.speak_no_chunks();
-        let mut web = Box::new(Web::new(self.door.settings.clone().unwrap_or_default(), Forwarded::new(None, None)));
+        let settings = self.door.settings.clone().unwrap_or_default();
+        let mut web = Box::new(Web::new(settings, Forwarded::new(None, None), self.start));
         (web.count, web.is_last) = (1, true);
         web.delivery = Delivery::of(path.container, Framing::UntilClose);
         let info = connect_info(request, &path, false);
@@ -621,6 +644,7 @@ impl Session {
             return;
         };
         let (keeps_alive, idle) = (!web.is_last && !web.drains, web.settings.idle);
+        web.since = self.endpoint.now;
         self.endpoint.outbound.push_answer(answer.head(fields, keeps_alive).into());
         if answer.has_length() && !is_head {
             answer.pieces().for_each(|piece| self.endpoint.outbound.push_answer(piece.clone()));

@@ -37,7 +37,7 @@ use crate::settings::{self, Loaded, Schema, Sources};
 use crate::sign::{self, SIGN};
 use crate::tls::TlsListeners;
 use crate::top::{self, TOP};
-use crate::web::Site;
+use crate::web::{Media, Site};
 
 const PROGRAM: &str = "anabranch";
 /// The version, with the commit if it is known.
@@ -269,6 +269,7 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     }
     let (site, calls) = Site::new(settings.api.has_credentials());
     builder = builder.web(site).listen_for_web(&web_settings.listen.0, &Entrance::web(Carrier::Plain));
+    let https: Vec<u16> = web_settings.https.iter().map(|Of(address)| address.port()).collect();
     for Of(address) in &web_settings.https {
         let carrier = tls.as_ref().map_or(Carrier::Plain, TlsListeners::carrier);
         builder = builder.listen_as(*address, Entrance::web(carrier));
@@ -333,7 +334,11 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     };
     let shown = reloader.clone();
     let in_force: InForce = Arc::new(move || shown.current().values());
-    let entrances = Entrances { calls, media: server.web_addresses().first().map(SocketAddr::port) };
+    let media = server
+        .web_addresses()
+        .first()
+        .map(|address| Media { port: address.port(), is_secure: https.contains(&address.port()) });
+    let entrances = Entrances { calls, media };
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), Some(in_force), workers, entrances)?;
     signals.follow(server.handle(), reloader, directory.clone())?;
     let (addresses, web) = (&server.addresses(), &server.web_addresses());

@@ -76,6 +76,11 @@ impl Door {
         self.closed_from.is_none_or(|most| number < most)
     }
 
+    /// Three quarters of the connections that are admitted.
+    pub(crate) fn share(&self) -> usize {
+        self.closed_from.and_then(|most| usize::try_from(most / 4 * 3).ok()).unwrap_or(usize::MAX)
+    }
+
     /// Counts and logs a connection that is not admitted; the caller closes it.
     pub(crate) fn turn_away(&self) {
         let most = self.closed_from.unwrap_or_default();
@@ -125,6 +130,7 @@ mod tests {
             assert_eq!(door.turned_away(), 1);
         }
         assert!(Door::of(None).admits(i32::MAX));
+        assert_eq!([Door::of(Some(1024)), Door::of(None)].map(|door| door.share()), [672, usize::MAX]);
         let (door, now) = (Door::of(Some(40)), Instant::now());
         assert_eq!(
             [0, 1, 9, 10, 11, 20].map(|s| door.warns(now + Duration::from_secs(s))),

@@ -104,6 +104,8 @@ pub struct Stats {
     pub age: Duration,
     /// Connections that are open.
     pub connections: usize,
+    /// Those of them by HTTP that play no live stream.
+    pub web_connections: usize,
     /// Connections that were accepted so far.
     pub accepted: u64,
     /// Streams with a publisher or with players.
@@ -278,7 +280,8 @@ impl Handle {
         let (connections, accepted, start) = self.control.counts();
         let (streams, vhosts) = (core.hub().streams(), core.vhosts());
         let memory = core.hub().memory();
-        Stats { age: start.elapsed(), connections, accepted, streams, vhosts, memory }
+        let web_connections = core.web_connections();
+        Stats { age: start.elapsed(), connections, web_connections, accepted, streams, vhosts, memory }
     }
 
     /// What streams gave up since the last call, because all of them together took too much memory; for each stream and

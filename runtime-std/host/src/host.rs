@@ -151,6 +151,11 @@ impl<C> Connections<C> {
     }
 }
 
+/// One in so many connections by HTTP is closed beyond what is over the limit.
+const ROOM: usize = 16;
+/// Why connections by HTTP are closed that are over the limit.
+const NO_ROOM: &str = "there are too many connections by HTTP, and this one has waited long for a request";
+
 impl<C: Link> Host<C> {
     /// A host without connections.
     pub fn new(setup: &Setup) -> Self {
@@ -271,9 +276,33 @@ impl<C: Link> Host<C> {
             let list = if is_uplink { &mut connections.uplinks } else { &mut connections.open };
             list.insert(id, Entry { link: connection.clone(), socket, stats, playing: None });
         }
+        self.make_room();
         if self.is_stopping() {
             // The stop may have copied the list before this connection was on it.
             shut_down(&**connection);
+        }
+    }
+
+    /// Closes connections by HTTP that have waited longest for a request, if there are too many: they must not take the
+    /// open files that publishers and players need. Some more than needed, so that it is not done for each connection.
+    fn make_room(&self) {
+        let most = self.core.config().web.connections.min(self.door.share());
+        let over = self.core.web_connections().saturating_sub(most);
+        if over == 0 {
+            return;
+        }
+        let links: Vec<_> = self.connections().open.values().map(|entry| entry.link.clone()).collect();
+        let mut idle = Vec::new();
+        for (at, link) in links.iter().enumerate() {
+            link.inspect_client(&mut |conn| idle.extend(conn.asks_since().map(|since| (since, conn.id(), at))));
+        }
+        idle.sort_unstable();
+        for (.., at) in idle.into_iter().take(over + most / ROOM) {
+            links[at].change_client(&mut |conn| {
+                if conn.asks_since().is_some() {
+                    conn.close(CloseReason::Closed(NO_ROOM));
+                }
+            });
         }
     }
 

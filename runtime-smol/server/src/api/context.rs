@@ -18,7 +18,7 @@ use crate::record::Recorder;
 use crate::run::Runner;
 use crate::segments::Outlets;
 use crate::settings::ShownValue;
-use crate::web::Pages;
+use crate::web::{Media, Pages};
 
 /// Reads the configuration again. Returns what has changed, or why the old configuration stays in force.
 pub(crate) type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
@@ -65,7 +65,7 @@ impl Context {
         reload: Option<Reload>,
         in_force: Option<InForce>,
         workers: Workers,
-        media: Option<u16>,
+        media: Option<Media>,
     ) -> Self {
         Context {
             handle,

@@ -39,15 +39,15 @@ use serve::Bounds;
 pub(crate) use settings::ApiSettings;
 
 use crate::identity::Identity;
-use crate::web::WebCall;
+use crate::web::{Media, WebCall};
 
 /// The entrances for HTTP of the server, which are not the API's.
 #[derive(Debug, Default)]
 pub(crate) struct Entrances {
     /// Requests for the API that came in there.
     pub(crate) calls: Option<Receiver<WebCall>>,
-    /// The port on which streams are played there.
-    pub(crate) media: Option<u16>,
+    /// Where streams are played.
+    pub(crate) media: Option<Media>,
 }
 
 /// Serves the API until the process ends, unless it is off. Returns its address.

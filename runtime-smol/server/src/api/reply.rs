@@ -63,14 +63,14 @@ impl Reply {
     }
 
     /// A page for browsers, or that it has not changed.
-    pub(super) fn page(page: &Page, if_none_match: Option<&str>) -> Self {
+    pub(super) fn page(page: &Page, host: Option<&str>, if_none_match: Option<&str>) -> Self {
         let is_known = if_none_match.is_some_and(|tags| page.is_known(tags));
         let (status, body) =
             if is_known { (StatusCode::NOT_MODIFIED, Bytes::new()) } else { (StatusCode::OK, page.body.clone()) };
-        let header = |(name, value): (&'static str, &str)| {
-            HeaderValue::from_str(value).ok().map(|value| (HeaderName::from_static(name), value))
+        let header = |(name, value): (&'static str, String)| {
+            HeaderValue::from_str(&value).ok().map(|value| (HeaderName::from_static(name), value))
         };
-        let more = page.headers().filter_map(header).collect();
+        let more = page.headers(host).filter_map(header).collect();
         Reply { more, ..Reply::new(status, HeaderValue::from_static(page.kind), body) }
     }
 

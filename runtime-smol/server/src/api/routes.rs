@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anabranch_core::location::Located;
-use hyper::header::IF_NONE_MATCH;
+use hyper::header::{HOST, HeaderValue, IF_NONE_MATCH};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -480,7 +480,8 @@ fn answer_page(context: &Context, request: &Parts, page: &Page) -> Reply {
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return Reply::not_allowed("GET, HEAD");
     }
-    Reply::page(page, request.headers.get(IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()))
+    let field = |name| request.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    Reply::page(page, field(HOST), field(IF_NONE_MATCH))
 }
 
 /// The segment in the place of `{id}`, if the path matches.

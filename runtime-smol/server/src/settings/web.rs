@@ -74,6 +74,10 @@ pub(crate) struct WebSettings {
     /// How long a player waits for a stream that is not published, before the answer is 404.
     #[schemars(extend("x-minimum" = "0s", "x-maximum" = "10m"))]
     pub(crate) wait: Time,
+    /// Most connections by HTTP that play no live stream, at most three quarters of the open files. If there are more,
+    /// those that have waited longest for a request are closed.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) connections: usize,
     /// How long a connection may stay open without a new request.
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "24h"))]
     pub(crate) idle_timeout: Time,
@@ -81,13 +85,14 @@ pub(crate) struct WebSettings {
 
 impl Default for WebSettings {
     fn default() -> Self {
-        let Settings { wait, idle, .. } = Settings::default();
+        let Settings { wait, idle, connections, .. } = Settings::default();
         WebSettings {
             listen: Of(WebListen::Auto),
             https: Vec::new(),
             on_rtmp_ports: false,
             allow_origins: vec![Of(PageOrigin("*".to_owned()))],
             wait: Time(wait),
+            connections,
             idle_timeout: Time(idle),
         }
     }
@@ -101,13 +106,9 @@ impl WebSettings {
             true => Origins::Any,
             false => Origins::Listed(origins.cloned().collect()),
         };
-        let port = |listen| match listen {
-            Listen::Any(port) => port,
-            Listen::One(address) => address.port(),
-        };
-        let ports = api.map(port).into_iter().collect();
-        let (wait, idle) = (self.wait.0, self.idle_timeout.0);
-        Arc::new(Settings { origins, ports, wait, idle, ..Settings::default() })
+        let ports = api.map(Listen::port).into_iter().collect();
+        let (wait, connections, idle) = (self.wait.0, self.connections, self.idle_timeout.0);
+        Arc::new(Settings { origins, ports, wait, connections, idle, ..Settings::default() })
     }
 }
 

@@ -8,5 +8,5 @@
 mod pages;
 mod site;
 
-pub(crate) use pages::{Page, Pages};
+pub(crate) use pages::{Media, Page, Pages};
 pub(crate) use site::{Site, WebCall};

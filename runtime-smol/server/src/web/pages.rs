@@ -12,8 +12,23 @@ pub(crate) struct Page {
     pub(crate) body: Bytes,
     /// The entity tag: a hash of the body, in quotes.
     pub(crate) tag: String,
-    /// The `Content-Security-Policy`, for documents.
+    /// The `Content-Security-Policy`, for documents, with [`HERE`] in the place of this server's name.
     pub(crate) policy: Option<String>,
+}
+
+/// Where this server plays streams to browsers, at the host that the page is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Media {
+    pub(crate) port: u16,
+    /// True if it is played by HTTPS.
+    pub(crate) is_secure: bool,
+}
+
+impl Media {
+    /// The schemes of requests and of WebSockets.
+    fn schemes(self) -> [&'static str; 2] {
+        if self.is_secure { ["https", "wss"] } else { ["http", "ws"] }
+    }
 }
 
 /// All of them.
@@ -29,6 +44,8 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Where the documents say on which port streams are played.
 const MEDIA: &str = "data-media=\"\"";
+/// The name of this server, in policies.
+const HERE: &str = "{here}";
 
 macro_rules! assets {
     ($($name:literal: $kind:expr),* $(,)?) => {
@@ -62,12 +79,12 @@ const ASSETS: &[(&str, &str, &[u8])] = assets! {
 };
 
 impl Pages {
-    /// The pages. `media` is the port on which this server plays streams to browsers, if that is not the port of the pages.
-    pub(crate) fn new(media: Option<u16>) -> Self {
+    /// The pages. `media` is where this server plays streams to browsers, if that is not the port of the pages.
+    pub(crate) fn new(media: Option<Media>) -> Self {
         let assets = ASSETS.iter().map(|(name, kind, body)| (*name, Page::new(kind, Bytes::from_static(body), None)));
         let document = |text: &str, frames: &str| {
-            let port = media.map(|port| port.to_string()).unwrap_or_default();
-            let body = text.replacen(MEDIA, &format!("data-media=\"{port}\""), 1);
+            let place = media.map(|media| format!("{}:{}", media.schemes()[0], media.port)).unwrap_or_default();
+            let body = text.replacen(MEDIA, &format!("data-media=\"{place}\""), 1);
             Page::new(HTML, body.into(), Some(policy(media, frames)))
         };
         Pages {
@@ -107,24 +124,39 @@ impl Page {
         })
     }
 
-    /// The headers besides those of the body: for the page, and for an answer that it has not changed.
-    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    /// The headers besides those of the body: for the page, and for an answer that it has not changed. `host` is the one
+    /// that the request names.
+    pub(crate) fn headers(&self, host: Option<&str>) -> impl Iterator<Item = (&'static str, String)> {
         let fixed = [
-            ("cache-control", "no-cache"),
-            ("etag", self.tag.as_str()),
-            ("x-content-type-options", "nosniff"),
+            ("cache-control", "no-cache".to_owned()),
+            ("etag", self.tag.clone()),
+            ("x-content-type-options", "nosniff".to_owned()),
             // A server that grants by page gets its own pages, and no other server learns of them.
-            ("referrer-policy", "same-origin"),
-            ("cross-origin-opener-policy", "same-origin"),
+            ("referrer-policy", "same-origin".to_owned()),
+            ("cross-origin-opener-policy", "same-origin".to_owned()),
         ];
-        let policy = self.policy.iter().map(|policy| ("content-security-policy", policy.as_str()));
+        let policy = self.policy.as_ref().map(|policy| policy.replace(HERE, name_of(host.unwrap_or_default())));
+        let policy = policy.map(|policy| ("content-security-policy", policy));
         fixed.into_iter().chain(policy)
     }
 }
 
+/// The name of a host for a policy, without its port. Policies have no form for addresses of IPv6, so all hosts stand for one.
+fn name_of(host: &str) -> &str {
+    let name = host.split(':').next().unwrap_or_default();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    match name {
+        _ if host.starts_with('[') => "*",
+        "" => "none.invalid",
+        name if name.chars().all(is_plain) => name,
+        _ => "none.invalid",
+    }
+}
+
 /// What a document may load: files of this server, and streams of its other port.
-fn policy(media: Option<u16>, frames: &str) -> String {
-    let streams = media.map(|port| format!(" http://*:{port} ws://*:{port}")).unwrap_or_default();
+fn policy(media: Option<Media>, frames: &str) -> String {
+    let streams = |media: Media| media.schemes().map(|scheme| format!(" {scheme}://{HERE}:{}", media.port)).concat();
+    let streams = media.map(streams).unwrap_or_default();
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:{streams}; \
          connect-src 'self'{streams}; base-uri 'none'; form-action 'none'; frame-ancestors {frames}; \
@@ -182,9 +214,9 @@ mod tests {
 
     #[test]
     fn paths_have_their_pages() {
-        let pages = Pages::new(Some(8080));
+        let pages = Pages::new(Some(Media { port: 8080, is_secure: false }));
         let body = |path: &str| pages.find(path).map(|page| String::from_utf8(page.body.to_vec()).unwrap());
-        assert!(body("/").unwrap().contains("data-media=\"8080\""));
+        assert!(body("/").unwrap().contains("data-media=\"http:8080\""));
         for path in ["/watch/live/cam", "/watch/", "/watch", "/watch/live/%3Cscript%3E"] {
             assert_eq!(pages.find(path), Some(&pages.watch), "{path}");
         }
@@ -208,12 +240,23 @@ mod tests {
 
     #[test]
     fn documents_load_only_from_this_server() {
-        let policy = |pages: &Pages, path: &str| pages.find(path).unwrap().policy.clone().unwrap();
-        let (here, other) = (Pages::new(None), Pages::new(Some(8080)));
+        let policy_at = |pages: &Pages, path: &str, host: &str| {
+            let mut headers = pages.find(path).unwrap().headers(Some(host));
+            headers.find(|(name, _)| *name == "content-security-policy").unwrap().1
+        };
+        let policy = |pages: &Pages, path: &str| policy_at(pages, path, "tv.example:1985");
+        let at = |is_secure| Pages::new(Some(Media { port: 8080, is_secure }));
+        let (here, other) = (Pages::new(None), at(false));
         assert!(policy(&here, "/").starts_with("default-src 'none'; script-src 'self';"));
         assert!(!policy(&here, "/").contains('*') && policy(&here, "/").contains("frame-ancestors 'none'"));
         assert!(policy(&here, "/watch/live/cam").contains("frame-ancestors *"));
-        assert!(policy(&other, "/").contains("connect-src 'self' http://*:8080 ws://*:8080;"));
+        assert!(policy(&other, "/").contains("connect-src 'self' http://tv.example:8080 ws://tv.example:8080;"));
+        assert!(policy(&at(true), "/").contains("connect-src 'self' https://tv.example:8080 wss://tv.example:8080;"));
+        assert!(policy_at(&other, "/", "[::1]:1985").contains("connect-src 'self' http://*:8080"));
+        for odd in ["", "x; script-src *", "*", "a.example 'unsafe-inline'"] {
+            let policy = policy_at(&other, "/", odd);
+            assert!(policy.contains("connect-src 'self' http://none.invalid:8080"), "{odd:?}: {policy}");
+        }
         assert!(here.find("/assets/player.js").unwrap().policy.is_none());
     }
 }

@@ -37,7 +37,7 @@ impl Site {
         if !matches!(request.method(), "GET" | "HEAD") {
             return Answer::text(405, "a page can only be read").with("Allow", "GET, HEAD");
         }
-        answer(page, request.field("If-None-Match"))
+        answer(page, request.field("Host"), request.field("If-None-Match"))
     }
 }
 
@@ -69,10 +69,10 @@ fn is_for_api(path: &str) -> bool {
 }
 
 /// A page, or that it has not changed.
-fn answer(page: &Page, if_none_match: Option<&str>) -> Answer {
+fn answer(page: &Page, host: Option<&str>, if_none_match: Option<&str>) -> Answer {
     let is_known = if_none_match.is_some_and(|tags| page.is_known(tags));
     let answer = if is_known { Answer::new(304) } else { Answer::new(200).with_body(page.body.clone()) };
-    page.headers().fold(answer.with("Content-Type", page.kind), |answer, (name, value)| answer.with(name, value))
+    page.headers(host).fold(answer.with("Content-Type", page.kind), |answer, (name, value)| answer.with(name, &value))
 }
 
 /// A failure in the API's form.
@@ -100,9 +100,9 @@ mod tests {
         let (site, requests) = Site::new(false);
         assert!(requests.is_none(), "nothing is for the API");
         let page = site.pages.find("/").unwrap();
-        let first = answer(page, None);
+        let first = answer(page, None, None);
         assert!(first.status == 200 && first.body == page.body);
-        let again = answer(page, Some(&page.tag));
+        let again = answer(page, None, Some(&page.tag));
         assert!(again.status == 304 && again.body.is_empty());
         assert!(again.fields.iter().any(|(name, _)| name == "content-security-policy"));
     }

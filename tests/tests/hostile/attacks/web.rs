@@ -112,7 +112,7 @@ pub(crate) static CASES: &[Case] = &[
     .lasting(30.0),
     Case::new(
         "idle_web_connections",
-        "none by default; policy::Limits::connections; web.idle_timeout 60 s",
+        "web.connections 10 000, three quarters of the open files at most; web.idle_timeout 60 s",
         FewerThreads(300, 10_000, 2000),
         Memory::MoreOnThreads(8, 16, 88),
         GONE,

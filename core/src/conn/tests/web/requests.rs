@@ -267,3 +267,30 @@ fn metadata_that_comes_later_promises_nothing() {
         assert_eq!(browser.tags().last().map(|tag| tag.starts_with("9 at ")), Some(true));
     }
 }
+
+#[test]
+fn connections_by_http_that_play_nothing_are_counted_while_they_do() {
+    let (mut harness, _publisher) = served();
+    let count = |harness: &Harness| harness.server.web_connections();
+    let either = Browser::by(&harness, None, Accepts::Either);
+    assert_eq!((count(&harness), either.conn.asks_since()), (0, None), "it may speak RTMP");
+    let start = harness.now;
+    let mut first = Browser::new(&harness);
+    assert_eq!((count(&harness), first.conn.asks_since()), (1, Some(start)));
+    harness.pass(Duration::from_secs(1));
+    first.send(&harness, get("/x").as_bytes());
+    assert_eq!((count(&harness), first.conn.asks_since()), (1, None), "it is to be answered");
+    first.conn.respond(harness.now, 1, &Answer::new(204));
+    first.poll(&harness);
+    assert_eq!(first.conn.asks_since(), Some(harness.now));
+    let mut second = Browser::by(&harness, None, Accepts::Either);
+    second.send(&harness, get("/x").as_bytes());
+    assert_eq!(count(&harness), 2);
+    first.send(&harness, get("/live/cam.flv").as_bytes());
+    assert_eq!((first.status(), count(&harness), first.conn.asks_since()), (204, 1, None), "it plays");
+    second.conn.close(CloseReason::Shutdown);
+    assert_eq!(count(&harness), 0);
+    second.poll(&harness);
+    drop((first, second, either));
+    assert_eq!(count(&harness), 0);
+}

@@ -148,6 +148,8 @@ impl Moment {
         )?;
         writer.counter("srs_clients_errs", "Connections that ended by an error or a refusal", errors)?;
         writer.gauge("anabranch_connections", "Connections that are open", stats.connections as u64)?;
+        let words = "Connections by HTTP that play no live stream";
+        writer.gauge("anabranch_web_connections", words, stats.web_connections as u64)?;
         writer.counter("anabranch_connections_accepted", "Connections that were accepted", totals.accepted)?;
         writer.counter(
             "anabranch_connections_turned_away",

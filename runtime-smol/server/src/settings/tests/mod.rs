@@ -124,7 +124,7 @@ fn others(node: &Node) -> Vec<toml::Value> {
     match node.value() {
         toml::Value::Boolean(value) => vec![(!value).into()],
         toml::Value::Integer(value) => vec![(value - 1).into(), (value + 1).into()],
-        toml::Value::Array(_) => ["10.0.0.0/8", "example.com", "deny play all", "7", SECRET]
+        toml::Value::Array(_) => ["10.0.0.0/8", "example.com", "deny play all", "https://a.example", "7", SECRET]
             .map(|text| toml::Value::Array(vec![text.into()]))
             .to_vec(),
         _ => texts.map(Into::into).to_vec(),

@@ -30,8 +30,8 @@ class Console {
 
   constructor() {
     // Where streams are played: the console may be on the port of the API, which has no media.
-    const port = document.documentElement.dataset.media;
-    this.media = port ? `http://${location.hostname}:${port}/` : undefined;
+    const [scheme, port] = document.documentElement.dataset.media.split(':');
+    this.media = port ? `${scheme}://${location.hostname}:${port}/` : undefined;
     addEventListener('hashchange', () => this.#open());
     document.addEventListener('visibilitychange', () => document.hidden || this.refresh());
     place('sign-out').addEventListener('click', () => {

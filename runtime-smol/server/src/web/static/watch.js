@@ -12,8 +12,8 @@ const parameters = new URLSearchParams(location.search);
 const form = parameters.get('form');
 parameters.delete('form');
 const place = document.getElementById('view');
-const port = document.documentElement.dataset.media;
-const base = port ? `http://${location.hostname}:${port}/` : undefined;
+const [scheme, port] = document.documentElement.dataset.media.split(':');
+const base = port ? `${scheme}://${location.hostname}:${port}/` : undefined;
 
 if (/^[^/]+\/.+/.test(path)) {
   document.title = t('watch_title', path);
