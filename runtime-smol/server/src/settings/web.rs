@@ -106,7 +106,9 @@ impl WebSettings {
             true => Origins::Any,
             false => Origins::Listed(origins.cloned().collect()),
         };
-        let ports = api.map(Listen::port).into_iter().collect();
+        // If all pages may, there is nothing to know of those.
+        let is_listed = matches!(origins, Origins::Listed(_));
+        let ports = api.filter(|_| is_listed).map(Listen::port).into_iter().collect();
         let (wait, connections, idle) = (self.wait.0, self.connections, self.idle_timeout.0);
         Arc::new(Settings { origins, ports, wait, connections, idle, ..Settings::default() })
     }
