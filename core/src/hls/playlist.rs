@@ -97,6 +97,10 @@ impl Segmenter {
             self.write_parts(open.publication, open.number, &open.parts, &mut out);
         }
         if let Some(hint) = self.hint() {
+            // What comes is announced with its discontinuity: hls.js keeps the number that it gives to the next segment.
+            if self.next_breaks() {
+                line(&mut out, format_args!("#EXT-X-DISCONTINUITY"));
+            }
             line(&mut out, format_args!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}{hint}\"", self.names.folder()));
         }
         for report in reports.iter().filter(|_| is_low_latency && !self.ended) {

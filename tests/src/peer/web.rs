@@ -91,7 +91,7 @@ impl WebPlayer {
                 match self.received.windows(4).position(|window| window == b"\r\n\r\n") {
                     Some(at) => break at + 4,
                     None => {
-                        assert!(self.read(), "the connection ends in {:?}", String::from_utf8_lossy(&self.received))
+                        assert!(self.read(), "the connection ends in {:?}", String::from_utf8_lossy(&self.received));
                     }
                 }
             };

@@ -77,6 +77,11 @@ impl Segmenter {
         Some(self.names.name(publication.id, Named::Part(number, part), self.extension().0))
     }
 
+    /// True if a discontinuity comes before the segment that has no part yet.
+    pub(in crate::hls) fn next_breaks(&self) -> bool {
+        self.open.as_ref().map_or(self.breaks, |open| open.parts.is_empty() && open.discontinuity)
+    }
+
     /// Extension and type of segments.
     pub(in crate::hls) fn extension(&self) -> (&'static str, &'static str) {
         match self.config.container {
