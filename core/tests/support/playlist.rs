@@ -152,7 +152,10 @@ impl Playlist {
         }
         let announced = Segment { discontinuity: true, ..Segment::default() };
         if segment != Segment::default() && (segment != announced || playlist.hint.is_none()) {
-            assert!(!segment.parts.is_empty(), "what follows the last segment are parts, or a hint with its discontinuity");
+            assert!(
+                !segment.parts.is_empty(),
+                "what follows the last segment are parts, or a hint with its discontinuity"
+            );
             segment.map = map;
             playlist.open = Some(segment);
         }
