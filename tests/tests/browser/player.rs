@@ -37,13 +37,14 @@ pub(crate) fn frames(browser: &mut Browser, count: usize) -> Vec<(f64, f64)> {
 
 /// The picture that is shown at a time is the one that was published for that time: 30 a second.
 pub(crate) fn assert_published(frames: &[(f64, f64)]) {
-    let (first, begun) = frames[0];
-    for &(number, time) in frames {
-        // Times have whole milliseconds. A canvas may be one picture later than the call that told of one.
-        let expected = first + (time - begun) * 30.0;
-        assert!((number - expected).abs() <= 2.0, "{number} at {time}, expected {expected}: {frames:?}");
+    // A canvas on a busy machine is read later than the call that told of a picture, never earlier: half a second at most.
+    let place = |&(number, time): &(f64, f64)| number - time * 30.0;
+    let first = frames.iter().map(place).fold(f64::INFINITY, f64::min);
+    for frame in frames {
+        let late = place(frame) - first;
+        assert!(late <= 15.0, "{frame:?} is {late} pictures late: {frames:?}");
     }
-    let passed = frames[frames.len() - 1].0 - first;
+    let passed = frames[frames.len() - 1].0 - frames[0].0;
     assert!(passed >= frames.len() as f64 / 2.0, "{frames:?}");
 }
 

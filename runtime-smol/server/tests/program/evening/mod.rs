@@ -35,6 +35,7 @@ const NOT_THAT_EVENING: &[&str] = &[
     "capture_limit",
     "certificates_changed",
     "certificates_refused",
+    "clock_apart",
     "deadline",
     "detached",
     "hook_called",
