@@ -76,7 +76,9 @@ impl Job {
 
 /// Gets each segment that a store has taken.
 #[derive(Clone)]
-struct OnStored(Arc<dyn Fn(&Job, &Place) + Send + Sync>);
+struct OnStored(Arc<TellsStored>);
+
+type TellsStored = dyn Fn(&Job, &Place) + Send + Sync;
 
 /// A segment that is complete, and stored if it is to be in a folder: for the hook.
 #[derive(Debug, Clone)]

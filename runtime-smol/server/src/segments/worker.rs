@@ -185,7 +185,7 @@ impl Shared {
             match self.next(number, due) {
                 Some(job) => {
                     let bytes = job.bytes() + JOB;
-                    self.segment(&mut streams, job);
+                    self.segment(&mut streams, &job);
                     self.tally.waiting.fetch_sub(bytes, Ordering::Relaxed);
                 }
                 None if self.over.load(Ordering::Acquire) => return,
@@ -231,7 +231,7 @@ impl Shared {
         }
     }
 
-    fn segment(&self, streams: &mut HashMap<StreamKey, Stored>, job: Job) {
+    fn segment(&self, streams: &mut HashMap<StreamKey, Stored>, job: &Job) {
         let stored = streams.entry(job.key.clone()).or_insert_with(|| {
             let place = Place::new(&job.key);
             let mut listing = Listing::default();
@@ -264,7 +264,7 @@ impl Shared {
         self.tally.segments.fetch_add(1, Ordering::Relaxed);
         self.tally.bytes.fetch_add(job.bytes() as u64, Ordering::Relaxed);
         if let Some(OnStored(tell)) = &self.on_stored {
-            tell(&job, place);
+            tell(job, place);
         }
     }
 

@@ -65,8 +65,9 @@ pub(crate) fn wait_frames(player: &mut Driver, count: usize) {
 }
 
 /// How a live stream is asked for by HTTP, with the status of a success.
-pub(crate) const FORMS: [(fn(SocketAddr, &str) -> WebPlayer, u16); 2] =
-    [(WebPlayer::get, 200), (WebPlayer::web_socket, 101)];
+pub(crate) const FORMS: [(View, u16); 2] = [(WebPlayer::get, 200), (WebPlayer::web_socket, 101)];
+
+type View = fn(SocketAddr, &str) -> WebPlayer;
 
 /// A list of the API.
 pub(crate) fn list(program: &Program, name: &str) -> Vec<Value> {
