@@ -21,13 +21,15 @@ pub struct FileHead {
 }
 
 /// Bytes to be written over those of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Overwrite {
     /// The place in the file.
     pub at: u64,
     /// The bytes.
     pub bytes: Vec<u8>,
 }
+
+crate::shown::debug_with_bytes!(Overwrite { at; bytes });
 
 /// What the index of a file needs of a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
