@@ -517,6 +517,9 @@ fn a_hint_is_there_from_the_first_moment_of_a_publication_and_goes_with_it() {
             stream.segmenter.end(stream.now);
         }
         assert_eq!(hint(&stream).is_some(), is_on);
+        // hls.js stops if the segment that is announced has another number of discontinuities than its place.
+        let text = stream.segmenter.media_playlist(&PlaylistRequest::default(), &[]).unwrap();
+        assert_eq!(text.contains("#EXT-X-DISCONTINUITY\n#EXT-X-PRELOAD-HINT"), is_on, "{text}");
         assert!(stream.segmenter.version() > version, "the text is made again");
         version = stream.segmenter.version();
     }
