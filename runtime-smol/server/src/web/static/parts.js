@@ -45,7 +45,8 @@ export function confirm(words, action) {
     };
     yes.onclick = () => done(true);
     no.onclick = () => done(false);
-    dialog.onclose = () => done(false);
+    // A browser tells a while later that a dialog has closed: when this is about the question before, this one is open.
+    dialog.onclose = () => dialog.open || done(false);
   });
 }
 
