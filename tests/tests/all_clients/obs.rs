@@ -60,7 +60,7 @@ fn what_obs_publishes_arrives_bit_exact_and_ends_well() {
     server.wait_closed_without_loss(5);
     // It resets the connection, but takes its leave before.
     let connection =
-        publisher.split(" is ").next().and_then(|start| start.rsplit("INFO ").next()).expect("it has a name");
+        publisher.split(" from ").next().and_then(|start| start.rsplit("INFO ").next()).expect("it has a name");
     let closed = server.process.wait_line(&format!("{connection} closed: ")).text;
     assert!(closed.contains(" in phase connected "), "{closed}");
     drop(obs);
@@ -111,8 +111,7 @@ fn obs_publishes_with_a_signed_key() {
     let folder = Folder::new();
     let file = folder.file("anabranch.toml");
     fs::write(&file, of_readme("cat > anabranch.toml <<'END'\n", "END\n")).expect("the folder can be written");
-    let server =
-        Launch::of(Runtime::Smol).on_a_free_port().arg("-c").arg(&file).env("ANABRANCH__API__LISTEN", "off").start();
+    let server = Launch::of(Runtime::Smol).arg("-c").arg(&file).env("ANABRANCH__API__LISTEN", "off").start();
     let dumped = folder.file("rtmpdump.flv");
     let rtmpdump = server.rtmpdump("live/cam", &dumped);
     server.wait_players("live/cam", 1);
