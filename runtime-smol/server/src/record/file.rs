@@ -1,10 +1,12 @@
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
-use std::time::{Duration, Instant};
+use std::io::{self, SeekFrom};
+use std::time::Duration;
 
 use anabranch_core::amf::{Limits, Object, Value, amf0};
 use anabranch_core::flv::tag;
 use anabranch_core::message::MessageType;
+
+use super::output::{Output, Target};
 
 /// The length of the first tag's body, the metadata. It reserves room for the length and the index, which are known
 /// only at the end.
@@ -17,8 +19,11 @@ const PAGE: usize = 4096;
 const PROPERTIES: usize = 2048;
 /// The largest number of key frames in the index. Of more, every second one is removed, repeatedly if necessary.
 const INDEX: usize = 2000;
-/// The number of bytes that are collected before a write.
-const PENDING: usize = 256 << 10;
+
+/// What timestamps may go back, and what they may jump ahead, in milliseconds, before they count as set. An encoder may
+/// pause for a while and go on, and sound may come some seconds after its pictures.
+const STEP_BACK: i32 = 5000;
+const STEP_AHEAD: i32 = 60_000;
 
 /// An FLV file that grows. It can always be played up to the last tag that was written, even if the process is killed.
 ///
@@ -27,29 +32,12 @@ const PENDING: usize = 256 << 10;
 /// first, then that page.
 #[derive(Debug)]
 pub(super) struct FlvFile<F = File> {
-    file: F,
+    out: Output<F>,
     properties: Object,
-    /// Tags that are not written yet.
-    pending: Vec<u8>,
-    /// Bytes that are written.
-    written: u64,
-    /// How long writes took, since this was last taken.
-    waited: Duration,
     audio: bool,
     video: bool,
     clock: Clock,
     index: Index,
-}
-
-/// A destination that can be truncated, such as a file.
-pub(super) trait Target: Write + Seek {
-    fn cut(&mut self, length: u64) -> io::Result<()>;
-}
-
-impl Target for File {
-    fn cut(&mut self, length: u64) -> io::Result<()> {
-        self.set_len(length)
-    }
 }
 
 /// The time in the file: it begins at 0 and does not wrap, unlike the stream's timestamps.
@@ -58,14 +46,27 @@ pub(super) struct Clock {
     last: Option<u32>,
     now: i64,
     latest: u64,
+    /// True if time goes on when timestamps were set.
+    is_steady: bool,
 }
 
 impl Clock {
+    /// A clock whose time goes on when timestamps were set, back by more than [`STEP_BACK`] or ahead by more than
+    /// [`STEP_AHEAD`]: for files whose frames last until the next.
+    pub(super) fn steady() -> Self {
+        Clock { is_steady: true, ..Clock::default() }
+    }
+
     /// The time of a frame with that timestamp.
     pub(super) fn at(&mut self, timestamp: u32) -> u64 {
         let last = self.last.replace(timestamp).unwrap_or(timestamp);
         // Forwards or backwards, whichever is the smaller step.
-        self.now += i64::from(timestamp.wrapping_sub(last).cast_signed());
+        let step = timestamp.wrapping_sub(last).cast_signed();
+        if self.is_steady && !(-STEP_BACK..=STEP_AHEAD).contains(&step) {
+            self.now = self.now.max(i64::try_from(self.latest).unwrap_or(i64::MAX));
+        } else {
+            self.now += i64::from(step);
+        }
         // Audio may be a little earlier than the first frame.
         let now = u64::try_from(self.now).unwrap_or_default();
         self.latest = self.latest.max(now);
@@ -118,11 +119,8 @@ impl FlvFile<()> {
     /// The state of an existing file without the file itself, for `repair`. `metadata` is the body of an `onMetaData`.
     pub(super) fn found(metadata: &[u8]) -> Self {
         FlvFile {
-            file: (),
+            out: Output::new((), 0),
             properties: properties(metadata),
-            pending: Vec::new(),
-            written: 0,
-            waited: Duration::ZERO,
             audio: false,
             video: false,
             clock: Clock::default(),
@@ -132,8 +130,8 @@ impl FlvFile<()> {
 
     /// Adds the file itself, to be written from there on.
     pub(super) fn of<F>(self, file: F, written: u64) -> FlvFile<F> {
-        let FlvFile { file: (), properties, pending, written: _, waited, audio, video, clock, index } = self;
-        FlvFile { file, properties, pending, written, waited, audio, video, clock, index }
+        let FlvFile { out: _, properties, audio, video, clock, index } = self;
+        FlvFile { out: Output::new(file, written), properties, audio, video, clock, index }
     }
 }
 
@@ -170,7 +168,7 @@ impl<F: Target> FlvFile<F> {
         let mut start = Vec::new();
         tag::write_file_header(true, true, &mut start);
         start.extend(begun.reserved(false));
-        begun.pending = start;
+        begun.out.pending = start;
         begun.flush()?;
         Ok(begun)
     }
@@ -194,8 +192,8 @@ impl<F: Target> FlvFile<F> {
         };
         // The time in the file wraps as RTMP timestamps do. A body too long for FLV is also too long for RTMP.
         let wrapped = u32::try_from(time & u64::from(u32::MAX)).unwrap_or_default();
-        let _ = tag::write_tag(type_id, wrapped, body, &mut self.pending);
-        if self.pending.len() >= PENDING { self.flush() } else { Ok(()) }
+        let _ = tag::write_tag(type_id, wrapped, body, &mut self.out.pending);
+        self.out.flush_much()
     }
 
     /// Writes the collected tags.
@@ -203,37 +201,22 @@ impl<F: Target> FlvFile<F> {
     /// # Errors
     /// Errors of the system. The file then ends after the last complete tag.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let begun = Instant::now();
-        let written = self.file.write_all(&self.pending);
-        self.waited += begun.elapsed();
-        if let Err(error) = written {
-            self.pending.clear();
-            // If truncating fails, too, part of a tag stays, which players take for the end of the file.
-            let _ = self.file.cut(self.written);
-            let _ = self.file.seek(SeekFrom::Start(self.written));
-            return Err(error);
-        }
-        self.written += self.pending.len() as u64;
-        self.pending.clear();
-        Ok(())
+        self.out.flush()
     }
 
     /// How long writes took since the last call.
     pub(super) fn take_waited(&mut self) -> Duration {
-        std::mem::take(&mut self.waited)
+        self.out.take_waited()
     }
 
     /// Bytes that are written.
     pub(super) fn written(&self) -> u64 {
-        self.written
+        self.out.written()
     }
 
     /// Bytes, including those that are not written yet.
     pub(super) fn length(&self) -> u64 {
-        self.written + self.pending.len() as u64
+        self.out.length()
     }
 
     /// Writes the collected tags, and the metadata with length and index.
@@ -246,13 +229,14 @@ impl<F: Target> FlvFile<F> {
         tag::write_file_header(self.audio, self.video, &mut start);
         start.extend(self.reserved(true));
         let (page, rest) = start.split_at(PAGE);
-        self.file.seek(SeekFrom::Start(PAGE as u64))?;
-        self.file.write_all(rest)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(page)?;
+        let mut file = self.out.into_file();
+        file.seek(SeekFrom::Start(PAGE as u64))?;
+        file.write_all(rest)?;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(page)?;
         flushed?;
-        self.file.flush()?;
-        Ok(self.file)
+        file.flush()?;
+        Ok(file)
     }
 
     /// The tag of the metadata. It always has the same length: a long string after the metadata, which players ignore,
@@ -282,7 +266,7 @@ impl<F: Target> FlvFile<F> {
         if finished {
             let seconds = |milliseconds: u64| Value::Number(milliseconds as f64 / 1000.0);
             object.insert("duration", seconds(self.clock.latest));
-            object.insert("filesize", Value::Number(self.written as f64));
+            object.insert("filesize", Value::Number(self.out.written() as f64));
             object.insert("hasAudio", Value::Boolean(self.audio));
             object.insert("hasVideo", Value::Boolean(self.video));
             object.insert("hasKeyframes", Value::Boolean(!self.index.entries.is_empty()));
@@ -333,6 +317,7 @@ fn properties(metadata: &[u8]) -> Object {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::io::{Seek, Write};
     use std::rc::Rc;
 
     use super::*;

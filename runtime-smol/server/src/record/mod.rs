@@ -8,6 +8,7 @@ mod file;
 mod media;
 mod mp4;
 mod name;
+mod output;
 mod pace;
 mod place;
 pub(crate) mod repair;

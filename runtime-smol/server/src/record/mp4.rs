@@ -1,7 +1,7 @@
 use std::fs::File;
 use std::io::{self, SeekFrom};
 use std::mem;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anabranch_core::flv::{
     AccessUnit, AudioCodec, Codec, HeaderKind, HeaderSlots, Slices, VideoCodec, audio_header_slots, video_header_slots,
@@ -12,7 +12,8 @@ use anabranch_core::fmp4::{
 };
 use anabranch_core::source::{Frame, FrameKind};
 
-use super::file::{Clock, Target};
+use super::file::Clock;
+use super::output::{Output, Target};
 
 /// How long a fragment lasts at most, in milliseconds: that much is lost if the process is killed. A little more than a
 /// second, so that key frames that come each second end it.
@@ -21,8 +22,9 @@ const FRAGMENT: u64 = 1200;
 const SHORTEST: u64 = 500;
 /// The number of bytes at which a fragment ends.
 const MOST_BYTES: usize = 1 << 20;
-/// The number of bytes that are collected before a write.
-const PENDING: usize = 256 << 10;
+/// The number of samples at which a fragment ends: each takes memory and has an entry in the fragment's head, however short
+/// it is. Ten times those of a second with 120 pictures and much sound.
+const MOST_SAMPLES: usize = 8192;
 
 /// A file of fragmented MP4 that grows. It can be played up to the last fragment that was written, even if the process
 /// is killed.
@@ -30,7 +32,7 @@ const PENDING: usize = 256 << 10;
 /// The tracks are settled with the first fragment. What would add one or change one needs another file.
 #[derive(Debug)]
 pub(super) struct Mp4File<F = File> {
-    file: F,
+    out: Output<F>,
     tracks: Vec<Lane>,
     /// What the file begins with; `None` before the first fragment.
     head: Option<FileHead>,
@@ -41,10 +43,6 @@ pub(super) struct Mp4File<F = File> {
     since: Option<u64>,
     /// Bytes of the samples of that fragment.
     collected: usize,
-    /// Fragments that are not written yet.
-    pending: Vec<u8>,
-    written: u64,
-    waited: Duration,
     /// True if frames come for which the file has no track.
     needs_other: bool,
     left_out: Option<Codec>,
@@ -137,17 +135,14 @@ impl<F: Target> Mp4File<F> {
     /// Begins an empty file. It stays empty until its first fragment is complete.
     pub(super) fn begin(file: F) -> Self {
         Mp4File {
-            file,
+            out: Output::new(file, 0),
             tracks: Vec::new(),
             head: None,
             index: FileIndex::default(),
             sequence: 0,
-            clock: Clock::default(),
+            clock: Clock::steady(),
             since: None,
             collected: 0,
-            pending: Vec::new(),
-            written: 0,
-            waited: Duration::ZERO,
             needs_other: false,
             left_out: None,
             is_told: false,
@@ -171,11 +166,14 @@ impl<F: Target> Mp4File<F> {
         frame.access_units(|unit| self.unit(now, unit));
         let since = *self.since.get_or_insert(now);
         let lasted = now.saturating_sub(since);
-        if lasted >= FRAGMENT || frame.is_join_point() && lasted >= SHORTEST || self.collected >= MOST_BYTES {
+        let samples: usize = self.tracks.iter().map(|lane| lane.samples.len()).sum();
+        let is_large = self.collected >= MOST_BYTES || samples >= MOST_SAMPLES;
+        if lasted >= FRAGMENT || frame.is_join_point() && lasted >= SHORTEST || is_large {
             self.end_fragment();
             self.since = Some(now);
         }
-        if self.pending.len() >= PENDING { self.flush() } else { Ok(()) }
+        let flushed = self.out.flush_much();
+        self.noted(flushed)
     }
 
     fn header(&mut self, frame: &Frame) {
@@ -273,28 +271,28 @@ impl<F: Target> Mp4File<F> {
             }
             let tracks: Vec<_> = self.tracks.iter().map(|lane| &lane.track).collect();
             // There is a track, and each has another number.
-            self.head = fmp4::write_file_head(&tracks, &mut self.pending).ok();
+            self.head = fmp4::write_file_head(&tracks, &mut self.out.pending).ok();
         }
         let Some(head) = &self.head else {
             return;
         };
         self.sequence = self.sequence.wrapping_add(1);
         let samples: Vec<_> = self.tracks.iter_mut().flat_map(|lane| mem::take(&mut lane.samples)).collect();
-        let start = self.pending.len();
+        let start = self.out.pending.len();
         let options = FragmentOptions::default();
-        if fmp4::write_fragment_head(self.sequence, &samples, &options, &mut self.pending).is_err() {
+        if fmp4::write_fragment_head(self.sequence, &samples, &options, &mut self.out.pending).is_err() {
             // 4 GiB in one fragment, whose bytes are bounded: this cannot be.
-            self.pending.truncate(start);
+            self.out.pending.truncate(start);
             self.tracks.iter_mut().for_each(|lane| lane.bytes.clear());
             return;
         }
         // What comes before the payloads are two heads of boxes of eight bytes, and the content of the first.
-        let moof = self.pending.get(start + 8..self.pending.len() - 8);
+        let moof = self.out.pending.get(start + 8..self.out.pending.len() - 8);
         if let Some(fragment) = moof.and_then(|moof| fmp4::read_fragment(moof, head)) {
-            self.index.note(self.written + start as u64, &fragment);
+            self.index.note(self.out.written() + start as u64, &fragment);
         }
         for lane in &mut self.tracks {
-            self.pending.append(&mut lane.bytes);
+            self.out.pending.append(&mut lane.bytes);
         }
     }
 
@@ -315,26 +313,19 @@ impl<F: Target> Mp4File<F> {
     /// # Errors
     /// Errors of the system. The file then ends after the last complete fragment.
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let begun = Instant::now();
-        let written = self.file.write_all(&self.pending);
-        self.waited += begun.elapsed();
-        if let Err(error) = written {
-            self.pending.clear();
-            self.index.cut(self.written);
-            if self.written == 0 {
+        let flushed = self.out.flush();
+        self.noted(flushed)
+    }
+
+    /// After a write that failed, fragments are missing that were counted.
+    fn noted(&mut self, flushed: io::Result<()>) -> io::Result<()> {
+        if flushed.is_err() {
+            self.index.cut(self.out.written());
+            if self.out.written() == 0 {
                 self.head = None;
             }
-            // If truncating fails, too, part of a fragment stays, which players take for the end of the file.
-            let _ = self.file.cut(self.written);
-            let _ = self.file.seek(SeekFrom::Start(self.written));
-            return Err(error);
         }
-        self.written += self.pending.len() as u64;
-        self.pending.clear();
-        Ok(())
+        flushed
     }
 
     /// Writes length and index. Call [`close`](Self::close) before.
@@ -342,7 +333,8 @@ impl<F: Target> Mp4File<F> {
     /// # Errors
     /// Errors of the system. The file can be played all the same.
     pub(super) fn finish(self) -> io::Result<F> {
-        let Mp4File { mut file, head, index, written, .. } = self;
+        let Mp4File { out, head, index, .. } = self;
+        let (written, mut file) = (out.written(), out.into_file());
         if let Some(head) = head {
             write_index(&mut file, &index, &head, written)?;
         }
@@ -364,17 +356,17 @@ impl<F> Mp4File<F> {
 
     /// Bytes that are written.
     pub(super) fn written(&self) -> u64 {
-        self.written
+        self.out.written()
     }
 
     /// Bytes, including those that are not written yet.
     pub(super) fn length(&self) -> u64 {
-        self.written + (self.pending.len() + self.collected) as u64
+        self.out.length() + self.collected as u64
     }
 
     /// How long writes took since the last call.
     pub(super) fn take_waited(&mut self) -> Duration {
-        mem::take(&mut self.waited)
+        self.out.take_waited()
     }
 }
 
@@ -449,6 +441,69 @@ fn can_hold(codec: Codec) -> bool {
         }
         Codec::Audio(codec) => {
             matches!(codec, AudioCodec::Aac | AudioCodec::Opus | AudioCodec::Flac) || AudioConfig::is_in_frames(codec)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use anabranch_core::message::{Message, MessageType, Payload};
+    use anabranch_core::source::WireFormat;
+
+    use super::*;
+
+    impl Target for Cursor<Vec<u8>> {
+        fn cut(&mut self, length: u64) -> io::Result<()> {
+            self.get_mut().truncate(length as usize);
+            Ok(())
+        }
+    }
+
+    fn frame(type_id: u8, timestamp: u32, body: &[u8]) -> Frame {
+        let message =
+            Message { chunk_stream: 4, timestamp, type_id, message_stream_id: 1, payload: Payload::from(body) };
+        Frame::encode(message, WireFormat { chunk_size: 60_000 })
+    }
+
+    fn sound(timestamp: u32, payload: &[u8]) -> Frame {
+        frame(MessageType::AUDIO, timestamp, &[&[0xAF, 1], payload].concat())
+    }
+
+    fn begin() -> Mp4File<Cursor<Vec<u8>>> {
+        let mut file = Mp4File::begin(Cursor::default());
+        file.push(&frame(MessageType::AUDIO, 0, &[0xAF, 0, 0x12, 0x10]), Some(0)).unwrap();
+        file
+    }
+
+    #[test]
+    fn frames_that_are_nothing_do_not_pile_up() {
+        for payload in [&[][..], &[7]] {
+            let mut file = begin();
+            for _ in 0..50_000 {
+                file.push(&sound(1000, payload), None).unwrap();
+                let samples: usize = file.tracks.iter().map(|lane| lane.samples.len()).sum();
+                assert!(samples < MOST_SAMPLES && file.out.pending.len() < 1 << 20, "{samples}");
+            }
+            file.close().unwrap();
+            assert!(file.written() > 0, "they are in the file");
+        }
+    }
+
+    #[test]
+    fn time_goes_on_when_timestamps_are_set_and_pauses_stay() {
+        for (set, most) in [(-3_600_000, 41_000), (3_600_000, 41_000), (30_000, 71_000)] {
+            let mut file = begin();
+            for number in 0..1000i64 {
+                let timestamp = 4_000_000 + number * 40 + if number < 500 { 0 } else { set };
+                file.push(&sound(timestamp as u32, b"sound"), None).unwrap();
+            }
+            file.close().unwrap();
+            let duration = file.duration();
+            assert!((most - 2000..=most).contains(&duration), "{set}: {duration}");
+            let fragments = file.sequence;
+            assert!((25..60).contains(&fragments), "one about each second: {fragments}");
         }
     }
 }

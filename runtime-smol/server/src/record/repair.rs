@@ -35,16 +35,29 @@ pub(crate) fn command() -> Command {
 /// Repairs the files, one after the other.
 ///
 /// # Errors
-/// The first file that cannot be repaired, with its name. That file is unchanged.
+/// Some cannot be repaired, which are unchanged; each is told with its name on standard error.
 pub(crate) fn run(matches: &ArgMatches) -> Result<ExitCode, String> {
+    let (mut count, mut failed) = (0, 0);
     for path in matches.get_many::<PathBuf>(FILES).into_iter().flatten() {
-        let repaired = repair(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let Repaired { length, milliseconds, cut } = repaired;
-        let seconds = milliseconds as f64 / 1000.0;
-        // The file is repaired even if this line cannot be written.
-        let _ = writeln!(io::stdout(), "{}: {length} bytes, {seconds:.3} s, {cut} bytes cut off", path.display());
+        count += 1;
+        // What was done to the files does not depend on whether these lines can be written.
+        let _ = match repair(path) {
+            Ok(Some(Repaired { length, milliseconds, cut })) => {
+                let seconds = milliseconds as f64 / 1000.0;
+                writeln!(io::stdout(), "{}: {length} bytes, {seconds:.3} s, {cut} bytes cut off", path.display())
+            }
+            // A file of MP4 is empty until its first fragment is complete.
+            Ok(None) => writeln!(io::stdout(), "{}: nothing to repair, it is empty", path.display()),
+            Err(error) => {
+                failed += 1;
+                writeln!(io::stderr(), "{}: {error}", path.display())
+            }
+        };
     }
-    Ok(ExitCode::SUCCESS)
+    match failed {
+        0 => Ok(ExitCode::SUCCESS),
+        failed => Err(format!("{failed} of {count} files cannot be repaired")),
+    }
 }
 
 struct Repaired {
@@ -53,17 +66,21 @@ struct Repaired {
     cut: u64,
 }
 
-fn repair(path: &Path) -> io::Result<Repaired> {
+/// `None` if the file is empty.
+fn repair(path: &Path) -> io::Result<Option<Repaired>> {
     let file = OpenOptions::new().read(true).write(true).open(path)?;
     if let Err(rustix::io::Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
         return Err(io::Error::new(ErrorKind::WouldBlock, "it is being written"));
     }
     let size = file.metadata()?.len();
+    if size == 0 {
+        return Ok(None);
+    }
     let mut start = [0; 8];
     read(&mut &file, &mut start)?.ok_or_else(not_ours)?;
     (&file).seek(SeekFrom::Start(0))?;
     let (length, milliseconds) = if start.ends_with(b"ftyp") { repair_mp4(file, size)? } else { repair_flv(file)? };
-    Ok(Repaired { length, milliseconds, cut: size.saturating_sub(length) })
+    Ok(Some(Repaired { length, milliseconds, cut: size.saturating_sub(length) }))
 }
 
 /// Returns length and duration.

@@ -294,3 +294,33 @@ fn connections_by_http_that_play_nothing_are_counted_while_they_do() {
     drop((first, second, either));
     assert_eq!(count(&harness), 0);
 }
+
+#[test]
+fn an_answer_that_is_not_read_is_kept_for_a_minute() {
+    for reads in [false, true] {
+        let mut harness = Harness::new();
+        let mut browser = Browser::new(&harness);
+        browser.conn.handle_input(harness.now, get("/x").as_bytes());
+        browser.poll_full(&harness);
+        let asked = browser.requests.pop().expect("it asks");
+        let body = Bytes::from(vec![7; 1 << 20]);
+        browser.conn.respond(harness.now, asked.id, &Answer::new(200).with_body(body.clone()));
+        browser.poll_full(&harness);
+        let mut seconds = 0;
+        while browser.closed.is_none() {
+            seconds += 1;
+            assert!(seconds < 75, "it is kept for ever");
+            harness.now += Duration::from_secs(1);
+            if reads {
+                // A byte now and then, and more requests, are no reason to keep it.
+                browser.conn.outbound().advance(1);
+                browser.conn.handle_input(harness.now, get("/y").as_bytes());
+            }
+            browser.conn.handle_timeout(harness.now);
+            browser.poll_full(&harness);
+        }
+        assert!(seconds > 55, "{seconds}: there is time for a slow client");
+        drop(browser);
+        assert!(body.is_unique(), "nothing keeps the bytes");
+    }
+}

@@ -93,3 +93,16 @@ fn what_is_no_recording_is_not_repaired() {
         assert_eq!(fs::read(file).unwrap_or_default(), before);
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_repaired_does_not_keep_others_from_it() {
+    let home = Folder::new();
+    let (other, empty) = (home.write("text", "FLV? No."), home.write("empty.mp4", ""));
+    let files = [other.clone(), empty.clone(), home.file("none"), empty];
+    let repair = Launch::new(env!("CARGO_BIN_EXE_anabranch")).arg("repair").args(&files).run();
+    assert!(!repair.status.success(), "{repair:?}");
+    assert_eq!(repair.stdout.matches("empty.mp4: nothing to repair").count(), 2, "{repair:?}");
+    let lines: Vec<_> = repair.stderr.lines().collect();
+    assert!(lines[0].contains("text: not a recording") && lines[1].contains("none: "), "{repair:?}");
+    assert!(repair.stderr.contains("2 of 4 files cannot be repaired"), "{repair:?}");
+}
