@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anabranch_core::conn::{Ask, ClientFacts, Closed, Notice, StreamFacts, Subject};
+use anabranch_core::conn::{Ask, ClientFacts, Closed, Delivery, Notice, StreamFacts, Subject};
 use anabranch_core::hub::HeldBy;
 use anabranch_core::url::{DEFAULT_VHOST, StreamKey};
 use anabranch_host::SwitchNotice;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::fields;
 use super::settings::Form;
 use crate::identity::Identity;
-use crate::record::RecordedFile;
+use crate::record::{Publisher, RecordedFile};
 use crate::segments::StoredSegment;
 
 /// The kind of a call.
@@ -176,55 +176,42 @@ impl Bodies {
 /// not have come last.
 fn of_recording(file: &RecordedFile, identity: &Identity) -> String {
     let RecordedFile { key, publisher, path, bytes, duration, reason, .. } = file;
-    let client_id = publisher.connection.map(|connection| identity.client_id(connection)).unwrap_or_default();
-    let ip = publisher.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
-    let cwd = std::env::current_dir().unwrap_or_default();
-    let mut body = Object::default();
-    body.text("server_id", identity.server_id())
-        .text("service_id", identity.service_id())
-        .text("action", Event::Dvr.name())
-        .text("client_id", client_id)
-        .text("ip", ip)
-        .text("vhost", key.vhost())
-        .text("app", key.app())
-        .text("stream", key.stream())
-        .text("param", publisher.params.as_str())
-        .text("cwd", cwd.to_string_lossy())
+    let mut body = of_file(Event::Dvr, publisher, key, identity);
+    body.text("cwd", cwd())
         .text("file", path.to_string_lossy())
-        .text("stream_url", stream_url(key))
-        .text("stream_id", identity.stream_id(key))
+        .stream(key, identity)
         .seconds("duration", *duration)
         .number("bytes", *bytes)
         .text("reason", reason.name());
-    serde_json::to_string(&body).unwrap_or_default()
+    body.written()
 }
 
 /// The body of the notice that a segment is complete. Fields and their order are SRS's.
 fn of_segment(segment: &StoredSegment, identity: &Identity) -> String {
     let StoredSegment { key, publisher, number, duration, file, playlist, url, playlist_url } = segment;
-    let client_id = publisher.connection.map(|connection| identity.client_id(connection)).unwrap_or_default();
-    let ip = publisher.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
-    let cwd = std::env::current_dir().unwrap_or_default();
-    let mut body = Object::default();
-    body.text("server_id", identity.server_id())
-        .text("service_id", identity.service_id())
-        .text("action", Event::Hls.name())
-        .text("client_id", client_id)
-        .text("ip", ip)
-        .text("vhost", key.vhost())
-        .text("app", key.app())
-        .text("stream", key.stream())
-        .text("param", publisher.params.as_str())
-        .seconds("duration", *duration)
-        .text("cwd", cwd.to_string_lossy())
+    let mut body = of_file(Event::Hls, publisher, key, identity);
+    body.seconds("duration", *duration)
+        .text("cwd", cwd())
         .text("file", file.to_string_lossy())
         .text("url", url.as_str())
         .text("m3u8", playlist.to_string_lossy())
         .text("m3u8_url", playlist_url.as_str())
         .number("seq_no", *number)
-        .text("stream_url", stream_url(key))
-        .text("stream_id", identity.stream_id(key));
-    serde_json::to_string(&body).unwrap_or_default()
+        .stream(key, identity);
+    body.written()
+}
+
+/// What the notices of files have in common: whose stream it was.
+fn of_file(event: Event, publisher: &Publisher, key: &StreamKey, identity: &Identity) -> Object {
+    let client_id = publisher.connection.map(|connection| identity.client_id(connection)).unwrap_or_default();
+    let ip = publisher.address.map(|address| address.ip().to_canonical().to_string()).unwrap_or_default();
+    let mut body = Object::begun(event, identity, client_id, ip, key.vhost());
+    body.text("app", key.app()).text("stream", key.stream()).text("param", publisher.params.as_str());
+    body
+}
+
+fn cwd() -> String {
+    std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The body of the notice that a publisher that stood by is on air. SRS has no such call.
@@ -234,24 +221,23 @@ fn of_switch(switch: &SwitchNotice, identity: &Identity) -> String {
         Some(HeldBy::Client { connection, .. } | HeldBy::Relay { connection, .. }) => identity.client_id(*connection),
         Some(HeldBy::Program) | None => String::new(),
     };
-    let mut body = Object::default();
-    body.text("server_id", identity.server_id())
-        .text("service_id", identity.service_id())
-        .text("action", Event::Switch.name())
-        .text("client_id", identity.client_id(client.connection))
-        .text("ip", client.address.map(|address| address.ip().to_string()).unwrap_or_default())
-        .text("vhost", key.vhost())
-        .text("app", key.app())
+    let mut body = of_client(Event::Switch, client, key.vhost(), identity);
+    body.text("app", key.app())
         .text("tcUrl", client.tc_url.as_deref().unwrap_or_default())
         .text("stream", key.stream())
-        .text("stream_url", stream_url(key))
-        .text("stream_id", identity.stream_id(key))
+        .stream(key, identity)
         .text("reason", because.name())
         .text("before", before);
-    serde_json::to_string(&body).unwrap_or_default()
+    body.written()
 }
 
-/// Fields, their types and their order are SRS's; `reason`, `code` and `role` are ours.
+/// What the calls about clients have in common.
+fn of_client(event: Event, client: &ClientFacts, vhost: &str, identity: &Identity) -> Object {
+    let ip = client.address.map(|address| address.ip().to_string()).unwrap_or_default();
+    Object::begun(event, identity, identity.client_id(client.connection), ip, vhost)
+}
+
+/// Fields, their types and their order are SRS's; `reason`, `code`, `role`, `form` and `user_agent` are ours.
 fn of(
     event: Event,
     subject: &Subject,
@@ -260,16 +246,9 @@ fn of(
     closed: Option<&Closed>,
     role: Option<&str>,
 ) -> String {
-    let ip = client.address.map(|address| address.ip().to_string()).unwrap_or_default();
     let tc_url = client.tc_url.as_deref().unwrap_or_default();
     let page_url = client.page_url.as_deref().unwrap_or_default();
-    let mut body = Object::default();
-    body.text("server_id", identity.server_id())
-        .text("service_id", identity.service_id())
-        .text("action", event.name())
-        .text("client_id", identity.client_id(client.connection))
-        .text("ip", ip)
-        .text("vhost", vhost(subject, client));
+    let mut body = of_client(event, client, vhost(subject, client), identity);
     match (event, subject) {
         (Event::Close, _) => {
             body.text("app", client.app.as_str())
@@ -284,16 +263,19 @@ fn of(
                 .text("tcUrl", tc_url)
                 .text("param", stream.params.as_str())
                 .text("pageUrl", page_url)
-                .stream(stream, identity);
+                .stream(&stream.key, identity)
+                .player(client);
         }
         (_, Subject::Publish(stream) | Subject::Play(stream)) => {
             body.text("app", stream.key.app())
                 .text("tcUrl", tc_url)
                 .text("stream", stream.key.stream())
                 .text("param", stream.params.as_str())
-                .stream(stream, identity);
-            if let (Event::Publish, Some(role)) = (event, role) {
-                body.text("role", role);
+                .stream(&stream.key, identity);
+            match (event, role) {
+                (Event::Publish, Some(role)) => _ = body.text("role", role),
+                (Event::Stop, _) => body.player(client),
+                _ => {}
             }
         }
         _ => {
@@ -305,8 +287,7 @@ fn of(
                 .text("pageUrl", page_url);
         }
     }
-    // Texts and numbers can always be written.
-    serde_json::to_string(&body).unwrap_or_default()
+    body.written()
 }
 
 /// A stream's name as SRS writes it in hooks: `vhost/app/stream`, and `/app/stream` in the default virtual host.
@@ -320,6 +301,17 @@ fn stream_url(key: &StreamKey) -> String {
 struct Object(Vec<(&'static str, Value)>);
 
 impl Object {
+    fn begun(event: Event, identity: &Identity, client_id: String, ip: String, vhost: &str) -> Self {
+        let mut body = Object::default();
+        body.text("server_id", identity.server_id())
+            .text("service_id", identity.service_id())
+            .text("action", event.name())
+            .text("client_id", client_id)
+            .text("ip", ip)
+            .text("vhost", vhost);
+        body
+    }
+
     fn text(&mut self, name: &'static str, text: impl Into<String>) -> &mut Self {
         self.0.push((name, Value::String(text.into())));
         self
@@ -335,8 +327,19 @@ impl Object {
         self
     }
 
-    fn stream(&mut self, stream: &StreamFacts, identity: &Identity) {
-        self.text("stream_url", stream_url(&stream.key)).text("stream_id", identity.stream_id(&stream.key));
+    fn stream(&mut self, key: &StreamKey, identity: &Identity) -> &mut Self {
+        self.text("stream_url", stream_url(key)).text("stream_id", identity.stream_id(key))
+    }
+
+    /// How a player gets the stream, and with which program if that is by HTTP.
+    fn player(&mut self, client: &ClientFacts) {
+        let agent = client.agent.as_deref().filter(|_| client.delivery != Delivery::Rtmp);
+        self.text("form", client.delivery.name()).text("user_agent", agent.unwrap_or_default());
+    }
+
+    fn written(&self) -> String {
+        // Texts and numbers can always be written.
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 

@@ -119,12 +119,13 @@ fn calls_have_the_fields_of_srs_in_its_order() {
         assert!(reason.as_str().is_some_and(|reason| reason.starts_with("peer_")), "{reason}");
         format!("\"send_bytes\":{sent},\"recv_bytes\":{received},\"reason\":{reason},\"code\":\"\"}}")
     };
+    let player = format!("{},\"form\":\"rtmp\",\"user_agent\":\"\"}}", tail.trim_end_matches('}'));
     let expected = [
         head("on_connect", one) + &connect,
         head("on_publish", one) + publish.trim_end_matches('}') + ",\"role\":\"publisher\"}",
         head("on_connect", two) + &connect,
-        head("on_play", two) + &format!("\"stream\":\"cam\",{tc},\"param\":\"?key=7\",{page},{tail}"),
-        head("on_stop", two) + &format!("{tc},\"stream\":\"cam\",\"param\":\"?key=7\",{tail}"),
+        head("on_play", two) + &format!("\"stream\":\"cam\",{tc},\"param\":\"?key=7\",{page},{player}"),
+        head("on_stop", two) + &format!("{tc},\"stream\":\"cam\",\"param\":\"?key=7\",{player}"),
         head("on_close", two) + &close(&calls[5]),
         head("on_unpublish", one) + &publish,
         head("on_close", one) + &close(&calls[7]),
