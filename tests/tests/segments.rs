@@ -127,16 +127,15 @@ fn gstreamer_plays_hls() {
     let program = Launch::of(Runtime::Smol).with_web().start();
     let web = web_address(&program);
     let _encoder = publish(&program, "live/cam");
-    // hlsdemux2 of GStreamer 1.22 waits for ever if it begins while the playlist has its first segments only.
+    // hlsdemux2 of GStreamer 1.22 does not get beyond the first playlist if that has one segment only: it does not look
+    // for the first segment of one playlist in the next.
     let mut socket = connect(web);
     let (_, _, body) = get(&mut socket, "/live/cam.m3u8");
     let playlist = String::from_utf8(body).expect("it is text");
     let first = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")?.parse::<u64>().ok());
-    let first = first.expect("it has a number");
-    for next in first + 1..first + 4 {
-        let (status, ..) = get(&mut socket, &format!("/live/cam.m3u8?_HLS_msn={next}"));
-        assert_eq!(status, 200);
-    }
+    let second = first.expect("it has a number") + 1;
+    let (status, ..) = get(&mut socket, &format!("/live/cam.m3u8?_HLS_msn={second}"));
+    assert_eq!(status, 200);
     let uri = format!("uri=http://{web}/live/cam.m3u8");
     let sinks = ["video-sink=fakesink num-buffers=50", "audio-sink=fakesink num-buffers=50"];
     let mut player = Command::new("timeout");

@@ -4,6 +4,7 @@
 
 mod ffmpeg_9;
 mod hashes;
+mod hls;
 mod moto;
 mod mpv;
 mod obs;

@@ -112,10 +112,15 @@ fn mpv_goes_on_when_the_origin_of_an_edge_is_killed_and_another_one_has_other_he
 }
 
 fn start(server: &mut Program, folder: &Folder, options: &[&str]) -> (Process, Control) {
-    let socket = folder.file("mpv.socket");
     let url = server.url("live/cam");
+    start_at(server, folder, &url, options)
+}
+
+/// mpv without a window, playing the stream at this address.
+pub(super) fn start_at(server: &mut Program, folder: &Folder, url: &str, options: &[&str]) -> (Process, Control) {
+    let socket = folder.file("mpv.socket");
     let ipc = format!("--input-ipc-server={}", socket.display());
-    let line = ["--no-config", "--no-terminal", "--msg-level=all=warn", "--vo=null", "--ao=null", &ipc, &url];
+    let line = ["--no-config", "--no-terminal", "--msg-level=all=warn", "--vo=null", "--ao=null", &ipc, url];
     let mpv = Process::start("mpv", line.iter().chain(options));
     server.wait_players("live/cam", 1);
     (mpv, Control::connect(&socket))
@@ -123,7 +128,7 @@ fn start(server: &mut Program, folder: &Folder, options: &[&str]) -> (Process, C
 
 /// mpv's control socket.
 #[derive(Debug)]
-struct Control {
+pub(super) struct Control {
     socket: BufReader<UnixStream>,
     requests: u64,
 }
@@ -148,11 +153,11 @@ impl Control {
         }
     }
 
-    fn property(&mut self, name: &str) -> Value {
+    pub(super) fn property(&mut self, name: &str) -> Value {
         self.command(&json!(["get_property", name]))
     }
 
-    fn wait_picture(&mut self, number: i64) {
+    pub(super) fn wait_picture(&mut self, number: i64) {
         wait_for(&format!("picture {number} in mpv"), TIMEOUT, || (self.picture()? >= number).then_some(()));
     }
 

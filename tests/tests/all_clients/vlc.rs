@@ -60,7 +60,7 @@ fn vlc_decodes_and_ends_with_the_stream() {
 }
 
 /// VLC without a window, which refuses to run as root, so for root as another user.
-fn start(folder: &Folder, arguments: &[&str]) -> Process {
+pub(super) fn start(folder: &Folder, arguments: &[&str]) -> Process {
     let home = folder.file("vlc");
     fs::create_dir(&home).expect("the folder can be written");
     fs::set_permissions(&home, fs::Permissions::from_mode(0o777)).expect("permissions can be changed");

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use anabranch_tests::backend::{Backend, yes};
+use anabranch_tests::peer::WebPlayer;
 use anabranch_tests::program::{Process, Program};
 use anabranch_tests::{TIMEOUT, wait_for};
 
@@ -38,6 +39,38 @@ fn get(server: SocketAddr, target: &str) -> (u16, String, String) {
 fn location(head: &str) -> String {
     let line = head.lines().find_map(|line| line.strip_prefix("Location: "));
     format!("/live/{}", line.expect("it leads somewhere"))
+}
+
+/// Each form in which a stream is got by HTTP: for a stream, what its media begin with, for lists of segments, what they
+/// contain.
+const FORMS: [(&str, &str); 4] = [("flv", "FLV"), ("mp4", "ftyp"), ("m3u8", "#EXTINF"), ("mpd", "<Period ")];
+
+/// Gets a stream in each form, until there is media, and one that is nowhere.
+pub(crate) fn view_in_all_forms(web: SocketAddr, name: &str) {
+    for (extension, says) in FORMS {
+        let target = format!("/{name}.{extension}");
+        if matches!(extension, "flv" | "mp4") {
+            let mut viewer = WebPlayer::get(web, &target);
+            assert_eq!(viewer.status(), 200, "{target}");
+            let mut received = Vec::new();
+            while received.len() < 10_000 {
+                received.extend(viewer.piece().expect("the stream goes on"));
+            }
+            assert!(received[..8].windows(says.len()).any(|bytes| bytes == says.as_bytes()), "{target}");
+            continue;
+        }
+        let (status, head, body) = get(web, &target);
+        assert!(status == 200 && body.contains(says), "{target}: {head}\n{body}");
+        if let Some(segment) = body.lines().find(|line| line.ends_with(".m4s")) {
+            let (status, head, body) = get(web, &format!("/live/{segment}"));
+            assert!(status == 200 && body.contains("moof"), "{segment}: {head}");
+        }
+    }
+    for (extension, _) in FORMS {
+        let target = format!("/live/nothing.{extension}");
+        let mut viewer = WebPlayer::get(web, &target);
+        assert_eq!(viewer.status(), 404, "{target}");
+    }
 }
 
 #[test]

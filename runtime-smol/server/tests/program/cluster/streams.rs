@@ -18,6 +18,7 @@ use anabranch_tests::{TIMEOUT, wait_for};
 use super::wait_state;
 use crate::launch;
 use crate::relays::{Encoder, FORMS, list, wait_frames};
+use crate::segments::view_in_all_forms;
 
 const SECRET: &str = "a secret of these tests";
 
@@ -115,6 +116,18 @@ fn viewers_by_http_at_a_server_that_is_not_the_owner_get_the_stream_of_the_owner
     assert_eq!(a.metric("anabranch_players"), Some(0.0), "a pull of the cluster is no player");
     let mut others = FORMS.map(|(view, _)| view(b.web(), "/live/nothing.flv"));
     assert_eq!(others.each_mut().map(WebPlayer::status), [404, 404]);
+}
+
+#[test]
+fn a_stream_of_another_server_is_viewed_in_every_form() {
+    let redis = Redis::new();
+    let [a, b] = [free_address(), free_address()]
+        .map(|address| node_with(launch().with_web(), address, &redis.url(), "[web]\nwait = '2s'\n"));
+    let _encoder = Encoder::start(&a, "cam");
+    for server in [&b, &a] {
+        view_in_all_forms(server.web(), "live/cam");
+    }
+    assert_eq!((list(&b, "edge").len(), list(&a, "edge").len()), (1, 0));
 }
 
 #[test]

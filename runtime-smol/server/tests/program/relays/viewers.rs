@@ -5,6 +5,7 @@ use anabranch_tests::program::{Program, free_address};
 use anabranch_tests::{TIMEOUT, wait_for};
 
 use super::{Encoder, FORMS, list, wait_live};
+use crate::segments::view_in_all_forms;
 use crate::{launch, start_with_api};
 
 fn edge(origin: &str, more: &str) -> Program {
@@ -50,6 +51,14 @@ fn fragmented_mp4_is_pulled_as_flv_is() {
         drop(viewer);
         wait_for("the end of the pull", TIMEOUT, || list(&program, "edge").is_empty().then_some(()));
     }
+}
+
+#[test]
+fn a_stream_of_an_origin_is_viewed_in_every_form() {
+    let source = start_with_api("");
+    let _encoder = Encoder::start(&source, "cam");
+    let program = edge(&format!("rtmp://{}", source.address()), "[web]\nwait = '2s'\n");
+    view_in_all_forms(program.web(), "live/cam");
 }
 
 #[test]
