@@ -686,3 +686,58 @@ fn the_manifest_of_dash_names_segments_that_are_there() {
         }
     }
 }
+
+#[test]
+fn dates_follow_the_time_when_timestamps_jump() {
+    for (jump, known) in [(3_600_000i64, true), (-3_600_000, true), (-3_600_000, false)] {
+        let mut stream = Stream::new(Config::default());
+        stream.begin();
+        let begin = 4_000_000u64;
+        for frame in 0..1000u64 {
+            let time = (begin + frame * 40).saturating_add_signed(if frame < 500 { 0 } else { jump });
+            if frame == 500 && known {
+                stream.segmenter.date(time as u32, NOW + frame * 40);
+            }
+            stream.video(time, frame % 50 == 0);
+            stream.audio(time);
+            stream.audio(time + 20);
+        }
+        let playlist = stream.segmenter.media_playlist(&PlaylistRequest::default(), &[]).expect("it has segments");
+        let last = playlist.lines().filter_map(|line| line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:")).next_back();
+        // The newest segment, or the one that is made, begins in the last six of the forty seconds.
+        let date = last.expect("it has dates");
+        let seconds: u64 = date[17..19].parse().expect("seconds");
+        assert!(date.starts_with("2026-09-21T14:13:5") && (54..60).contains(&seconds), "{jump}: {date}");
+    }
+}
+
+#[test]
+fn a_segment_is_a_few_pieces_for_all_that_it_is_sent_to() {
+    let mut stream = Stream::new(Config { part: None, ..Config::default() });
+    stream.begin();
+    for frame in 0..500 {
+        stream.video(frame * 40, frame % 50 == 0);
+        stream.audio(frame * 40);
+    }
+    for complete in stream.segmenter.complete_from(0) {
+        assert_eq!(complete.media.pieces.len(), 1, "{complete:?}");
+    }
+    // What is long is not copied.
+    let long = Bytes::from(vec![7; 100_000]);
+    for frame in 500..700 {
+        let key = frame % 50 == 0;
+        let payload = if key { long.clone() } else { Bytes::from_static(b"picture") };
+        stream.push(AccessUnit {
+            codec: VideoCodec::Avc.into(),
+            track: 0,
+            key,
+            timestamp: frame * 40,
+            nanoseconds: 0,
+            composition_time: 0,
+            payload: payload.into(),
+        });
+    }
+    let newest = stream.segmenter.complete_from(0).last().expect("there is one").media;
+    assert!(newest.pieces.len() <= 5, "{newest:?}");
+    assert!(newest.pieces.iter().any(|piece| piece.as_ptr() == long.as_ptr()), "it is shared");
+}

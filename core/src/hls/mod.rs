@@ -33,7 +33,7 @@ pub use names::NameKey;
 pub use playlist::{PLAYLIST_TYPE, RenditionReport};
 pub use request::{BadDirectives, Decision, PlaylistRequest};
 pub use segment::{Complete, Found, Media};
-pub use segmenter::{Segmenter, SegmenterStats};
+pub use segmenter::{Segmenter, SegmenterStats, Shortage};
 pub use variants::{AudioRendition, Variant, VariantInfo, multivariant};
 
 /// The settings of a [`Segmenter`].
@@ -105,4 +105,14 @@ pub enum Container {
     Fmp4,
     /// MPEG transport stream.
     MpegTs,
+}
+
+impl Container {
+    /// What names of segments end with.
+    fn extension(self) -> &'static str {
+        match self {
+            Container::Fmp4 => "m4s",
+            Container::MpegTs => "ts",
+        }
+    }
 }

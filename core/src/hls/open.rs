@@ -8,6 +8,9 @@ use crate::flv::Slices;
 use crate::fmp4::{self, FragmentOptions, Sample, Track};
 use crate::mpegts::{self, Muxer, Unit};
 
+/// Bytes of a piece that is worth a place in a list.
+const LONG_PIECE: usize = 64 << 10;
+
 /// The segment that is being made. Its last part is still open.
 #[derive(Debug)]
 pub(super) struct Open {
@@ -107,25 +110,32 @@ impl Open {
     }
 
     /// Ends the part that is open. `tracks` are those of the init segment.
-    pub(super) fn close_part(&mut self, tracks: &[&Track], writer: &mut Writer) {
+    pub(super) fn close_part(&mut self, tracks: &[&Track], writer: &mut Writer, name: impl FnOnce() -> String) {
         let samples = std::mem::take(&mut self.samples);
         let Some(independent) = self.independent.take() else {
             return;
         };
         let known = |sample: &Sample| tracks.iter().any(|track| track.id == sample.track);
         let samples: Vec<_> = samples.into_iter().flatten().filter(|(sample, _)| known(sample)).collect();
-        let pieces = writer.write(tracks, samples, self.part_start);
+        let pieces = joined(&writer.write(tracks, samples, self.part_start));
         let bytes = pieces.iter().map(Bytes::len).sum();
-        self.parts.push(Part { pieces, bytes, duration: self.end - self.part_start, independent });
+        let (name, duration) = (name().into(), self.end - self.part_start);
+        self.parts.push(Part { name, pieces, bytes, duration, independent });
         self.part_start = self.end;
         self.bytes = self.parts.iter().map(Part::held).sum();
     }
 
     /// The segment, once its last part is closed. `period` is that of the segment before.
-    pub(super) fn into_segment(self, lists_parts: bool, period: Option<Period>) -> Option<Segment> {
+    pub(super) fn into_segment(
+        self,
+        lists_parts: bool,
+        period: Option<Period>,
+        name: impl FnOnce(u64, u64) -> String,
+    ) -> Option<Segment> {
         let begins = Period { number: self.number, start: self.start, wall: self.wall };
         Some(Segment {
             period: period.filter(|_| !self.discontinuity).unwrap_or(begins),
+            name: name(self.publication, self.number).into(),
             number: self.number,
             publication: self.publication,
             init: self.init?,
@@ -143,6 +153,18 @@ impl Open {
 /// Bytes of memory that a sample takes: with what is kept of it, so that many without payload are bounded, too.
 fn held(payload: &Slices) -> usize {
     payload.len() + payload.iter().count() * size_of::<Bytes>() + size_of::<(Sample, Slices)>()
+}
+
+/// Puts pieces together that are short, which are copied once for that: each piece costs something for each viewer. Long
+/// ones stay shared with the stream.
+fn joined(pieces: &[Bytes]) -> Vec<Bytes> {
+    let is_short = |piece: &Bytes| piece.len() < LONG_PIECE;
+    let runs = pieces.chunk_by(|piece, next| is_short(piece) && is_short(next));
+    runs.map(|run| match run {
+        [piece] => piece.clone(),
+        run => run.concat().into(),
+    })
+    .collect()
 }
 
 /// The place of a track's samples.

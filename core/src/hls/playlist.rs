@@ -83,10 +83,9 @@ impl Segmenter {
             self.write_head(segment.discontinuity, &segment.init, segment.wall, &mut map, &mut out);
             // Parts near the end, by the end of their segment.
             if segment.lists_parts && to_end - segment.duration < PART_TARGETS * target * second && !self.ended {
-                self.write_parts(segment.publication, segment.number, &segment.parts, &mut out);
+                self.write_parts(&segment.parts, &mut out);
             }
-            let name = self.names.name(segment.publication, Named::Segment(segment.number), self.extension().0);
-            let folder = self.names.folder();
+            let (folder, name) = (self.names.folder(), &segment.name);
             line(&mut out, format_args!("#EXTINF:{},\n{folder}{name}", Micros(segment.duration)));
             to_end -= segment.duration;
         }
@@ -94,7 +93,7 @@ impl Segmenter {
             && let Some(init) = open.init.as_ref().filter(|_| is_low_latency && !open.parts.is_empty())
         {
             self.write_head(open.discontinuity, init, open.wall, &mut map, &mut out);
-            self.write_parts(open.publication, open.number, &open.parts, &mut out);
+            self.write_parts(&open.parts, &mut out);
         }
         if let Some(hint) = self.hint() {
             // What comes is announced with its discontinuity: hls.js keeps the number that it gives to the next segment.
@@ -150,9 +149,9 @@ impl Segmenter {
         line(out, format_args!("#EXT-X-PROGRAM-DATE-TIME:{}", DateTime(wall)));
     }
 
-    fn write_parts(&self, publication: u64, number: u64, parts: &[Part], out: &mut String) {
-        for (index, part) in parts.iter().enumerate() {
-            let name = self.names.name(publication, Named::Part(number, index), self.extension().0);
+    fn write_parts(&self, parts: &[Part], out: &mut String) {
+        for part in parts {
+            let name = &part.name;
             let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
             let (duration, folder) = (Micros(part.duration), self.names.folder());
             line(out, format_args!("#EXT-X-PART:DURATION={duration},URI=\"{folder}{name}\"{independent}"));

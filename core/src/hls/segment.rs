@@ -88,6 +88,7 @@ crate::shown::debug_with_bytes!(Init { number, publication, codecs, size, has_vi
 /// A part of a segment.
 #[derive(Clone)]
 pub(super) struct Part {
+    pub(super) name: Box<str>,
     pub(super) pieces: Vec<Bytes>,
     pub(super) bytes: usize,
     /// In microseconds.
@@ -100,7 +101,7 @@ pub(super) struct Part {
 impl fmt::Debug for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Part");
-        shown.field("pieces", &self.pieces.len()).field("bytes", &self.bytes);
+        shown.field("name", &self.name).field("pieces", &self.pieces.len()).field("bytes", &self.bytes);
         shown.field("duration", &self.duration).field("independent", &self.independent).finish()
     }
 }
@@ -108,7 +109,7 @@ impl fmt::Debug for Part {
 impl Part {
     /// Bytes of memory that it takes, with what is kept of each piece.
     pub(super) fn held(&self) -> usize {
-        self.bytes + self.pieces.len() * size_of::<Bytes>() + size_of::<Part>()
+        self.bytes + self.name.len() + self.pieces.len() * size_of::<Bytes>() + size_of::<Part>()
     }
 }
 
@@ -125,6 +126,7 @@ pub(super) struct Period {
 /// A segment that is complete.
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
+    pub(super) name: Box<str>,
     pub(super) number: u64,
     pub(super) publication: u64,
     pub(super) init: Arc<Init>,
@@ -152,7 +154,7 @@ impl Segment {
     /// Bytes of memory that it takes; its init segment, which others may have, too, is counted each time.
     pub(super) fn held(&self) -> usize {
         let parts: usize = self.parts.iter().map(Part::held).sum();
-        parts + self.init.bytes.len() + size_of::<Segment>()
+        parts + self.name.len() + self.init.bytes.len() + size_of::<Segment>()
     }
 
     pub(super) fn pieces(&self) -> Vec<Bytes> {

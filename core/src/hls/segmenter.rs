@@ -14,6 +14,9 @@ use crate::fmp4::{self, Track, TrackConfig};
 use crate::mpegts::Muxer;
 
 mod find;
+mod keep;
+
+pub use keep::Shortage;
 
 /// Number of the video track in fragments.
 pub(super) const VIDEO_TRACK: u32 = 1;
@@ -117,6 +120,11 @@ pub struct Segmenter {
     pub(super) ended: bool,
     version: u64,
     stats: SegmenterStats,
+    /// What is to be told of a limit of bytes that is too low, and whether that is told for this publication.
+    shortage: Option<Shortage>,
+    is_short: bool,
+    /// A timestamp, and its date in milliseconds since 1970.
+    dates: Option<(u32, u64)>,
 }
 
 impl Segmenter {
@@ -157,6 +165,9 @@ impl Segmenter {
             ended: false,
             version: 0,
             stats: SegmenterStats::default(),
+            shortage: None,
+            is_short: false,
+            dates: None,
         }
     }
 
@@ -188,6 +199,7 @@ impl Segmenter {
         // The hint has a name of the publication.
         self.version += 1;
         self.publication = Some(Publication { id, wall: now, first: None });
+        (self.is_short, self.dates) = (false, None);
         self.video.restart();
         self.audio.restart();
         (self.needs_key, self.video_gone, self.audio_waits) = (true, false, None);
@@ -204,6 +216,12 @@ impl Segmenter {
         self.version += 1;
         self.breaks = !self.listed.is_empty();
         self.hold_until = Some(now.saturating_add(self.config.hold.as_millis() as u64));
+    }
+
+    /// The date of a timestamp of the publication, in milliseconds since 1970. It holds from the next jump of timestamps on:
+    /// until then dates follow from that of the first frame.
+    pub fn date(&mut self, timestamp: u32, date: u64) {
+        self.dates = Some((timestamp, date));
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due, in milliseconds since 1970.
@@ -250,14 +268,14 @@ impl Segmenter {
 
     /// The segments of the playlist with this sequence number or a later one.
     pub fn complete_from(&self, number: u64) -> impl Iterator<Item = Complete> + '_ {
-        let (extension, content_type) = self.extension();
+        let content_type = self.content_type();
         self.listed.iter().filter(move |segment| segment.number >= number).map(move |segment| {
             let init = &segment.init;
             let init_name = || self.names.name(init.publication, Named::Init(init.number), "mp4");
             Complete {
                 number: segment.number,
                 publication: segment.publication,
-                name: self.names.name(segment.publication, Named::Segment(segment.number), extension),
+                name: segment.name.to_string(),
                 media: Media { pieces: segment.pieces(), length: segment.bytes(), content_type },
                 init: (!init.bytes.is_empty()).then(|| (init_name(), init.bytes.clone())),
                 duration: Duration::from_micros(segment.duration),
@@ -315,16 +333,15 @@ impl Segmenter {
         let before = self.newest;
         let milliseconds = self.unwrap(unit.timestamp);
         let is_back = |newest: u64| milliseconds.saturating_add(STEP_BACK) < newest;
-        if before.is_some_and(|(_, before)| milliseconds > before + LONGEST_FRAME / 1000) && self.video.newest.is_some()
-        {
-            self.skip_gap();
+        if before.is_some_and(|(_, before)| milliseconds > before + LONGEST_FRAME / 1000) {
+            if self.video.newest.is_some() {
+                self.skip_gap();
+            }
+            self.date_again(unit.timestamp, milliseconds, None);
         } else if self.lane(unit.codec).newest.is_some_and(is_back) {
             // The clock of the publisher was set back. The wall clock goes on.
             self.skip_gap();
-            if let (Some(publication), Some((_, before))) = (&mut self.publication, before) {
-                publication.wall += before.saturating_sub(publication.first.unwrap_or(before));
-                publication.first = Some(milliseconds);
-            }
+            self.date_again(unit.timestamp, milliseconds, before);
         }
         if let Some(publication) = &mut self.publication {
             publication.first.get_or_insert(milliseconds);
@@ -333,6 +350,22 @@ impl Segmenter {
             Codec::Video(_) => self.push_video(milliseconds, unit),
             Codec::Audio(_) => self.push_audio(milliseconds, unit),
         }
+    }
+
+    /// Timestamps have jumped, after the time `before` if they go on from there. What was known of their dates may not hold
+    /// for them.
+    fn date_again(&mut self, timestamp: u32, milliseconds: u64, before: Option<(u32, u64)>) {
+        let Some(publication) = &mut self.publication else {
+            return;
+        };
+        if let Some((of, date)) = self.dates {
+            publication.wall = date.saturating_add_signed((timestamp.wrapping_sub(of) as i32).into());
+        } else if let Some((_, before)) = before {
+            publication.wall += before.saturating_sub(publication.first.unwrap_or(before));
+        } else {
+            return;
+        }
+        publication.first = Some(milliseconds);
     }
 
     fn push_video(&mut self, milliseconds: u64, unit: AccessUnit) {
@@ -589,7 +622,9 @@ impl Segmenter {
         self.settle_init();
         let tracks: Vec<&Track> = self.init.iter().flat_map(|(tracks, _)| tracks).collect();
         if let Some(open) = &mut self.open {
-            open.close_part(&tracks, &mut self.writer);
+            let (publication, named) = (open.publication, Named::Part(open.number, open.parts.len()));
+            let name = || self.names.name(publication, named, self.config.container.extension());
+            open.close_part(&tracks, &mut self.writer, name);
             self.all_independent &= open.parts.first().is_none_or(|part| part.independent);
             self.version += 1;
         }
@@ -607,7 +642,10 @@ impl Segmenter {
         self.close_part();
         let lists_parts = self.part_target.is_some();
         let period = self.period;
-        let Some(segment) = self.open.take().and_then(|open| open.into_segment(lists_parts, period)) else {
+        let name = |publication: u64, number: u64| {
+            self.names.name(publication, Named::Segment(number), self.config.container.extension())
+        };
+        let Some(segment) = self.open.take().and_then(|open| open.into_segment(lists_parts, period, name)) else {
             return;
         };
         self.period = Some(segment.period);
@@ -632,67 +670,6 @@ impl Segmenter {
             let frames = ((wanted + frame / 2) / frame).max(1);
             let part = (frames * frame).div_ceil(1000) + JITTER;
             self.part_target = Some(part.min(u64::from(target) * 1000));
-        }
-    }
-
-    /// Takes the oldest segments off the playlist, and drops those that have been off it long enough, or that go beyond
-    /// the limit of bytes.
-    fn trim(&mut self) {
-        let target = u64::from(self.target.unwrap_or(*AUTO.end())) * SECOND;
-        // No client can begin three target durations before the end of a playlist that is shorter.
-        let least = 3 * target;
-        let total = listed_duration(&self.listed);
-        for segment in &mut self.listed {
-            segment.longest = segment.longest.max(total);
-        }
-        while self.listed.len() > 3
-            && listed_duration(&self.listed) - self.listed[0].duration >= least
-            && (self.listed.len() > self.config.window || self.needed() > self.config.bytes)
-        {
-            self.unlist();
-        }
-        while self.retired.front().is_some_and(|(until, _)| *until <= self.produced) {
-            self.retired.pop_front();
-        }
-        while self.bytes() > self.config.bytes && (self.listed.len() > 1 || !self.retired.is_empty()) {
-            if self.retired.is_empty() {
-                self.unlist();
-            }
-            self.retired.pop_front();
-            self.stats.dropped += 1;
-        }
-    }
-
-    /// Gives up its oldest segment, because others need the memory. False if it has only its newest one.
-    pub fn give_up_oldest(&mut self) -> bool {
-        if self.retired.is_empty() {
-            if self.listed.len() <= 1 {
-                return false;
-            }
-            self.unlist();
-            self.version += 1;
-        }
-        self.retired.pop_front();
-        self.stats.dropped += 1;
-        true
-    }
-
-    /// Bytes that a playlist of this length takes in the long run: what it lists, as much that it has listed, and what is
-    /// being made.
-    fn needed(&self) -> usize {
-        let listed: usize = self.listed.iter().map(Segment::held).sum();
-        let largest = self.listed.iter().map(Segment::held).max().unwrap_or_default();
-        (2 * listed).saturating_add(3 * largest)
-    }
-
-    /// Takes the oldest segment off the playlist. It stays for as long as it takes to play the longest playlist that had
-    /// it, and it.
-    fn unlist(&mut self) {
-        if let Some(segment) = self.listed.pop_front() {
-            let target = u64::from(self.target.unwrap_or(*AUTO.end())) * SECOND;
-            let stays = segment.longest + segment.duration.max(target);
-            self.discontinuity_sequence += u64::from(segment.discontinuity);
-            self.retired.push_back((self.produced + stays, segment));
         }
     }
 
@@ -775,8 +752,4 @@ impl Segmenter {
     pub(super) fn newest_init(&self) -> Option<&Arc<Init>> {
         self.listed.back().map(|segment| &segment.init)
     }
-}
-
-fn listed_duration(listed: &VecDeque<Segment>) -> u64 {
-    listed.iter().map(|segment| segment.duration).sum()
 }

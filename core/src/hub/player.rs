@@ -25,6 +25,8 @@ pub struct Player {
     over_before: u64,
     /// Publications that had begun by the last pull.
     begun: u64,
+    /// See [`dated`](Self::dated).
+    dated: Option<(u32, Instant)>,
     /// What relays know of it.
     wish: Option<Arc<Wish>>,
     /// True if the stream is pulled for it from where it is.
@@ -61,7 +63,8 @@ impl Player {
         let over_before = if source.is_live() { begun.saturating_sub(1) } else { begun };
         drop(source);
         let takes_fallback = client;
-        Player { hub, stream, cursor, client, takes_fallback, follows: None, over_before, begun, wish, asks: false }
+        let (follows, dated, asks) = (None, None, false);
+        Player { hub, stream, cursor, client, takes_fallback, follows, over_before, begun, dated, wish, asks }
     }
 
     /// The same player, which gets each publication up to its end.
@@ -154,6 +157,12 @@ impl Player {
         self.begun
     }
 
+    /// What maps timestamps of the publication that [`begun`](Self::begun) counts to the time in which they came: the
+    /// timestamp of a frame that was not late, and when it came. `None` while the publication has no coded frame.
+    pub(crate) fn dated(&self) -> Option<(u32, Instant)> {
+        self.dated
+    }
+
     /// The player's place in the stream, once it has begun.
     pub fn place(&self) -> Option<Place> {
         self.cursor.place()
@@ -210,14 +219,14 @@ impl Player {
             && let Some(rest) = source.read_rest(number, &mut self.cursor, &mut sink)
         {
             self.stream.settle(&source);
-            self.begun = rest.epoch;
+            (self.begun, self.dated) = (rest.epoch, rest.dated);
             let end = if rest.is_over { PullEnd::Ended(rest.ended) } else { PullEnd::Full };
             return Pulled { missed: rest.missed, end };
         }
         if !self.takes_fallback && source.is_fallback() {
             return Pulled { missed: Gap::default(), end: PullEnd::Ended(None) };
         }
-        self.begun = source.epoch();
+        (self.begun, self.dated) = (source.epoch(), source.dated());
         let mut missed = Gap::default();
         let end = loop {
             match source.next(&mut self.cursor) {

@@ -60,6 +60,10 @@ pub(super) fn gone(words: &str) -> Answer {
     Answer::text(404, words).with("Cache-Control", "max-age=1")
 }
 
+pub(super) fn ended_by_server() -> Answer {
+    Answer::text(403, "this session was ended by the server").with("Cache-Control", "no-store")
+}
+
 pub(super) fn late() -> Answer {
     Answer::text(503, "nothing new came in time").with("Retry-After", RETRY_AFTER).with("Cache-Control", "no-store")
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::answers::{self, Reply};
+use super::clock::Clock;
 use super::{IDLE, LONGEST_TARGET, SILENCE, Time};
 use crate::flv::{HeaderKind, audio_header_slots, video_header_slots};
 use crate::hls::{self, Complete, Container, Decision, Found, Mode, PLAYLIST_TYPE, PlaylistRequest, Segmenter};
@@ -12,8 +13,6 @@ use crate::http::{self, Answer};
 use crate::hub::{Player, PullEnd, Pulled, StreamId};
 use crate::source::{Frame, FrameKind};
 
-/// The longest time that frames can have been kept for new players, in milliseconds: timestamps may jump.
-const LONGEST_BACKLOG: u64 = 60_000;
 /// Frames that are taken from a stream at once.
 const BATCH: usize = 64;
 /// The longest that caches may keep a playlist that was asked for without a number, in seconds.
@@ -129,14 +128,6 @@ impl fmt::Debug for Shelf {
     }
 }
 
-/// Milliseconds from the first coded frame to the newest one, at most [`LONGEST_BACKLOG`].
-fn length(frames: &[Frame]) -> u64 {
-    let mut times = frames.iter().filter(|frame| !frame.is_header()).map(Frame::timestamp);
-    let Some(first) = times.next() else { return 0 };
-    let distances = times.filter_map(|time| u64::try_from(time.wrapping_sub(first) as i32).ok());
-    distances.max().unwrap_or_default().min(LONGEST_BACKLOG)
-}
-
 impl<T> Channel<T> {
     pub(super) fn new(now: Instant, settings: hls::Settings, segmenter: Segmenter, player: Player) -> Self {
         Channel {
@@ -162,30 +153,33 @@ impl<T> Channel<T> {
     }
 
     /// Takes what is new from the log.
-    pub(super) fn pump(&mut self, wall: u64) {
+    pub(super) fn pump(&mut self, now: Instant, clock: &Clock) {
         let mut before = None;
         loop {
             let mut frames = Vec::new();
-            let mut end = self.pull(&mut frames);
+            let end = self.pull(&mut frames);
             let begun = self.player.begun();
-            if !frames.is_empty() && self.publication != Some(begun) {
-                // Different from all others of the stream, also from those before a restart.
-                self.last_id = wall.max(self.last_id + 1);
-                // The first frame is the oldest one that the stream keeps for new players: the newest one is of now.
-                while end == PullEnd::Full && self.player.begun() == begun {
-                    end = self.pull(&mut frames);
+            if self.publication.is_some_and(|publication| publication != begun) {
+                self.end(clock.steady(now));
+            }
+            let first = frames.iter().find(|frame| frame.class().is_coded()).map(Frame::timestamp);
+            if let Some((timestamp, came)) = self.player.dated() {
+                let date = clock.date(came);
+                if let (None, Some(first)) = (self.publication, first) {
+                    // Different from all others of the stream, also from those before a restart.
+                    self.last_id = clock.steady(now).max(self.last_id + 1);
+                    let distance = first.wrapping_sub(timestamp) as i32;
+                    self.segmenter.begin(self.last_id, date.saturating_add_signed(distance.into()));
+                    self.publication = Some(begun);
                 }
-                self.segmenter.begin(self.last_id, wall.saturating_sub(length(&frames)));
-                self.publication = Some(begun);
+                self.segmenter.date(timestamp, date);
             }
             frames.iter().for_each(|frame| self.take(frame));
             match end {
                 PullEnd::Pending => return,
                 PullEnd::Full => {}
                 PullEnd::Ended(_) => {
-                    if self.publication.take().is_some() {
-                        self.segmenter.end(wall);
-                    }
+                    self.end(clock.steady(now));
                     if frames.is_empty() && before == Some(begun) {
                         return;
                     }
@@ -195,11 +189,17 @@ impl<T> Channel<T> {
         }
     }
 
+    /// The publication is over, if there is one.
+    fn end(&mut self, steady: u64) {
+        if self.publication.take().is_some() {
+            self.segmenter.end(steady);
+        }
+    }
+
     fn pull(&mut self, frames: &mut Vec<Frame>) -> PullEnd {
-        let most = frames.len() + BATCH;
         let Pulled { end, .. } = self.player.pull(|frame| {
             frames.push(frame.clone());
-            frames.len() < most
+            frames.len() < BATCH
         });
         end
     }

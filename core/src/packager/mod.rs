@@ -15,6 +15,7 @@
 
 mod answers;
 mod channel;
+mod clock;
 mod ids;
 mod sessions;
 
@@ -22,13 +23,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::hls::{self, Complete, Mode, NameKey, PlaylistRequest, Segmenter, SegmenterStats};
+use crate::hls::{self, Complete, Mode, NameKey, PlaylistRequest, Segmenter, SegmenterStats, Shortage};
 use crate::http::{self, Answer, Container, LivePath, Request, SegmentPath, encoded};
 use crate::hub::{Hub, StreamId};
 use crate::policy::{Limits, Questions};
 use crate::url::StreamKey;
 use answers::Reply;
 use channel::{Channel, Waiting, Wanted};
+use clock::Clock;
 use ids::{Ids, SessionId};
 use sessions::{Origin, Query, Sessions, Stage};
 
@@ -92,6 +94,8 @@ pub enum Effect<T> {
     Unfollow(StreamId),
     /// A segment is complete. Only if [they are told](Packager::tell_segments).
     Complete(StreamKey, Box<Complete>),
+    /// The segments of a stream have too little room. Told once for each publication.
+    Short(StreamKey, Shortage),
 }
 
 /// A client that asks for a stream in segments.
@@ -132,6 +136,7 @@ pub struct PackagerStats {
 #[derive(Debug)]
 pub struct Packager<T> {
     hub: Hub,
+    clock: Clock,
     key: NameKey,
     ids: Ids,
     /// For what requests of one session have in common.
@@ -164,6 +169,7 @@ impl<T: Ticket> Packager<T> {
     pub fn new(hub: Hub, seed: [u8; 32]) -> Self {
         Packager {
             hub,
+            clock: Clock::default(),
             key: NameKey::new(ids::derived(&seed, b"names of segments")),
             ids: Ids::new(ids::derived(&seed, b"sessions of viewers")),
             origin_key: ids::derived(&seed, b"origins of requests"),
@@ -221,6 +227,7 @@ impl<T: Ticket> Packager<T> {
         ticket: T,
     ) {
         self.requests += 1;
+        let time = self.clock.read(time);
         self.look_again(time.now);
         let reply = Reply::new(ticket, request, settings);
         // The answer comes before the connection itself gives one.
@@ -283,7 +290,7 @@ impl<T: Ticket> Packager<T> {
         let address = client.map(|client| client.ip());
         let by_id = id.and_then(|id| self.sessions.by_id(id, &path, address));
         if by_id.is_none() && id.is_some_and(|id| self.sessions.was_removed(id)) {
-            return self.effects.push_back(reply.give(Answer::text(403, "this session was ended by the server")));
+            return self.effects.push_back(reply.give(answers::ended_by_server()));
         }
         let request = request.with_query((!own.is_empty()).then_some(&own));
         let wanted = match path.container {
@@ -296,6 +303,9 @@ impl<T: Ticket> Packager<T> {
         let known = by_id.or_else(|| self.sessions.by_origin(&origin));
         match known {
             Some(number) => self.serve_session(time, number, waiting),
+            None if self.sessions.was_kicked(time.now, &origin) => {
+                self.effects.push_back(waiting.reply.give(answers::ended_by_server()));
+            }
             None if address.is_some_and(|address| self.sessions.of_client(address) >= self.most_of_address) => {
                 self.too_many += 1;
                 self.effects.push_back(waiting.reply.give(answers::too_many()));
@@ -309,6 +319,7 @@ impl<T: Ticket> Packager<T> {
 
     /// The viewer of a session may view this stream. `asked` is true if a back end was asked about it.
     pub fn granted(&mut self, time: Time, number: u64, key: &StreamKey, settings: hls::Settings, asked: bool) {
+        let time = self.clock.read(time);
         self.look_again(time.now);
         self.channel(time, key, settings);
         if self.channels.get(key).is_some_and(|channel| channel.segmenter.has_ended()) {
@@ -350,6 +361,7 @@ impl<T: Ticket> Packager<T> {
     /// A stream is published: its segments are made from now on, if its settings say so.
     pub fn publishes(&mut self, time: Time, key: &StreamKey, settings: hls::Settings) {
         if settings.mode == Mode::Always {
+            let time = self.clock.read(time);
             self.look_again(time.now);
             self.channel(time, key, settings);
         }
@@ -368,6 +380,7 @@ impl<T: Ticket> Packager<T> {
 
     /// Takes what is new, and acts on what was due.
     pub fn turn(&mut self, time: Time) {
+        let time = self.clock.read(time);
         for stream in std::mem::take(&mut self.news) {
             if let Some(key) = self.fed.get(&stream).cloned() {
                 self.feed(time, &key);
@@ -405,7 +418,8 @@ impl<T: Ticket> Packager<T> {
         let player = self.hub.follow_for_clients(key);
         let id = format!("{}\n{}\n{}", key.vhost(), key.app(), key.stream());
         let folder = format!("{}/", encoded(key.stream()));
-        let segmenter = Segmenter::new(settings.config, self.key.clone(), id.as_bytes(), time.wall).in_folder(&folder);
+        let steady = self.clock.steady(time.now);
+        let segmenter = Segmenter::new(settings.config, self.key.clone(), id.as_bytes(), steady).in_folder(&folder);
         self.effects.push_back(Effect::Follow(player.stream_id()));
         self.fed.insert(player.stream_id(), key.clone());
         let place = (key.app().to_owned(), key.stream().to_owned());
@@ -435,7 +449,10 @@ impl<T: Ticket> Packager<T> {
     /// Takes what is new of a stream, and answers what waited for it.
     fn feed(&mut self, time: Time, key: &StreamKey) {
         let Some(channel) = self.channels.get_mut(key) else { return };
-        channel.pump(time.wall);
+        channel.pump(time.now, &self.clock);
+        if let Some(shortage) = channel.segmenter.take_shortage() {
+            self.effects.push_back(Effect::Short(key.clone(), shortage));
+        }
         if self.tells_segments {
             for complete in channel.take_complete() {
                 self.effects.push_back(Effect::Complete(key.clone(), Box::new(complete)));
@@ -553,12 +570,13 @@ impl<T: Ticket> Packager<T> {
     fn look(&mut self, time: Time) {
         self.next_look = None;
         let keys: Vec<_> = self.channels.keys().cloned().collect();
+        let steady = self.clock.steady(time.now);
         for key in &keys {
             if let Some(channel) = self.channels.get_mut(key) {
-                channel.segmenter.handle_timeout(time.wall);
+                channel.segmenter.handle_timeout(steady);
             }
             self.settle(time, key, true);
-            if self.channels.get(key).is_some_and(|channel| channel.segmenter.is_over(time.wall)) {
+            if self.channels.get(key).is_some_and(|channel| channel.segmenter.is_over(steady)) {
                 self.drop_channel(key);
                 // A client that asks again is a new viewer, and waits for a publisher.
                 for number in self.sessions.of(key) {

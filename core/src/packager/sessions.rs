@@ -13,6 +13,9 @@ use crate::url::StreamKey;
 pub(super) const MOST_ASKING: usize = 64;
 /// Sessions that the server has ended and that are remembered.
 const MOST_REMOVED: usize = 4096;
+/// How long what a session without an id had in common is refused, after the server has ended it. A player that does not take
+/// that for an answer asks a few times more; its client may begin again later.
+const KICKED: Duration = Duration::from_secs(60);
 /// Requests of one session with an id that may wait for media: a playlist, a part, and what the player has given up.
 const MOST_WAITING: usize = 16;
 /// Addresses that may use the id of one session: a client may change its network, but an id is not for everyone.
@@ -27,6 +30,8 @@ pub(super) struct Sessions<T> {
     by_id: HashMap<SessionId, u64>,
     by_origin: HashMap<Origin, u64>,
     removed: VecDeque<SessionId>,
+    /// What sessions without an id had that the server has ended, and when they made their last requests.
+    kicked: VecDeque<(Instant, Origin)>,
     /// When sessions are to be looked at.
     checks: BTreeSet<(Instant, u64)>,
     /// How many an address has.
@@ -43,6 +48,7 @@ impl<T> Default for Sessions<T> {
             by_id: HashMap::new(),
             by_origin: HashMap::new(),
             removed: VecDeque::new(),
+            kicked: VecDeque::new(),
             checks: BTreeSet::new(),
             clients: HashMap::new(),
             viewers: HashMap::new(),
@@ -149,6 +155,12 @@ impl<T> Sessions<T> {
     /// True if the server has ended it.
     pub(super) fn was_removed(&self, id: SessionId) -> bool {
         self.removed.contains(&id)
+    }
+
+    /// True if the server has ended a session without an id that such a request belonged to.
+    pub(super) fn was_kicked(&mut self, now: Instant, origin: &Origin) -> bool {
+        self.kicked.retain(|(last, _)| *last + KICKED > now);
+        self.kicked.iter().any(|(_, kicked)| kicked == origin)
     }
 
     /// The session of this id, if it is for the stream, and if not too many clients use the id.
@@ -290,6 +302,10 @@ impl<T> Sessions<T> {
         match session.stage {
             Stage::Asking(wishes) => wishes,
             Stage::Granted(key) => {
+                if by_server && session.id.is_none() {
+                    self.kicked.truncate(MOST_REMOVED - 1);
+                    self.kicked.push_front((session.last, session.origin));
+                }
                 self.checks.remove(&(session.check, number));
                 one_less(&mut self.viewers, key);
                 Vec::new()

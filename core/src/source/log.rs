@@ -1,4 +1,5 @@
 mod cursor;
+mod dates;
 mod followers;
 mod room;
 mod standby;
@@ -65,6 +66,8 @@ pub struct Source {
     intervals: [u32; 2],
     /// When the present publisher's first coded frame came.
     begun: Option<Instant>,
+    /// See [`dated`](Self::dated).
+    dated: Option<(u32, Instant)>,
     /// Since when there are pictures and no key frame to start at.
     unkeyed: Option<Instant>,
     /// True once that has lasted too long: then players get pictures without a key frame before.
@@ -191,6 +194,7 @@ impl Source {
             picture: None,
             intervals: [0; 2],
             begun: None,
+            dated: None,
             unkeyed: None,
             keyless: false,
             epoch: 0,
@@ -259,6 +263,7 @@ impl Source {
         self.picture = None;
         self.intervals = [0; 2];
         self.begun = None;
+        self.dated = None;
         self.unkeyed = None;
         self.keyless = false;
         self.give_log();
@@ -378,7 +383,9 @@ impl Source {
             _ => frame.timestamp(),
         };
         if coded {
+            let last = self.begun.and(self.last).map(|(last, _)| last);
             self.begun.get_or_insert(now);
+            self.note_date(now, time, last);
             self.last = Some((time, now));
             let furthest = self.furthest.filter(|(furthest, _)| milliseconds_from(time, *furthest) > 0);
             self.furthest = furthest.or(self.last);

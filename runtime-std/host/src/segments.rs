@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anabranch_core::conn::Core;
-use anabranch_core::hls::{self, Complete};
+use anabranch_core::hls::{self, Complete, Shortage};
 use anabranch_core::http::{Answer, Request};
 use anabranch_core::hub::StreamId;
 use anabranch_core::packager::{Effect, Packager, PackagerStats, Target, Time};
-use anabranch_core::url::StreamKey;
+use anabranch_core::url::{StreamKey, shortened};
 use event_listener::{Event, Listener};
 use tracing::{error, warn};
 
@@ -206,6 +206,7 @@ impl Segments {
                 self.untold().push_back((key, complete));
                 self.notify();
             }
+            Effect::Short(key, shortage) => tell_shortage(&key, shortage),
         }
     }
 
@@ -304,6 +305,23 @@ impl Segments {
     fn viewers(&self) -> MutexGuard<'_, HashMap<u64, Arc<Viewer>>> {
         self.viewers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn tell_shortage(key: &StreamKey, shortage: Shortage) {
+    let Shortage { segments, window, bytes, needed } = shortage;
+    warn!(
+        event = "segments_short",
+        vhost = &*shortened(key.vhost()),
+        app = &*shortened(key.app()),
+        stream = &*shortened(key.stream()),
+        segments,
+        window,
+        bytes,
+        needed,
+        "the segments of {} have no room in hls.bytes, which is {bytes}: its playlist has {segments} of {window}, which \
+         need about {needed}",
+        key.shown()
+    );
 }
 
 fn run(control: &Weak<dyn Control>) {

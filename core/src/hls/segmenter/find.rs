@@ -9,7 +9,7 @@ impl Segmenter {
         let all = || self.retired.iter().map(|(_, segment)| segment).chain(&self.listed);
         let is =
             |publication: u64, named: Named, extension: &str| self.names.name(publication, named, extension) == name;
-        let (segment_extension, segment_type) = self.extension();
+        let segment_type = self.content_type();
         let segment = |segment: &Segment| {
             Found::Media(Media { pieces: segment.pieces(), length: segment.bytes(), content_type: segment_type })
         };
@@ -26,9 +26,9 @@ impl Segmenter {
                     _ => Found::Missing,
                 }
             }
-            Some(named @ Named::Segment(number)) => all()
-                .find(|segment| segment.number == number && is(segment.publication, named, segment_extension))
-                .map_or(Found::Missing, segment),
+            Some(Named::Segment(number)) => {
+                all().find(|segment| segment.number == number && *segment.name == *name).map_or(Found::Missing, segment)
+            }
             Some(named @ Named::Template(time)) => {
                 // The keyed part is less than a millisecond.
                 let is_near = |segment: &&Segment| {
@@ -37,18 +37,17 @@ impl Segmenter {
                 all()
                     .filter(is_near)
                     .find(|segment| {
-                        self.template_time(segment) == time && is(segment.publication, named, segment_extension)
+                        self.template_time(segment) == time
+                            && is(segment.publication, named, self.config.container.extension())
                     })
                     .map_or(Found::Missing, segment)
             }
-            Some(named @ Named::Part(number, index)) => {
-                let open = self.open.iter().map(|open| (open.number, open.publication, &open.parts));
+            Some(Named::Part(number, index)) => {
+                let open = self.open.iter().map(|open| (open.number, &open.parts));
                 let complete = all().filter(|segment| segment.lists_parts);
-                let complete = complete.map(|segment| (segment.number, segment.publication, &segment.parts));
-                let found = complete
-                    .chain(open)
-                    .find(|(found, publication, _)| *found == number && is(*publication, named, segment_extension));
-                match found.and_then(|(_, _, parts)| parts.get(index)) {
+                let complete = complete.map(|segment| (segment.number, &segment.parts));
+                let mut found = complete.chain(open).filter(|(found, _)| *found == number);
+                match found.find_map(|(_, parts)| parts.get(index).filter(|part| *part.name == *name)) {
                     Some(part) => Found::Media(Media {
                         pieces: part.pieces.clone(),
                         length: part.bytes,
@@ -74,7 +73,7 @@ impl Segmenter {
             Some(open) => (open.number, open.parts.len()),
             None => (self.next_number, 0),
         };
-        Some(self.names.name(publication.id, Named::Part(number, part), self.extension().0))
+        Some(self.names.name(publication.id, Named::Part(number, part), self.config.container.extension()))
     }
 
     /// True if a discontinuity comes before the segment that has no part yet.
@@ -82,12 +81,12 @@ impl Segmenter {
         self.open.as_ref().map_or(self.breaks, |open| open.parts.is_empty() && open.discontinuity)
     }
 
-    /// Extension and type of segments.
-    pub(in crate::hls) fn extension(&self) -> (&'static str, &'static str) {
+    /// The type of segments.
+    pub(in crate::hls) fn content_type(&self) -> &'static str {
         match self.config.container {
-            Container::MpegTs => ("ts", "video/mp2t"),
-            Container::Fmp4 if self.init.as_ref().is_some_and(|(_, init)| !init.has_video) => ("m4s", "audio/mp4"),
-            Container::Fmp4 => ("m4s", "video/mp4"),
+            Container::MpegTs => "video/mp2t",
+            Container::Fmp4 if self.init.as_ref().is_some_and(|(_, init)| !init.has_video) => "audio/mp4",
+            Container::Fmp4 => "video/mp4",
         }
     }
 }

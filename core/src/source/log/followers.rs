@@ -21,6 +21,7 @@ struct Rest {
     frames: VecDeque<Frame>,
     missed: Gap,
     ended: Option<Instant>,
+    dated: Option<(u32, Instant)>,
 }
 
 /// What [`Source::read_rest`] returns in addition to frames.
@@ -34,6 +35,8 @@ pub(crate) struct RestRead {
     pub(crate) is_over: bool,
     /// When the publication ended; `None` if another publisher took over.
     pub(crate) ended: Option<Instant>,
+    /// See [`Source::dated`].
+    pub(crate) dated: Option<(u32, Instant)>,
 }
 
 impl Rest {
@@ -83,6 +86,7 @@ impl Source {
             return None;
         };
         let (epoch, missed, ended) = (rest.epoch, std::mem::take(&mut rest.missed), rest.ended);
+        let dated = rest.dated;
         let is_over = loop {
             let Some(frame) = rest.frames.pop_front() else {
                 break true;
@@ -95,7 +99,7 @@ impl Source {
             follower.rests.pop_front();
         }
         self.count_rests();
-        Some(RestRead { epoch, missed, is_over, ended })
+        Some(RestRead { epoch, missed, is_over, ended, dated })
     }
 
     /// The follower has read on to `cursor`.
@@ -129,7 +133,7 @@ impl Source {
                 // Entries without frames are not kept one for each publication.
                 Some(last) if last.frames.is_empty() && rest.frames.is_empty() => {
                     last.missed.add(rest.missed);
-                    (last.epoch, last.ended) = (rest.epoch, rest.ended);
+                    (last.epoch, last.ended, last.dated) = (rest.epoch, rest.ended, rest.dated);
                 }
                 _ => rests.push_back(rest),
             }
@@ -146,7 +150,8 @@ impl Source {
 
     /// All that the cursor can read now.
     fn rest(&self, cursor: &mut Cursor) -> Rest {
-        let mut rest = Rest { epoch: self.epoch, frames: VecDeque::new(), missed: Gap::default(), ended: self.ended };
+        let (epoch, ended, dated) = (self.epoch, self.ended, self.dated);
+        let mut rest = Rest { epoch, frames: VecDeque::new(), missed: Gap::default(), ended, dated };
         loop {
             match self.next(cursor) {
                 Next::Frame(frame) => rest.frames.push_back(frame.clone()),

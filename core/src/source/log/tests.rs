@@ -651,3 +651,27 @@ fn the_next_publisher_begins_after_the_medium_that_was_furthest() {
     source.push(at(start, 1_000), key(14_001, 2));
     assert_eq!(source.begin().map(at(start, 6_000), FrameKind::Audio, true, 7), 19_001, "in real time");
 }
+
+#[test]
+fn the_date_of_a_publication_is_that_of_the_frame_that_was_least_late_at_its_beginning() {
+    let (mut source, start) = live(SourceLimits::default());
+    assert_eq!(source.dated(), None);
+    // What another server kept comes at once, then frames come at their time, and later.
+    push_all(&mut source, start, [video_header(0, 1), key(1000, 1), inter(2000, 2), inter(3000, 3)]);
+    assert_eq!(source.dated(), Some((3000, start)));
+    for (timestamp, came) in [(3040, 50), (3080, 20), (4000, 1500), (13_500, 10_600)] {
+        source.push(at(start, came), inter(timestamp, 4));
+    }
+    assert_eq!(source.dated(), Some((3080, at(start, 20))));
+    // After ten seconds only what jumps counts.
+    source.push(at(start, 20_000), inter(23_100, 5));
+    source.push(at(start, 80_000), inter(82_000, 6));
+    assert_eq!(source.dated(), Some((3080, at(start, 20))));
+    source.push(at(start, 80_040), inter(3_600_000, 7));
+    assert_eq!(source.dated(), Some((3_600_000, at(start, 80_040))));
+    source.push(at(start, 80_080), inter(1000, 8));
+    assert_eq!(source.dated(), Some((1000, at(start, 80_080))));
+    source.end(at(start, 80_080));
+    source.begin();
+    assert_eq!(source.dated(), None);
+}

@@ -252,6 +252,13 @@ pub(super) const ALL: &[Explanation] = &[
         "Look at the system's words and at the disk.",
     ),
     event(
+        "segments_short",
+        "The segments of a stream have no room in `hls.bytes`, so its playlist is shorter than `hls.window`, or clients get 404 \
+         for segments that they want. `needed` is about what the window needs at the rate of the stream. Told once for each \
+         publication.",
+        "Set `hls.bytes` to `needed` or more, or `hls.window` lower; then see `anabranch check` for `limits.memory`.",
+    ),
+    event(
         "segments_lost",
         "Segments of HLS are not stored in their folder or S3: it failed, or is too slow. Players of the server have them.",
         "Look at the error: the disk is full, the store cannot be reached, or its keys are wrong.",
