@@ -609,7 +609,7 @@ impl SlowPath {
         let understands = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
         let (asked, views) = (asked.then_some(facts), self.session.views());
         let mut playing = Playing::new(&request, player, understands, application, asked, by_pass, views);
-        if self.drained.is_some() && !self.is_signed() {
+        if self.drained.is_some() && !self.leaves_late() {
             playing.finish();
         }
         // Behind the actions above, and not when it is served first: how its input was cut must make no difference.

@@ -446,11 +446,20 @@ impl SlowPath {
         } else if pull.is_none() {
             let tc_url = tc_url.map(|url| self.reconnect_url(url));
             self.session.request_reconnect(tc_url.as_deref(), "The server takes no new clients; connect again.");
-            self.playing.iter_mut().for_each(Playing::finish);
+            if !self.leaves_late() {
+                self.playing.iter_mut().for_each(Playing::finish);
+            }
         }
         if self.session.drain_web() {
             self.session.close(CloseReason::Drained);
         }
+    }
+
+    /// True if it is another server that pulls, for players that know nothing of the drain. It leaves as soon as another
+    /// origin gives it the stream; if there is none, its players have the stream until the drain is over. That an edge is
+    /// one is only what it says: a client that says so gains nothing but that time, which publishers have, too.
+    pub(super) fn leaves_late(&self) -> bool {
+        self.is_signed() || self.relayed().is_some()
     }
 
     pub(super) fn can_reconnect(&self) -> bool {

@@ -165,22 +165,88 @@ fn an_origin_that_refuses_the_only_player_of_a_stream_that_was_live_is_asked_aga
     assert!(net.list(edge)[0].failures >= 3, "{:?}", net.list(edge));
 }
 
+/// The server grants nothing new, and asks its clients to leave.
+fn drain(net: &mut Net, server: usize) {
+    net.servers[server].core.drain();
+    let deadline = net.now + 60 * SECOND;
+    net.each_conn(server, |conn| conn.drain(deadline, None));
+}
+
 #[test]
-fn an_origin_that_drains_and_is_the_only_one_is_asked_again_with_pauses() {
+fn an_origin_that_drains_and_is_the_only_one_sends_to_its_end_and_is_asked_again_with_pauses() {
     let (mut net, origin, edge, publisher) = strict_pair();
     let player = net.player(edge, "live/cam");
     net.stream(publisher, 1, 2);
-    net.servers[origin].core.drain();
-    let deadline = net.now + 60 * SECOND;
-    net.each_conn(origin, |conn| conn.drain(deadline, None));
+    drain(&mut net, origin);
     net.remarks(edge);
-    for at in 0..10 {
-        net.gop(publisher, 3000 + at * 1000, 1);
+    for at in 3..58 {
+        net.gop(publisher, at * 1000, 9);
         net.run(SECOND);
     }
     let failed = net.remarks(edge).iter().filter(|remark| *remark == "failed").count();
-    assert!((2..10).contains(&failed), "{failed}");
+    assert!((2..30).contains(&failed), "{failed}");
+    let heard = net.heard(player);
+    assert!(heard.closed.is_none() && heard.counts(&peer::key_frame(9)) == 55, "{:?}", heard.events);
+    // The time to drain is over: the players of the edge stay, and wait for an origin.
+    net.run(10 * SECOND);
+    assert_ne!(net.states(edge), [RelayState::Live]);
     assert!(net.heard(player).closed.is_none());
+}
+
+#[test]
+fn players_of_the_origin_itself_leave_it_at_the_end_of_their_gop_and_edges_when_the_drain_is_over() {
+    let (mut net, origin, edge, publisher) = strict_pair();
+    let (far, near) = (net.player(edge, "live/cam"), net.player(origin, "live/cam"));
+    net.stream(publisher, 1, 2);
+    drain(&mut net, origin);
+    net.stream(publisher, 3, 57);
+    let near = net.heard(near);
+    assert!(near.has("ended") && near.counts(&peer::key_frame(4)) == 0, "at the end of its GOP: {:?}", near.events);
+    assert_eq!(net.heard(far).counts(&peer::key_frame(57)), 1);
+    net.run(5 * SECOND);
+    assert_ne!(net.states(edge), [RelayState::Live], "the time to drain is over");
+}
+
+#[test]
+fn an_edge_leaves_an_origin_that_drains_as_soon_as_another_one_has_the_stream() {
+    let mut net = Net::new();
+    let (one, other) = (net.server(VhostConfig::default()), net.server(VhostConfig::default()));
+    let edge = net.server(edge(&["10.0.0.1", "10.0.0.2"]));
+    let first = net.publisher(one, "live/cam");
+    net.gop(first, 0, 1);
+    let player = net.player(edge, "live/cam");
+    net.stream(first, 1, 2);
+    drain(&mut net, one);
+    net.stream(first, 3, 5);
+    // The encoder's second connection, to the other origin.
+    let second = net.publisher(other, "live/cam");
+    for at in 8..14 {
+        net.gop(first, at * 1000, 1);
+        net.gop(second, at * 1000, 2);
+        net.run(SECOND);
+    }
+    let heard = net.heard(player);
+    assert!(heard.closed.is_none() && !heard.has("ended") && heard.times().is_sorted(), "{:?}", heard.events);
+    assert_eq!((3..8).filter(|number| heard.counts(&peer::key_frame(*number)) == 1).count(), 5, "nothing is lost");
+    assert!(heard.counts(&peer::key_frame(2)) >= 5, "{:?}", heard.times());
+    let uplinks = net.uplinks(edge);
+    assert!(uplinks.len() == 1 && uplinks[0].peer() == net.address_of(other), "the draining one is left");
+}
+
+#[test]
+fn an_edge_of_an_origin_that_drains_no_more_has_one_connection_to_it_and_misses_nothing() {
+    let (mut net, origin, edge, publisher) = strict_pair();
+    let player = net.player(edge, "live/cam");
+    net.stream(publisher, 1, 2);
+    drain(&mut net, origin);
+    net.stream(publisher, 3, 5);
+    net.servers[origin].core.stop_draining();
+    net.each_conn(origin, Conn::stop_draining);
+    net.stream(publisher, 8, 90);
+    let heard = net.heard(player);
+    assert!(heard.closed.is_none() && heard.times().is_sorted(), "{:?}", heard.events);
+    let missed = (3..98).filter(|number| heard.counts(&peer::key_frame(*number)) == 0).count();
+    assert_eq!((missed, net.uplinks(edge).len(), net.states(edge)), (0, 1, vec![RelayState::Live]));
 }
 
 #[test]
