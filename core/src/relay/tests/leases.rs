@@ -3,6 +3,7 @@
 use super::cluster::{CAM, SECOND};
 use super::*;
 use crate::cluster::ClusterConfig;
+use crate::hub::Conflict;
 use crate::location::OnLoss;
 
 #[test]
@@ -78,4 +79,45 @@ fn a_stream_whose_owner_has_lost_its_name_is_followed_also_if_the_notice_is_lost
     let heard = net.heard(player);
     assert!(heard.closed.is_none() && heard.times().is_sorted(), "{:?}", heard.events);
     assert!(heard.counts(&peer::key_frame(2)) >= 2, "{:?}", heard.times());
+}
+
+/// It is closed, so that it knows, and is then what any second encoder of a name is.
+#[test]
+fn an_encoder_that_has_lost_its_name_connects_again_and_is_the_next_one_on_air() {
+    for conflict in [Conflict::Reject, Conflict::Backup] {
+        let mut net = Net::new();
+        let config = || VhostConfig { conflict, ..VhostConfig::default() };
+        let [a, b] = [(); 2].map(|()| net.member(config(), OnLoss::Serve));
+        net.run(SECOND);
+        let first = net.encoder(a, CAM).expect("the name is free");
+        let player = net.player(a, CAM);
+        net.stream(first, 0, 2);
+        net.cut(a, true);
+        net.stream(first, 2, 15);
+        let second = net.encoder(b, CAM).expect("the name is free after its time to live");
+        net.cut(a, false);
+        net.stream(second, 0, 12);
+        assert_eq!(net.servers[a].ended, [CloseReason::LeaseLost], "{conflict:?}");
+        let again = net.publisher(a, CAM);
+        for at in 12..20 {
+            net.gop(second, at * 1000, 102);
+            net.gop(again, at * 1000, 103);
+            net.run(SECOND);
+        }
+        let heard = net.heard(again);
+        let stands_by = conflict == Conflict::Backup;
+        let is_refused = heard.has("NetStream.Publish.BadName");
+        assert_eq!((heard.has("publishing"), is_refused), (stands_by, !stands_by), "{:?}", heard.events);
+        assert_eq!(net.heard(player).counts(&peer::key_frame(103)), 0, "the other one is on air");
+        net.leave(second);
+        net.run(SECOND / 2);
+        let next = if stands_by { again } else { net.encoder(a, CAM).expect("the name is free again") };
+        for at in 20..26 {
+            net.gop(next, at * 1000, 103);
+            net.run(SECOND);
+        }
+        let heard = net.heard(player);
+        assert!(heard.closed.is_none() && heard.times().is_sorted(), "{:?}", heard.events);
+        assert!(heard.counts(&peer::key_frame(103)) >= 4, "{conflict:?}: {:?}", heard.times());
+    }
 }
