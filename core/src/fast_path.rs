@@ -113,9 +113,6 @@ pub(crate) trait SlowPath {
 
     fn stats(&mut self) -> &mut ConnStats;
 
-    /// So many bytes are in the statistics that went past the queue.
-    fn counted(&mut self, bytes: u64);
-
     /// Something was written at this time, unless it knows of a later one.
     fn wrote_at(&mut self, time: Instant);
 
@@ -221,7 +218,6 @@ impl FastCursor {
         let bytes = std::mem::take(&mut self.bytes);
         slow.pass_to(self.place);
         slow.outbound().wrote_elsewhere(bytes);
-        slow.counted(bytes);
     }
 }
 

@@ -127,10 +127,6 @@ impl fast_path::SlowPath for SlowPath {
         &mut self.stats
     }
 
-    fn counted(&mut self, bytes: u64) {
-        self.written += bytes;
-    }
-
     fn wrote_at(&mut self, time: Instant) {
         self.session.tell_time(time.max(self.session.now()));
     }

@@ -64,8 +64,6 @@ pub(super) struct SlowPath {
     /// What ended publishers and players of this connection add to the report.
     pub(super) past: Past,
     pub(super) start: Instant,
-    /// The value of `outbound.written()` at the last update of `stats`.
-    pub(super) written: u64,
     /// When a draining server closes the connection.
     pub(super) drained: Option<Instant>,
     /// Records what happens, or replays what was recorded.
@@ -188,7 +186,6 @@ impl SlowPath {
             past: Past::default(),
             start,
             stats: ConnStats::new(start),
-            written: 0,
             drained: None,
             unfinished,
             kept,
@@ -361,7 +358,7 @@ impl SlowPath {
     fn next_output(&mut self, now: Instant) -> Output {
         // A player may send nothing for a long time: the write timer of what it gets now starts now.
         self.session.tell_time(now);
-        self.count_written(now);
+        self.stats.sent_in_all(now, self.session.outbound().written());
         loop {
             if let Some(action) = self.actions.pop_front() {
                 return Output::Action(action);
@@ -637,15 +634,6 @@ impl SlowPath {
             self.notify(None, Some(Subject::Connect), Some(closed));
         }
         self.client = None;
-    }
-
-    /// The adapter writes; this notes how much was written.
-    fn count_written(&mut self, now: Instant) {
-        let written = self.session.outbound().written();
-        if written != self.written {
-            self.stats.sent(now, usize::try_from(written - self.written).unwrap_or(usize::MAX));
-            self.written = written;
-        }
     }
 
     fn report(&mut self, now: Instant, close: session::Close) -> Report {

@@ -45,8 +45,6 @@ pub(super) struct SlowPath {
     start: Instant,
     /// Its share in the memory for incomplete messages.
     unfinished: Portion,
-    /// The value of `outbound.written()` at the last update of `stats`.
-    written: u64,
     actions: VecDeque<UplinkAction>,
     /// What the relay is to know about the end, if it is not in the reason of the close.
     error: Option<RelayError>,
@@ -120,7 +118,6 @@ impl SlowPath {
             stats,
             unfinished,
             start: now,
-            written: 0,
             actions: VecDeque::new(),
             error: None,
             refused: None,
@@ -195,7 +192,7 @@ impl SlowPath {
 
     pub(super) fn poll(&mut self, now: Instant) -> UplinkOutput {
         self.client.tell_time(now);
-        self.count_written(now);
+        self.stats.sent_in_all(now, self.client.outbound().written());
         self.check_goodbye(now);
         loop {
             if let Some(action) = self.actions.pop_front() {
@@ -419,14 +416,6 @@ impl SlowPath {
         self.end_client();
     }
 
-    fn count_written(&mut self, now: Instant) {
-        let written = self.client.outbound().written();
-        if written != self.written {
-            self.stats.sent(now, usize::try_from(written - self.written).unwrap_or(usize::MAX));
-            self.written = written;
-        }
-    }
-
     /// Releases all that it holds of streams here.
     fn release(&mut self, now: Instant) {
         match &mut self.role {
@@ -520,10 +509,6 @@ impl fast_path::SlowPath for SlowPath {
 
     fn stats(&mut self) -> &mut ConnStats {
         &mut self.stats
-    }
-
-    fn counted(&mut self, bytes: u64) {
-        self.written += bytes;
     }
 
     fn wrote_at(&mut self, time: Instant) {
