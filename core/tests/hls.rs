@@ -262,6 +262,44 @@ fn a_steady_stream_keeps_all_rules() {
 }
 
 #[test]
+fn the_first_playlist_has_parts_so_that_players_wait_for_the_next_part_and_not_for_a_segment() {
+    for (rate, group, container) in [(30, 60, Container::Fmp4), (25, 50, Container::Fmp4), (30, 90, Container::MpegTs)]
+    {
+        let mut stream = Stream::new(Config { container, ..Config::default() });
+        stream.begin();
+        let pictures = (0..=group + 1).map(|frame| (frame * 1000 / rate, frame % group == 0));
+        play(&mut stream, 0, pictures);
+        let playlist = Playlist::parse(&stream.segmenter.media_playlist(&PlaylistRequest::default(), &[]).unwrap());
+        let [segment] = &playlist.segments[..] else { panic!("{} segments", playlist.segments.len()) };
+        let durations: Vec<_> = segment.parts.iter().map(|part| part.duration).collect();
+        let target = playlist.part_target.unwrap();
+        assert_eq!(durations.iter().sum::<u64>(), segment.duration);
+        assert!(durations.iter().all(|duration| *duration <= target), "{durations:?}");
+        let (_, full) = durations.split_last().unwrap();
+        assert!(full.len() > 2 && full.iter().all(|duration| duration * 100 >= target * 85), "{durations:?}");
+        let independent: Vec<_> = segment.parts.iter().map(|part| part.independent).collect();
+        assert!(independent[0] && independent[1..].iter().all(|independent| !independent));
+    }
+    // Sound alone has parts, too, and each can be decoded by itself.
+    let mut stream = Stream::new(Config::default());
+    stream.segmenter.begin(1, NOW);
+    stream.segmenter.header(Codec::Audio(AudioCodec::Aac), 0, &[0x12, 0x10]);
+    (0..200).for_each(|sound| stream.audio(sound * 1024 * 1000 / 44_100));
+    let playlist = Playlist::parse(&stream.segmenter.media_playlist(&PlaylistRequest::default(), &[]).unwrap());
+    let parts = &playlist.segments[0].parts;
+    assert!(parts.len() > 1 && parts.iter().all(|part| part.independent));
+}
+
+#[test]
+fn a_first_segment_with_a_frame_that_is_longer_than_a_part_lists_none() {
+    let mut stream = Stream::new(Config::default());
+    stream.begin();
+    play(&mut stream, 0, [(0, true), (33, false), (66, false), (2500, false), (2533, true)].into_iter());
+    let playlist = Playlist::parse(&stream.segmenter.media_playlist(&PlaylistRequest::default(), &[]).unwrap());
+    assert!(playlist.part_target.is_some() && playlist.segments[0].parts.is_empty());
+}
+
+#[test]
 fn a_target_that_is_configured_holds_with_any_key_frames() {
     for (target, group) in [(2, 60), (2, 300), (4, 1_000_000), (6, 50), (1, 7)] {
         let mut stream = Stream::new(Config { target: Some(target), ..Config::default() });

@@ -125,6 +125,46 @@ impl Open {
         self.bytes = self.parts.iter().map(Part::held).sum();
     }
 
+    /// Ends the part that is open as several, of which none is longer than `longest` microseconds; the first segment, of
+    /// which it is known only at its end how long parts are. False if there is a frame that is longer.
+    pub(super) fn close_parts(
+        &mut self,
+        longest: u64,
+        tracks: &[&Track],
+        writer: &mut Writer,
+        name: impl Fn(usize) -> String,
+    ) -> bool {
+        let scale = |id: u32| tracks.iter().find(|track| track.id == id).map_or(1000, |track| track.timescale());
+        let clock = usize::from(!self.clock_is_video);
+        let times: Vec<_> = self.samples[clock]
+            .iter()
+            .map(|(sample, _)| {
+                let (start, end) = (sample.decode_time, sample.decode_time + u64::from(sample.duration));
+                (micros(start, scale(sample.track)), micros(end, scale(sample.track)))
+            })
+            .collect();
+        if times.iter().any(|(start, end)| end - start > longest) {
+            return false;
+        }
+        let (last, mut first) = (self.end, 0);
+        for (index, (start, end)) in times.iter().enumerate() {
+            if index == first || end - self.part_start <= longest {
+                continue;
+            }
+            let later = self.samples[clock].split_off(index - first);
+            let sound = self.take_sound_from(*start, scale(super::segmenter::AUDIO_TRACK));
+            self.end = *start;
+            let number = self.parts.len();
+            self.close_part(tracks, writer, || name(number));
+            self.independent = later.first().map(|(sample, _)| sample.key);
+            (self.samples[clock], self.end, first) = (later, last, index);
+            self.put_sound(sound);
+        }
+        let number = self.parts.len();
+        self.close_part(tracks, writer, || name(number));
+        true
+    }
+
     /// The segment, once its last part is closed. `period` is that of the segment before.
     pub(super) fn into_segment(
         self,

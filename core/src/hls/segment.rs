@@ -132,7 +132,7 @@ pub(super) struct Segment {
     pub(super) init: Arc<Init>,
     pub(super) parts: Vec<Part>,
     pub(super) period: Period,
-    /// False for the first segment: its parts were made before their target duration was settled.
+    /// False for a first segment with a frame that is longer than a part may be, as settled at its end.
     pub(super) lists_parts: bool,
     /// True if it does not go on from the segment before.
     pub(super) discontinuity: bool,

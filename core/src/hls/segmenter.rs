@@ -13,6 +13,7 @@ use crate::flv::{AccessUnit, Codec};
 use crate::fmp4::{self, Track, TrackConfig};
 use crate::mpegts::Muxer;
 
+mod close;
 mod find;
 mod keep;
 
@@ -616,61 +617,6 @@ impl Segmenter {
             Arc::new(Init { number, publication: open.publication, bytes, codecs: codecs.join(","), size, has_video });
         open.init = Some(init.clone());
         self.init = Some((tracks, init));
-    }
-
-    fn close_part(&mut self) {
-        self.settle_init();
-        let tracks: Vec<&Track> = self.init.iter().flat_map(|(tracks, _)| tracks).collect();
-        if let Some(open) = &mut self.open {
-            let (publication, named) = (open.publication, Named::Part(open.number, open.parts.len()));
-            let name = || self.names.name(publication, named, self.config.container.extension());
-            open.close_part(&tracks, &mut self.writer, name);
-            self.all_independent &= open.parts.first().is_none_or(|part| part.independent);
-            self.version += 1;
-        }
-    }
-
-    fn close_segment(&mut self) {
-        if !self.open.as_ref().is_some_and(Open::has_samples) {
-            // It was opened for a frame that does not come.
-            if let Some(open) = self.open.take() {
-                self.next_number = open.number;
-                self.breaks |= open.discontinuity;
-            }
-            return;
-        }
-        self.close_part();
-        let lists_parts = self.part_target.is_some();
-        let period = self.period;
-        let name = |publication: u64, number: u64| {
-            self.names.name(publication, Named::Segment(number), self.config.container.extension())
-        };
-        let Some(segment) = self.open.take().and_then(|open| open.into_segment(lists_parts, period, name)) else {
-            return;
-        };
-        self.period = Some(segment.period);
-        self.stats.segments += 1;
-        self.end = Some(segment.start + segment.duration);
-        self.produced += segment.duration;
-        self.settle(segment.duration);
-        self.listed.push_back(segment);
-        self.trim();
-        self.version += 1;
-    }
-
-    /// Settles the target durations, at the first segment.
-    fn settle(&mut self, duration: u64) {
-        let target = *self.target.get_or_insert_with(|| {
-            let rounded = (duration + SECOND / 2) / SECOND;
-            u32::try_from(rounded).unwrap_or(u32::MAX).clamp(*AUTO.start(), *AUTO.end())
-        });
-        if let (Some(wanted), None) = (self.config.part, self.part_target) {
-            let wanted = (wanted.as_micros() as u64).clamp(SECOND / 10, u64::from(target) * SECOND);
-            let frame = if self.longest_frame == 0 { wanted } else { self.longest_frame };
-            let frames = ((wanted + frame / 2) / frame).max(1);
-            let part = (frames * frame).div_ceil(1000) + JITTER;
-            self.part_target = Some(part.min(u64::from(target) * 1000));
-        }
     }
 
     /// Nothing came of any track for long: what comes does not go on from what was.
