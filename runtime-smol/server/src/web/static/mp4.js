@@ -5,9 +5,11 @@ const MOST = 64 << 20;
 
 const view = (bytes) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 const fourCc = (bytes, at) => String.fromCharCode(...bytes.subarray(at, at + 4));
+/** The type of a box without a meaning. */
+const FREE = [...'free'].map((letter) => letter.charCodeAt(0));
 const hex = (value, digits = 2) => value.toString(16).toUpperCase().padStart(digits, '0');
 
-/** The box at a place: its type, where its content begins and where it ends; null if its head is not there. */
+/** The box at a place: its type, where it and its content begin and where it ends; null if its head is not there. */
 function boxAt(bytes, at) {
   if (bytes.length - at < 8) {
     return null;
@@ -24,7 +26,7 @@ function boxAt(bytes, at) {
   if (size < head || size > MOST) {
     throw new Error('not MP4');
   }
-  return { type: fourCc(bytes, at + 4), start: at + head, end: at + size };
+  return { type: fourCc(bytes, at + 4), at, start: at + head, end: at + size };
 }
 
 /**
@@ -90,17 +92,57 @@ function* find(bytes, type, start, end) {
   }
 }
 
-/** The codecs of an init segment, one for each track, as RFC 6381 and its relatives write them. */
-export function codecsOf(init) {
-  const codecs = [];
-  const inner = (outer, ...path) => path.reduce(
-    (boxes, type) => boxes.flatMap((box) => [...find(init, type, box.start, box.end)]), [outer]);
-  for (const stsd of inner({ start: 0, end: init.length }, 'moov', 'trak', 'mdia', 'minf', 'stbl', 'stsd')) {
-    // Version, flags and the number of entries.
-    const entry = boxAt(init, stsd.start + 8);
-    codecs.push(codecOf(init, entry));
+/** The boxes at a path of types in a part of the bytes. */
+function inner(bytes, outer, ...path) {
+  return path.reduce((boxes, type) => boxes.flatMap((box) => [...find(bytes, type, box.start, box.end)]), [outer]);
+}
+
+const whole = (bytes) => ({ start: 0, end: bytes.length });
+
+/** The tracks of an init segment: number, whether it has pictures, and codec as RFC 6381 and its relatives have it. */
+export function tracksOf(init) {
+  return inner(init, whole(init), 'moov', 'trak').map((trak) => {
+    const [tkhd] = inner(init, trak, 'tkhd');
+    const [hdlr] = inner(init, trak, 'mdia', 'hdlr');
+    const [stsd] = inner(init, trak, 'mdia', 'minf', 'stbl', 'stsd');
+    return {
+      id: trackOf(init, tkhd),
+      // Version, flags and a number that is nothing.
+      isPicture: fourCc(init, hdlr.start + 8) === 'vide',
+      // Version, flags and the number of entries.
+      codec: codecOf(init, boxAt(init, stsd.start + 8)),
+    };
+  });
+}
+
+/** The number of the track in a `tkhd`, `tfhd` or `trex`. */
+function trackOf(bytes, { type, start }) {
+  // The times come before it in a `tkhd`, in 64 bits in version 1.
+  const times = type === 'tkhd' ? (bytes[start] === 1 ? 16 : 8) : 0;
+  return view(bytes).getUint32(start + 4 + times);
+}
+
+/** The runs of samples in some fragments: the number of the track, and where the box is. */
+export function runsOf(fragments) {
+  return inner(fragments, whole(fragments), 'moof', 'traf').map((box) => {
+    const [tfhd] = inner(fragments, box, 'tfhd');
+    return { id: trackOf(fragments, tfhd), box };
+  });
+}
+
+/** Makes some tracks, by their numbers, nothing to a reader of an init segment or of fragments; moves no byte. */
+export function mask(piece, ids) {
+  const moov = inner(piece, whole(piece), 'moov');
+  const defaults = moov.flatMap((box) => inner(piece, box, 'mvex', 'trex'));
+  const tracks = moov.flatMap((box) => inner(piece, box, 'trak'));
+  const boxes = [
+    ...runsOf(piece),
+    ...defaults.map((box) => ({ id: trackOf(piece, box), box })),
+    ...tracks.map((box) => ({ id: trackOf(piece, inner(piece, box, 'tkhd')[0]), box })),
+  ];
+  for (const { box } of boxes.filter(({ id }) => ids.has(id))) {
+    piece.set(FREE, box.at + 4);
   }
-  return codecs;
 }
 
 function codecOf(bytes, entry) {

@@ -4,15 +4,36 @@
 // The state is one of `idle`, `connecting`, `playing`, `waiting` (for data, or for a publisher), `refused`,
 // `unsupported`. Each change is an event `state`; `stats()` may be asked at any time.
 
-import { Boxes, codecsOf, isInit } from './mp4.js';
+import { Boxes, isInit, mask, runsOf, tracksOf } from './mp4.js';
 
-/** Seconds of media that the player wants before it shows them. Below 0.1 s playback stalls. */
-const LEAST_AHEAD = 0.15;
+/**
+ * Seconds of media that the player wants to have left just before more comes; on the average it has half the time
+ * between two fragments more. Chromium stalls with less than 0.05 s of pictures, and with 0.11 s of sound if it plays
+ * faster, muted or not: it has taken out what waits for the sound card, and stretches what comes then.
+ */
+const LEAST_AHEAD = 0.07;
+const LEAST_WITH_SOUND = 0.13;
+/** A stall with more than this is none for want of media. */
+const PLENTY = 0.3;
 /** After stalls it wants up to so much. */
 const MOST_AHEAD = 1;
-/** With so much more than it wants it skips; with less it plays faster. */
+/** By how much that rises at a stall, and falls after a calm time. */
+const RISE = 0.03;
+const FALL = 0.02;
+/** The least that was left is that of the last so many milliseconds, twice. */
+const WINDOW = 500;
+/** What it may have left more than it wants, in seconds, before it plays faster: as much as it is too far behind. */
+const TOLERANCE = 0.015;
+const FASTEST = 1.1;
+/** With less left than this part of what it wants it plays slower, so as not to stall: clocks of encoders differ. */
+const SCARCE = 0.3;
+const SLOWER = 0.97;
+/**
+ * With so many seconds left more than it wants it skips; with so many once after it has begun or stalled, as browsers
+ * begin late.
+ */
 const SKIP = 1;
-const FASTER = 1.1;
+const SKIP_FIRST = 0.3;
 /** Seconds that have been shown and are kept, and how many more may pile up before they are removed. */
 const KEPT = 10;
 const SLACK = 10;
@@ -23,6 +44,10 @@ const LONGEST_PAUSE = 10_000;
 const SILENCE = 15_000;
 /** Milliseconds without a stall after which the player wants less media before it. */
 const CALM = 10_000;
+/** A medium of which nothing comes for so many milliseconds is left out, so that the other one can be played. */
+const MISSING = 2_000;
+/** After so many connections that the browser could not play it takes the stream for one that it cannot. */
+const MOST_FAILURES = 3;
 /** Bytes that may wait for the SourceBuffer. */
 const MOST_QUEUED = 32 << 20;
 
@@ -50,6 +75,11 @@ export function mediaAddress(key, suffix, base, parameters) {
   return address;
 }
 
+/** The media type of these tracks. */
+function typeOf(tracks) {
+  return `video/mp4; codecs="${tracks.map(({ codec }) => codec).join(', ')}"`;
+}
+
 export class Player extends EventTarget {
   #video;
   #address;
@@ -67,10 +97,21 @@ export class Player extends EventTarget {
   #pause = FIRST_PAUSE;
   #clock = 0;
   #heard = 0;
-  #ahead = LEAST_AHEAD;
+  #failures = 0;
+  #ahead = LEAST_WITH_SOUND;
+  #leastAhead = LEAST_WITH_SOUND;
+  #least = { since: 0, before: Infinity, now: Infinity };
+  /** The tracks of the init segment, those of them that are left out, and when each was there last. */
+  #tracks = [];
+  #masked = new Set();
+  #seen = new Map();
+  #attached = 0;
+  /** Kinds of media that have not come, and since when. */
+  #silent = new Map();
   #stalledSince = 0;
   #calmSince = 0;
   #placed = false;
+  #isFresh = true;
   #paused = false;
   #counts = { bytes: 0, stalls: 0, skips: 0, connections: 0 };
 
@@ -121,6 +162,7 @@ export class Player extends EventTarget {
     }
     this.#paused = false;
     this.#pause = FIRST_PAUSE;
+    this.#failures = 0;
     this.#open();
     this.#clock = setInterval(() => this.#tick(), 100);
   }
@@ -271,6 +313,16 @@ export class Player extends EventTarget {
     this.#again();
   }
 
+  /** The browser could not play what came. It may be able to from another key frame on. */
+  #broken() {
+    this.#failures += 1;
+    if (this.#failures >= MOST_FAILURES) {
+      this.#giveUp();
+    } else {
+      this.#ended();
+    }
+  }
+
   #again() {
     this.#close();
     if (this.#paused) {
@@ -314,6 +366,7 @@ export class Player extends EventTarget {
     this.#detach();
     const source = new Source();
     this.#source = source;
+    this.#attached = performance.now();
     this.#place();
     const url = URL.createObjectURL(source);
     source.addEventListener('sourceopen', () => {
@@ -331,13 +384,16 @@ export class Player extends EventTarget {
     this.#source = null;
     this.#buffer = null;
     this.#type = '';
+    this.#tracks = [];
+    this.#seen.clear();
   }
 
   /** The next data goes to a new place on the element's clock. */
   #place() {
-    this.#placed = false;
+    [this.#placed, this.#isFresh] = [false, true];
     this.#stalledSince = 0;
     this.#calmSince = performance.now();
+    this.#forget();
   }
 
   #feed() {
@@ -359,13 +415,17 @@ export class Player extends EventTarget {
         this.#feed();
         return;
       }
+      if (!isInit(piece)) {
+        this.#look(piece);
+        this.#note();
+      }
       this.#buffer.appendBuffer(piece);
       this.#drop(piece);
     } catch (error) {
       if (error.name === 'QuotaExceededError' && this.#trim(1)) {
         return;
       }
-      this.#ended();
+      this.#broken();
     }
   }
 
@@ -376,12 +436,23 @@ export class Player extends EventTarget {
 
   /** Makes the SourceBuffer ready for a new init segment: an encoder may change its codecs at any time. */
   #prepare(source, init) {
-    const type = `video/mp4; codecs="${codecsOf(init).join(', ')}"`;
-    if (!Source.isTypeSupported(type)) {
+    const tracks = tracksOf(init);
+    const canPlay = (some) => some.length > 0 && Source.isTypeSupported(typeOf(some));
+    // Pictures are shown without a sound that the browser cannot play, not the other way round.
+    const known = tracks.filter((track) => track.isPicture || canPlay([track]));
+    const there = known.filter((track) => !this.#silent.has(track.isPicture));
+    const played = there.length > 0 ? there : known;
+    const type = typeOf(played);
+    if (!canPlay(played)) {
       this.#giveUp();
       this.#type = type;
       return false;
     }
+    this.#tracks = tracks;
+    this.#masked = new Set(tracks.filter((track) => !played.includes(track)).map((track) => track.id));
+    mask(init, this.#masked);
+    this.#leastAhead = played.every((track) => track.isPicture) ? LEAST_AHEAD : LEAST_WITH_SOUND;
+    this.#ahead = Math.max(this.#ahead, this.#leastAhead);
     if (this.#buffer === null) {
       this.#buffer = source.addSourceBuffer(type);
       this.#buffer.addEventListener('updateend', () => {
@@ -394,6 +465,46 @@ export class Player extends EventTarget {
     }
     this.#type = type;
     return true;
+  }
+
+  /** Notes of which tracks there is something in a fragment, and takes out those that are left out. */
+  #look(piece) {
+    const now = performance.now();
+    for (const { id } of runsOf(piece)) {
+      this.#seen.set(id, now);
+    }
+    if (this.#masked.size > 0) {
+      mask(piece, this.#masked);
+    }
+  }
+
+  /** Connects again without a medium that does not come, or with one that comes after all. */
+  #revise() {
+    const now = performance.now();
+    const age = ({ id }) => now - (this.#seen.get(id) ?? this.#attached);
+    const isStuck = !this.#placed || this.#stalledSince > 0;
+    const isOther = (track) => this.#tracks.some((other) => other !== track && age(other) < MISSING / 2);
+    // Pictures that came once may be rare.
+    const isRare = (track) => track.isPicture && this.#seen.has(track.id);
+    const isMissing = (track) => age(track) > MISSING && !isRare(track) && isOther(track);
+    if (!this.#connection?.hasData) {
+      return false;
+    }
+    let isNew = false;
+    for (const track of this.#tracks) {
+      const since = this.#silent.get(track.isPicture);
+      if (since === undefined && isStuck && !this.#masked.has(track.id) && isMissing(track)) {
+        this.#silent.set(track.isPicture, now);
+        isNew = true;
+      } else if (since !== undefined && this.#seen.has(track.id) && now - since > CALM) {
+        this.#silent.delete(track.isPicture);
+        isNew = true;
+      }
+    }
+    if (isNew) {
+      this.#open();
+    }
+    return isNew;
   }
 
   #giveUp() {
@@ -428,24 +539,50 @@ export class Player extends EventTarget {
   #plays() {
     this.#pause = FIRST_PAUSE;
     this.#become('playing');
+    if (this.#isFresh) {
+      // What was left while it stood says nothing.
+      this.#forget();
+    }
   }
 
   #stalled() {
     if (this.#placed && this.#state === 'playing' && !this.#stalledSince && !this.#video.seeking) {
       this.#stalledSince = performance.now();
       this.#counts.stalls += 1;
+      this.#isFresh = true;
       // If there is data, the browser is too slow, and more of it would not help.
-      if (this.#end() - this.#video.currentTime < LEAST_AHEAD) {
+      if (this.#end() - this.#video.currentTime < PLENTY) {
         this.#calmSince = this.#stalledSince;
-        this.#ahead = Math.min(this.#ahead + 0.1, MOST_AHEAD);
+        this.#ahead = Math.min(this.#ahead + RISE, MOST_AHEAD);
       }
     }
   }
 
   #failed() {
-    if (this.#source || this.#form === 'hls') {
-      this.#become('waiting', this.#form === 'hls' ? 'not_live' : 'ended');
-      this.#again();
+    if (this.#form === 'hls') {
+      this.#askWhy();
+    } else if (this.#source) {
+      this.#broken();
+    }
+  }
+
+  /** An element does not say whether there is no playlist, or one that it cannot play. */
+  async #askWhy() {
+    const connection = { hasData: false, close: () => {} };
+    this.#connection = connection;
+    let status = 0;
+    try {
+      ({ status } = await fetch(this.#address('.m3u8'), { method: 'HEAD', cache: 'no-store' }));
+    } catch {
+      // There is no server.
+    }
+    if (this.#connection !== connection) {
+      return;
+    }
+    if (status === 200) {
+      this.#broken();
+    } else {
+      this.#refused(status);
     }
   }
 
@@ -455,11 +592,62 @@ export class Player extends EventTarget {
       return;
     }
     // After a calm time it dares to be closer again.
-    if (performance.now() - this.#calmSince > CALM && this.#ahead > LEAST_AHEAD) {
-      this.#ahead = Math.max(this.#ahead - 0.05, LEAST_AHEAD);
+    if (performance.now() - this.#calmSince > CALM && this.#state === 'playing') {
+      this.#ahead = Math.max(this.#ahead - FALL, this.#leastAhead);
       this.#calmSince = performance.now();
+      this.#failures = 0;
     }
+    if (this.#revise()) {
+      return;
+    }
+    this.#note();
+    this.#pace();
     this.#steer();
+  }
+
+  /** Notes how much is left. It is least just before more is appended, and what ends later than it lasts is no more. */
+  #note() {
+    const left = this.#end() - this.#video.currentTime;
+    if (!this.#placed || Number.isNaN(left)) {
+      return;
+    }
+    const least = this.#least;
+    const now = performance.now();
+    if (now - least.since > WINDOW) {
+      [least.since, least.before, least.now] = [now, least.now, Infinity];
+    }
+    least.now = Math.min(least.now, left);
+  }
+
+  /** The least that was left lately; infinity if it is not known. */
+  #left() {
+    return Math.min(this.#least.before, this.#least.now);
+  }
+
+  /** What was noted does not hold any more. */
+  #forget() {
+    this.#least = { since: performance.now(), before: Infinity, now: Infinity };
+  }
+
+  /**
+   * Plays so that what it wants is left at the least moment of each second. Going by that moment, it is as close to the
+   * live end as the path is even, and follows an encoder whose clock is a little faster or slower.
+   */
+  #pace() {
+    const left = this.#left();
+    let rate = 1;
+    if (this.#placed && !this.#stalledSince && Number.isFinite(left)) {
+      const excess = left - this.#ahead;
+      if (excess > TOLERANCE) {
+        rate = Math.min(1 + excess, FASTEST);
+      } else if (left < this.#ahead * SCARCE) {
+        rate = SLOWER;
+      }
+    }
+    rate = Math.round(rate * 100) / 100;
+    if (this.#form !== 'hls' && this.#video.playbackRate !== rate) {
+      this.#video.playbackRate = rate;
+    }
   }
 
   /** Starts at the live end, follows it, skips what is missing, and removes what was shown. */
@@ -482,20 +670,22 @@ export class Player extends EventTarget {
     const ahead = end - now;
     // What comes after a gap, or on an earlier clock, is not where the element is.
     const isLost = now > end + 0.5 || (now < end - 0.05 && !this.#isIn(ranges, now));
-    if (isLost || ahead > this.#ahead + SKIP) {
+    // Until the first window is over what is left is not known.
+    const isKnown = Number.isFinite(this.#least.before) && !this.#stalledSince;
+    const excess = isKnown ? this.#left() - this.#ahead : 0;
+    if (isLost || excess > (this.#isFresh ? SKIP_FIRST : SKIP)) {
       this.#counts.skips += 1;
       video.currentTime = Math.max(start, end - this.#ahead);
+      this.#forget();
+    }
+    if (isKnown) {
+      this.#isFresh = false;
     }
     if (video.paused && !video.ended) {
       this.#show();
     }
     if (this.#stalledSince && ahead >= this.#ahead / 2 && video.readyState >= 3) {
       this.#stalledSince = 0;
-    }
-    const isBehind = ahead > this.#ahead + (video.playbackRate === 1 ? 0.1 : 0);
-    const rate = isBehind && !this.#stalledSince ? FASTER : 1;
-    if (video.playbackRate !== rate) {
-      video.playbackRate = rate;
     }
     if (now - ranges.start(0) > KEPT + SLACK) {
       this.#trim(KEPT);
