@@ -135,7 +135,7 @@ impl Conn {
     /// The stream that a [viewer](Core::view) views, and how it is segmented, once that is granted.
     pub fn viewing(&self) -> Option<(&StreamKey, hls::Settings)> {
         let first = self.inner().playing.first()?;
-        Some((first.key(), first.application().config.hls))
+        Some((first.key(), first.application().config.hls.clone()))
     }
 
     /// The server has other settings: closes the connection if its virtual host or that of one of its streams is gone,

@@ -152,7 +152,7 @@ impl Core {
     /// How a stream is segmented; `None` if its virtual host is gone.
     pub fn segmenting(&self, key: &StreamKey) -> Option<hls::Settings> {
         let vhost = self.vhost_named(key.vhost()).ok()?;
-        Some(vhost.application(key).config.hls)
+        Some(vhost.application(key).config.hls.clone())
     }
 
     /// Sets the time of day: it is `unix` seconds after 1970 at `now`. Signed URLs expire by it; before the first call

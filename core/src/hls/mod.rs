@@ -27,13 +27,14 @@ mod segment;
 mod segmenter;
 mod variants;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use names::NameKey;
-pub use playlist::{PLAYLIST_TYPE, RenditionReport};
+pub use playlist::{PLAYLIST_TYPE, RenditionReport, rendition_reports};
 pub use request::{BadDirectives, Decision, PlaylistRequest};
 pub use segment::{Complete, Found, Media};
-pub use segmenter::{Segmenter, SegmenterStats, Shortage};
+pub use segmenter::{Moment, Segmenter, SegmenterStats, Shortage};
 pub use variants::{AudioRendition, Variant, VariantInfo, multivariant};
 
 /// The settings of a [`Segmenter`].
@@ -89,13 +90,20 @@ pub enum Mode {
     Always,
 }
 
+/// Most streams that can be listed with a stream as its other qualities.
+pub const MOST_RENDITIONS: usize = 8;
+
 /// How a server segments a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Settings {
     /// When. Default: on demand.
     pub mode: Mode,
     /// How.
     pub config: Config,
+    /// What comes behind its name in the names of streams that are the same in other qualities, such as `_720p`: these are
+    /// listed with it in one multivariant playlist while they are published. At most [`MOST_RENDITIONS`] count. Default:
+    /// none.
+    pub renditions: Arc<[Box<str>]>,
 }
 
 /// The form of segments.

@@ -117,10 +117,12 @@ impl Open {
         };
         let known = |sample: &Sample| tracks.iter().any(|track| track.id == sample.track);
         let samples: Vec<_> = samples.into_iter().flatten().filter(|(sample, _)| known(sample)).collect();
+        let pictures =
+            samples.iter().filter(|(sample, _)| sample.track == super::segmenter::VIDEO_TRACK).count() as u64;
         let pieces = joined(&writer.write(tracks, samples, self.part_start));
         let bytes = pieces.iter().map(Bytes::len).sum();
         let (name, duration) = (name().into(), self.end - self.part_start);
-        self.parts.push(Part { name, pieces, bytes, duration, independent });
+        self.parts.push(Part { name, pieces, bytes, duration, independent, pictures });
         self.part_start = self.end;
         self.bytes = self.parts.iter().map(Part::held).sum();
     }

@@ -19,6 +19,21 @@ pub struct RenditionReport {
     pub last_part: Option<u64>,
 }
 
+/// What the playlists of a stream's other qualities have got to, as the last lines of a playlist with low latency that has
+/// not ended.
+pub fn rendition_reports(reports: &[RenditionReport]) -> String {
+    let mut out = String::new();
+    for RenditionReport { uri, last_segment, last_part } in reports {
+        // Writing to a string does not fail.
+        let _ = write!(out, "#EXT-X-RENDITION-REPORT:URI=\"{}\",LAST-MSN={last_segment}", quoted(uri));
+        if let Some(part) = last_part {
+            let _ = write!(out, ",LAST-PART={part}");
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// The part of a playlist that clients may skip begins so many target durations before its end.
 const SKIP_TARGETS: u64 = 6;
 /// Parts are listed of what is at most so many target durations before the end.
@@ -102,13 +117,8 @@ impl Segmenter {
             }
             line(&mut out, format_args!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}{hint}\"", self.names.folder()));
         }
-        for report in reports.iter().filter(|_| is_low_latency && !self.ended) {
-            let uri = quoted(&report.uri);
-            let _ = write!(out, "#EXT-X-RENDITION-REPORT:URI=\"{uri}\",LAST-MSN={}", report.last_segment);
-            if let Some(part) = report.last_part {
-                let _ = write!(out, ",LAST-PART={part}");
-            }
-            out.push('\n');
+        if is_low_latency && !self.ended {
+            out.push_str(&rendition_reports(reports));
         }
         if self.ended {
             line(&mut out, format_args!("#EXT-X-ENDLIST"));
@@ -118,7 +128,7 @@ impl Segmenter {
 
     /// What other playlists of the stream report about this one, under its address.
     pub fn report(&self, uri: String) -> Option<RenditionReport> {
-        let last = self.listed.back()?;
+        let last = self.listed.back().filter(|_| !self.ended)?;
         let parts = |parts: usize| (parts as u64).checked_sub(1).filter(|_| self.part_target.is_some());
         let report = |last_segment, last_part| RenditionReport { uri, last_segment, last_part };
         Some(match &self.open {

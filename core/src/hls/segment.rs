@@ -95,6 +95,8 @@ pub(super) struct Part {
     pub(super) duration: u64,
     /// True if decoding can start at its first picture.
     pub(super) independent: bool,
+    /// How many pictures begin in it.
+    pub(super) pictures: u64,
 }
 
 /// The number of pieces, not what is in them.
@@ -102,7 +104,8 @@ impl fmt::Debug for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Part");
         shown.field("name", &self.name).field("pieces", &self.pieces.len()).field("bytes", &self.bytes);
-        shown.field("duration", &self.duration).field("independent", &self.independent).finish()
+        shown.field("duration", &self.duration).field("independent", &self.independent);
+        shown.field("pictures", &self.pictures).finish()
     }
 }
 
@@ -149,6 +152,11 @@ pub(super) struct Segment {
 impl Segment {
     pub(super) fn bytes(&self) -> usize {
         self.parts.iter().map(|part| part.bytes).sum()
+    }
+
+    /// How many pictures it has.
+    pub(super) fn pictures(&self) -> u64 {
+        self.parts.iter().map(|part| part.pictures).sum()
     }
 
     /// Bytes of memory that it takes; its init segment, which others may have, too, is counted each time.

@@ -16,8 +16,10 @@ use crate::mpegts::Muxer;
 mod close;
 mod find;
 mod keep;
+mod quality;
 
 pub use keep::Shortage;
+pub use quality::Moment;
 
 /// Number of the video track in fragments.
 pub(super) const VIDEO_TRACK: u32 = 1;
@@ -79,6 +81,8 @@ pub struct Segmenter {
     pub(super) target: Option<u32>,
     /// Target duration of parts, in milliseconds, once it is settled.
     pub(super) part_target: Option<u64>,
+    /// What it will be, since the stream's other qualities have it.
+    agreed_part: Option<u64>,
     video: Lane,
     audio: Lane,
     /// True until the next key frame: pictures before it cannot be decoded.
@@ -137,6 +141,7 @@ impl Segmenter {
             names: Names::new(key, stream),
             target: config.target.map(|target| target.clamp(1, 30)),
             part_target: None,
+            agreed_part: None,
             video: Lane::new(VIDEO_TRACK),
             audio: Lane::new(AUDIO_TRACK),
             needs_key: true,

@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 
 use super::Segmenter;
 use super::playlist::quoted;
+use super::segment::Segment;
 
 /// One quality of a multivariant playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,21 @@ pub struct VariantInfo {
     pub codecs: String,
     /// Width and height in pixels.
     pub resolution: Option<(u16, u16)>,
+    /// Pictures in a thousand seconds.
+    pub frame_rate: Option<u64>,
+}
+
+impl VariantInfo {
+    /// The same with sound from a separate playlist.
+    #[must_use]
+    pub fn with_sound(mut self, sound: &VariantInfo) -> Self {
+        self.bandwidth += sound.bandwidth;
+        self.average_bandwidth += sound.average_bandwidth;
+        if !sound.codecs.is_empty() {
+            self.codecs = format!("{},{}", self.codecs, sound.codecs);
+        }
+        self
+    }
 }
 
 /// A track of sound that is in a separate playlist.
@@ -58,7 +74,7 @@ pub fn multivariant(variants: &[Variant], audio: &[AudioRendition]) -> String {
         out.push('\n');
     }
     for Variant { uri, info, audio } in variants {
-        let VariantInfo { bandwidth, average_bandwidth, codecs, resolution } = info;
+        let VariantInfo { bandwidth, average_bandwidth, codecs, resolution, frame_rate } = info;
         let codecs = quoted(codecs);
         let _ = write!(
             out,
@@ -66,6 +82,9 @@ pub fn multivariant(variants: &[Variant], audio: &[AudioRendition]) -> String {
         );
         if let Some((width, height)) = resolution {
             let _ = write!(out, ",RESOLUTION={width}x{height}");
+        }
+        if let Some(rate) = frame_rate {
+            let _ = write!(out, ",FRAME-RATE={}.{:03}", rate / 1000, rate % 1000);
         }
         if let Some(group) = audio {
             let _ = write!(out, ",AUDIO=\"{}\"", quoted(group));
@@ -87,11 +106,13 @@ impl Segmenter {
         let (bytes, duration) = segments()
             .fold((0, 0), |(bytes, duration), segment| (bytes + segment.bytes(), duration + segment.duration));
         let average = rate(bytes, duration);
+        let pictures: u64 = segments().map(Segment::pictures).sum();
         Some(VariantInfo {
             bandwidth: peak.unwrap_or(average).max(average).max(1),
             average_bandwidth: average.max(1),
             codecs: init.codecs.clone(),
             resolution: init.size,
+            frame_rate: Some(pictures * 1_000_000_000 / duration.max(1)).filter(|rate| *rate > 0),
         })
     }
 }

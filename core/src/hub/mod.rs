@@ -573,6 +573,14 @@ impl Hub {
         self.registry().streams.get(key)?.publisher()?.held_by()
     }
 
+    /// True if a program that a pass permits publishes the stream, or a relay pulls it: its timestamps may be those of
+    /// another stream, from which it is made.
+    pub(crate) fn is_derived(&self, key: &StreamKey) -> bool {
+        let registry = self.registry();
+        let holder = registry.streams.get(key).and_then(Entry::publisher);
+        holder.is_some_and(|holder| matches!(holder.role, Holds::Passed | Holds::Relay))
+    }
+
     /// How many clients wait for a publisher of this stream; none if it has one.
     pub fn waiting(&self, key: &StreamKey) -> usize {
         let registry = self.registry();

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use super::ids::SessionId;
+use super::sessions::QUALITY;
 use super::{Effect, Ticket};
 use crate::hls::Media;
 use crate::http::{Answer, Request, Settings};
@@ -78,10 +79,20 @@ pub(super) fn too_far_ahead() -> Answer {
 }
 
 /// Leads to the address of the session: the same file with one more parameter.
-pub(super) fn to_session(file: &str, query: &str, id: SessionId) -> Answer {
-    let query = if query.is_empty() { String::new() } else { format!("{query}&") };
-    // What comes before a colon would be a scheme.
-    let folder = if file.contains(':') { "./" } else { "" };
+pub(super) fn to_session(file: &str, query: &str, id: SessionId, quality: Option<&str>) -> Answer {
     let answer = Answer::text(302, "the session has its own address");
-    answer.with("Location", &format!("{folder}{file}?{query}s={id}")).with("Cache-Control", "no-store")
+    answer.with("Location", &address(file, query, Some(id), quality)).with("Cache-Control", "no-store")
+}
+
+/// The address of a playlist, from another one in the same folder.
+pub(super) fn address(file: &str, query: &str, id: Option<SessionId>, quality: Option<&str>) -> String {
+    // What comes before a colon would be a scheme.
+    let mut address = if file.contains(':') { format!("./{file}") } else { file.to_owned() };
+    let query = Some(query).filter(|query| !query.is_empty()).map(str::to_owned);
+    let parameters = [query, id.map(|id| format!("s={id}")), quality.map(|name| format!("{QUALITY}={name}"))];
+    for (index, parameter) in parameters.into_iter().flatten().enumerate() {
+        address.push(if index == 0 { '?' } else { '&' });
+        address += &parameter;
+    }
+    address
 }

@@ -6,12 +6,14 @@ use bytes::Bytes;
 
 use super::answers::{self, Reply};
 use super::clock::Clock;
+use super::qualities::{ChannelKey, Tracks};
 use super::{IDLE, LONGEST_TARGET, SILENCE, Time};
 use crate::flv::{HeaderKind, audio_header_slots, video_header_slots};
-use crate::hls::{self, Complete, Container, Decision, Found, Mode, PLAYLIST_TYPE, PlaylistRequest, Segmenter};
+use crate::hls::{self, Complete, Container, Decision, Found, Mode, Moment, PLAYLIST_TYPE, PlaylistRequest, Segmenter};
 use crate::http::{self, Answer};
 use crate::hub::{Player, PullEnd, Pulled, StreamId};
 use crate::source::{Frame, FrameKind};
+use crate::url::StreamKey;
 
 /// Frames that are taken from a stream at once.
 const BATCH: usize = 64;
@@ -40,14 +42,18 @@ pub(super) struct Waiting<T> {
     pub(super) since: Instant,
     pub(super) until: Instant,
     /// How long it waits for a publisher.
-    wait: Duration,
+    pub(super) wait: Duration,
     /// When it is answered whatever happens.
     latest: Instant,
     /// True once it waits for something of a stream that is there.
-    pub(super) waits_for_media: bool,
+    pub(super) is_there: bool,
     /// The last component of the path, and the query without what is for the packager.
     pub(super) file: String,
     pub(super) own: String,
+    /// The quality that it asks for, by its name.
+    pub(super) quality: Option<String>,
+    /// The stream that its viewer was granted.
+    pub(super) viewed: Option<StreamKey>,
     pub(super) reply: Reply<T>,
 }
 
@@ -69,16 +75,35 @@ impl<T> Waiting<T> {
             until: now + wait,
             wait,
             latest: now + longest,
-            waits_for_media: false,
+            is_there: false,
             file: String::new(),
             own: String::new(),
+            quality: None,
+            viewed: None,
             reply,
         }
     }
 
-    pub(super) fn of_file(mut self, file: String, own: String) -> Self {
-        (self.file, self.own) = (file, own);
+    pub(super) fn of_file(mut self, file: String, own: String, quality: Option<String>) -> Self {
+        (self.file, self.own, self.quality) = (file, own, quality);
         self
+    }
+
+    /// True if it asks for the stream, and not for one of its playlists or for what comes next in it.
+    pub(super) fn is_for_stream(&self) -> bool {
+        self.quality.is_none() && matches!(self.wanted, Wanted::Playlist(PlaylistRequest { segment: None, .. }))
+    }
+
+    /// The stream is there now. Before that it waited for a publisher; it waits so long for media.
+    pub(super) fn waits_for_media(&mut self, until: Instant) {
+        if !self.is_there {
+            (self.is_there, self.until) = (true, until.min(self.latest));
+        }
+    }
+
+    /// The answer with a playlist over several qualities.
+    pub(super) fn multivariant(&self, text: String) -> Answer {
+        answers::playlist(text.into(), PLAYLIST_TYPE, Some(PLAYLIST_AGE).filter(|_| !self.is_private))
     }
 
     /// The answer when the time is over.
@@ -86,7 +111,7 @@ impl<T> Waiting<T> {
         match &self.wanted {
             Wanted::Playlist(PlaylistRequest { segment: Some(_), .. }) => answers::late(),
             Wanted::Part(_) => answers::gone("the part did not come in time"),
-            Wanted::Playlist(_) | Wanted::Manifest if self.waits_for_media => {
+            Wanted::Playlist(_) | Wanted::Manifest if self.is_there => {
                 answers::gone("nothing that can be segmented came in time")
             }
             Wanted::Playlist(_) | Wanted::Manifest => answers::gone("the stream is not published"),
@@ -97,7 +122,8 @@ impl<T> Waiting<T> {
 /// One stream that is segmented.
 #[derive(Debug)]
 pub(super) struct Channel<T> {
-    settings: hls::Settings,
+    key: ChannelKey,
+    pub(super) settings: hls::Settings,
     pub(super) segmenter: Segmenter,
     player: Player,
     /// The publication of the log that is on.
@@ -111,6 +137,49 @@ pub(super) struct Channel<T> {
     /// The number of the next segment to tell.
     next_told: u64,
     shelf: Shelf,
+    /// The stream whose quality this is, if it has several.
+    pub(super) of: Option<StreamKey>,
+    /// The tracks of the publication that is on.
+    pub(super) tracks: Tracks,
+    /// True once a request for the stream was answered with its only playlist.
+    pub(super) is_single: bool,
+    /// By how many milliseconds it comes later than what it is made from.
+    late: i64,
+    /// When something came for its segments.
+    newest: Option<Instant>,
+    /// When another quality had one more discontinuity.
+    pub(super) breaks_since: Option<Instant>,
+}
+
+/// What is known of the times of a stream's other qualities.
+#[derive(Debug)]
+pub(super) struct OtherTimes {
+    /// Milliseconds since 1970 at media time 0, once it is known.
+    pub(super) zero: Option<u64>,
+    /// Moments of the same stream, each with its publication.
+    pub(super) same: Vec<(Option<u64>, Moment)>,
+    /// A moment of the stream from which this one is made.
+    pub(super) source: Option<Moment>,
+}
+
+/// How far the timestamps of a stream that is made from another one may be behind those, in milliseconds; and before, since
+/// sound and pictures do not come in the order of their times.
+const LONGEST_DELAY: i64 = 30_000;
+const LEAD: i64 = 1000;
+
+impl OtherTimes {
+    /// The moment of the first frame of a publication. `arrival` is when it came, in milliseconds since 1970.
+    fn first(&self, publication: u64, timestamp: u32, arrival: u64) -> Moment {
+        let same = self.same.iter().find(|(known, _)| *known == Some(publication)).map(|(_, moment)| moment);
+        let is_made_of = |source: &&Moment| {
+            let delay = i64::from(source.timestamp.wrapping_sub(timestamp) as i32);
+            (-LEAD..=LONGEST_DELAY).contains(&delay)
+        };
+        let known = same.or_else(|| self.source.as_ref().filter(is_made_of));
+        let wall = known.map_or(arrival, |moment| moment.wall_at(timestamp));
+        let media = self.zero.map_or(timestamp.into(), |zero| wall.saturating_sub(zero));
+        Moment { timestamp, media, wall }
+    }
 }
 
 /// The text of playlists, made once for all viewers.
@@ -129,8 +198,15 @@ impl fmt::Debug for Shelf {
 }
 
 impl<T> Channel<T> {
-    pub(super) fn new(now: Instant, settings: hls::Settings, segmenter: Segmenter, player: Player) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        key: ChannelKey,
+        settings: hls::Settings,
+        segmenter: Segmenter,
+        player: Player,
+    ) -> Self {
         Channel {
+            key,
             settings,
             segmenter,
             player,
@@ -141,6 +217,12 @@ impl<T> Channel<T> {
             decided: 0,
             next_told: 0,
             shelf: Shelf::default(),
+            of: None,
+            tracks: Tracks::default(),
+            is_single: false,
+            late: 0,
+            newest: None,
+            breaks_since: None,
         }
     }
 
@@ -152,8 +234,32 @@ impl<T> Channel<T> {
         self.player.is_live()
     }
 
-    /// Takes what is new from the log.
-    pub(super) fn pump(&mut self, now: Instant, clock: &Clock) {
+    /// Has other servers send the stream.
+    pub(super) fn want(&mut self) {
+        self.player.want();
+    }
+
+    /// True if no other server has the stream.
+    pub(super) fn is_absent(&self) -> bool {
+        !self.is_live() && self.player.is_absent()
+    }
+
+    /// The number of the publication that is on.
+    pub(super) fn publication(&self) -> Option<u64> {
+        self.publication
+    }
+
+    /// True if nothing has come for its segments for so long that players had better choose another quality.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        let silence = Duration::from_secs(u64::from(SILENCE * self.target()));
+        match self.newest {
+            Some(newest) => now.saturating_duration_since(newest) >= silence,
+            None => !self.is_live(),
+        }
+    }
+
+    /// Takes what is new from the log. `others` is what is known of the times of the stream's other qualities.
+    pub(super) fn pump(&mut self, now: Instant, clock: &Clock, others: Option<&OtherTimes>) {
         let mut before = None;
         loop {
             let mut frames = Vec::new();
@@ -169,12 +275,24 @@ impl<T> Channel<T> {
                     // Different from all others of the stream, also from those before a restart.
                     self.last_id = clock.steady(now).max(self.last_id + 1);
                     let distance = first.wrapping_sub(timestamp) as i32;
-                    self.segmenter.begin(self.last_id, date.saturating_add_signed(distance.into()));
+                    let arrival = date.saturating_add_signed(distance.into());
+                    self.late = 0;
+                    match others {
+                        Some(others) => {
+                            let moment = others.first(begun, first, arrival);
+                            self.late = arrival.wrapping_sub(moment.wall) as i64;
+                            self.segmenter.begin_at(self.last_id, moment);
+                        }
+                        None => self.segmenter.begin(self.last_id, arrival),
+                    }
                     self.publication = Some(begun);
+                    self.tracks = Tracks::default();
                 }
-                self.segmenter.date(timestamp, date);
+                self.segmenter.date(timestamp, date.saturating_add_signed(-self.late));
             }
-            frames.iter().for_each(|frame| self.take(frame));
+            for frame in &frames {
+                self.take(now, frame);
+            }
             match end {
                 PullEnd::Pending => return,
                 PullEnd::Full => {}
@@ -204,7 +322,7 @@ impl<T> Channel<T> {
         end
     }
 
-    fn take(&mut self, frame: &Frame) {
+    fn take(&mut self, now: Instant, frame: &Frame) {
         if frame.is_header() && frame.kind() != FrameKind::Data {
             let body = frame.payload();
             let segmenter = &mut self.segmenter;
@@ -216,7 +334,14 @@ impl<T> Channel<T> {
                 segmenter.header(slot.codec, slot.track, slot.payload);
             }
         }
-        frame.access_units(|unit| self.segmenter.push(unit));
+        let (key, newest, tracks) = (&self.key, &mut self.newest, &mut self.tracks);
+        frame.access_units(|unit| {
+            tracks.note(unit.codec, unit.track);
+            if key.has(unit.codec, unit.track) {
+                *newest = Some(now);
+                self.segmenter.push(unit);
+            }
+        });
     }
 
     /// The segments that are complete and were not taken yet.
@@ -226,6 +351,11 @@ impl<T> Channel<T> {
             self.next_told = last.number + 1;
         }
         complete
+    }
+
+    /// True if [`has_changed`](Self::has_changed) says so next.
+    pub(super) fn is_changed(&self) -> bool {
+        self.segmenter.version() != self.decided
     }
 
     /// True if those that wait are to be decided about again.
@@ -252,14 +382,13 @@ impl<T> Channel<T> {
             Decision::BadRequest => Some(answers::too_far_ahead()),
             Decision::Wait(time_left) => {
                 let is_there = self.segmenter.has_segments() || self.player.is_live();
-                if is_there && !waiting.waits_for_media {
-                    // Before that it waited for a publisher.
+                if is_there {
                     let until = if self.segmenter.has_segments() {
                         waiting.since + time_left
                     } else {
                         time.now + time_left.max(waiting.wait)
                     };
-                    (waiting.waits_for_media, waiting.until) = (true, until.min(waiting.latest));
+                    waiting.waits_for_media(until);
                 }
                 None
             }

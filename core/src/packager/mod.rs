@@ -17,6 +17,7 @@ mod answers;
 mod channel;
 mod clock;
 mod ids;
+mod qualities;
 mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -32,6 +33,7 @@ use answers::Reply;
 use channel::{Channel, Waiting, Wanted};
 use clock::Clock;
 use ids::{Ids, SessionId};
+use qualities::{ChannelKey, Qualities};
 use sessions::{Origin, Query, Sessions, Stage};
 
 /// Requests that may wait at the same time, half of them of one address. More are answered with 503.
@@ -142,11 +144,13 @@ pub struct Packager<T> {
     /// For what requests of one session have in common.
     origin_key: [u8; 32],
     most_of_address: usize,
-    channels: HashMap<StreamKey, Channel<T>>,
+    channels: HashMap<ChannelKey, Channel<T>>,
     /// The channels by the streams that they follow.
-    fed: HashMap<StreamId, StreamKey>,
+    fed: HashMap<StreamId, Vec<ChannelKey>>,
     /// The channels by application and stream: virtual hosts may have the same.
-    places: BTreeMap<(String, String), Vec<StreamKey>>,
+    places: BTreeMap<(String, String), Vec<ChannelKey>>,
+    /// The qualities of streams that have several.
+    qualities: HashMap<StreamKey, Qualities>,
     sessions: Sessions<T>,
     /// Streams that have something new.
     news: BTreeSet<StreamId>,
@@ -177,6 +181,7 @@ impl<T: Ticket> Packager<T> {
             channels: HashMap::new(),
             fed: HashMap::new(),
             places: BTreeMap::new(),
+            qualities: HashMap::new(),
             sessions: Sessions::default(),
             news: BTreeSet::new(),
             effects: VecDeque::new(),
@@ -285,7 +290,11 @@ impl<T: Ticket> Packager<T> {
             Ok(directives) => directives,
             Err(error) => return self.effects.push_back(reply.give(Answer::text(400, &error.to_string()))),
         };
-        let Query { own, session: id } = Query::of(request.query());
+        let Query { own, session: id, quality } = Query::of(request.query());
+        let is_name =
+            |name: &String| (1..=4).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        // No quality has that name.
+        let quality = quality.map(|name| Some(name).filter(is_name).unwrap_or_else(|| "none".to_owned()));
         let id = id.and_then(|text| SessionId::parse(&text));
         let address = client.map(|client| client.ip());
         let by_id = id.and_then(|id| self.sessions.by_id(id, &path, address));
@@ -299,7 +308,7 @@ impl<T: Ticket> Packager<T> {
         };
         let origin = Origin::of(&request, client, &path, &self.origin_key);
         let file = request.path().rsplit('/').next().unwrap_or_default().to_owned();
-        let waiting = Waiting::new(time.now, wanted, address, wait, reply).of_file(file, own);
+        let waiting = Waiting::new(time.now, wanted, address, wait, reply).of_file(file, own, quality);
         let known = by_id.or_else(|| self.sessions.by_origin(&origin));
         match known {
             Some(number) => self.serve_session(time, number, waiting),
@@ -318,11 +327,12 @@ impl<T: Ticket> Packager<T> {
     }
 
     /// The viewer of a session may view this stream. `asked` is true if a back end was asked about it.
-    pub fn granted(&mut self, time: Time, number: u64, key: &StreamKey, settings: hls::Settings, asked: bool) {
+    pub fn granted(&mut self, time: Time, number: u64, key: &StreamKey, settings: &hls::Settings, asked: bool) {
         let time = self.clock.read(time);
         self.look_again(time.now);
         self.channel(time, key, settings);
-        if self.channels.get(key).is_some_and(|channel| channel.segmenter.has_ended()) {
+        let has_ended = |channel: &Channel<T>| channel.segmenter.has_ended();
+        if self.channels.get(&ChannelKey::of(key)).is_some_and(has_ended) && !self.is_united_live(time, key) {
             // What has ended is for viewers that saw it live.
             return self.leave(number);
         }
@@ -332,8 +342,8 @@ impl<T: Ticket> Packager<T> {
         if asked || has_own {
             let id = self.ids.next();
             self.sessions.name(number, id);
-            for Waiting { reply, file, own, .. } in wishes {
-                self.effects.push_back(reply.give(answers::to_session(&file, &own, id)));
+            for Waiting { reply, file, own, quality, .. } in wishes {
+                self.effects.push_back(reply.give(answers::to_session(&file, &own, id, quality.as_deref())));
             }
             return;
         }
@@ -359,7 +369,7 @@ impl<T: Ticket> Packager<T> {
     }
 
     /// A stream is published: its segments are made from now on, if its settings say so.
-    pub fn publishes(&mut self, time: Time, key: &StreamKey, settings: hls::Settings) {
+    pub fn publishes(&mut self, time: Time, key: &StreamKey, settings: &hls::Settings) {
         if settings.mode == Mode::Always {
             let time = self.clock.read(time);
             self.look_again(time.now);
@@ -374,7 +384,7 @@ impl<T: Ticket> Packager<T> {
 
     /// True if a stream that is followed has a publisher.
     pub fn is_live(&self, stream: StreamId) -> bool {
-        let channel = self.fed.get(&stream).and_then(|key| self.channels.get(key));
+        let channel = self.fed.get(&stream).and_then(|keys| self.channels.get(keys.first()?));
         channel.is_some_and(Channel::is_live)
     }
 
@@ -382,7 +392,7 @@ impl<T: Ticket> Packager<T> {
     pub fn turn(&mut self, time: Time) {
         let time = self.clock.read(time);
         for stream in std::mem::take(&mut self.news) {
-            if let Some(key) = self.fed.get(&stream).cloned() {
+            for key in self.fed.get(&stream).cloned().unwrap_or_default() {
                 self.feed(time, &key);
             }
         }
@@ -411,63 +421,103 @@ impl<T: Ticket> Packager<T> {
     }
 
     /// The channel of a stream, which begins if there is none.
-    fn channel(&mut self, time: Time, key: &StreamKey, settings: hls::Settings) {
+    fn channel(&mut self, time: Time, stream: &StreamKey, settings: &hls::Settings) {
+        self.channel_of(time, &ChannelKey::of(stream), settings, None);
+        if !settings.renditions.is_empty() {
+            self.unite(time, stream, &settings.renditions);
+        }
+    }
+
+    /// The same for one of the qualities of the stream `of`.
+    fn channel_of(&mut self, time: Time, key: &ChannelKey, settings: &hls::Settings, of: Option<&StreamKey>) {
         if self.channels.contains_key(key) {
             return;
         }
-        let player = self.hub.follow_for_clients(key);
-        let id = format!("{}\n{}\n{}", key.vhost(), key.app(), key.stream());
-        let folder = format!("{}/", encoded(key.stream()));
+        let stream = &key.stream;
+        let player = self.hub.follow_for_clients(stream);
+        let config = hls::Config { video: key.video, audio: key.audio, ..settings.config };
+        let folder = format!("{}/", encoded(stream.stream()));
         let steady = self.clock.steady(time.now);
-        let segmenter = Segmenter::new(settings.config, self.key.clone(), id.as_bytes(), steady).in_folder(&folder);
-        self.effects.push_back(Effect::Follow(player.stream_id()));
-        self.fed.insert(player.stream_id(), key.clone());
-        let place = (key.app().to_owned(), key.stream().to_owned());
+        let segmenter = Segmenter::new(config, self.key.clone(), key.text().as_bytes(), steady).in_folder(&folder);
+        let fed = self.fed.entry(player.stream_id()).or_default();
+        if fed.is_empty() {
+            self.effects.push_back(Effect::Follow(player.stream_id()));
+        }
+        fed.push(key.clone());
+        let place = (stream.app().to_owned(), stream.stream().to_owned());
         self.places.entry(place).or_default().push(key.clone());
-        self.channels.insert(key.clone(), Channel::new(time.now, settings, segmenter, player));
+        let mut channel = Channel::new(time.now, key.clone(), settings.clone(), segmenter, player);
+        if let Some(of) = of {
+            channel.of = Some(of.clone());
+            self.agree(of, key, &mut channel);
+        }
+        self.channels.insert(key.clone(), channel);
         self.feed(time, key);
     }
 
-    fn drop_channel(&mut self, key: &StreamKey) {
+    /// The channels that follow a stream.
+    fn fed_by(&self, stream: &StreamKey) -> impl Iterator<Item = &ChannelKey> {
+        let id = self.channels.get(&ChannelKey::of(stream)).map(Channel::stream);
+        id.and_then(|id| self.fed.get(&id)).into_iter().flatten()
+    }
+
+    fn drop_channel(&mut self, key: &ChannelKey) {
         let Some(channel) = self.channels.remove(key) else { return };
-        self.fed.remove(&channel.stream());
-        self.effects.push_back(Effect::Unfollow(channel.stream()));
-        let place = (key.app().to_owned(), key.stream().to_owned());
-        if let Some(keys) = self.places.get_mut(&place) {
+        let without = |keys: &mut Vec<ChannelKey>| {
             keys.retain(|other| other != key);
-            if keys.is_empty() {
-                self.places.remove(&place);
-            }
+            keys.is_empty()
+        };
+        if self.fed.get_mut(&channel.stream()).is_some_and(without) {
+            self.fed.remove(&channel.stream());
+            self.effects.push_back(Effect::Unfollow(channel.stream()));
+        }
+        let place = (key.stream.app().to_owned(), key.stream.stream().to_owned());
+        if self.places.get_mut(&place).is_some_and(without) {
+            self.places.remove(&place);
         }
         add(&mut self.past, channel.segmenter.stats());
         for waiting in channel.waiting {
             self.wait_ends(&waiting);
             self.effects.push_back(waiting.reply.give(answers::gone("the stream is not published")));
         }
+        if key.has_first_tracks() {
+            self.part(&key.stream);
+        }
     }
 
     /// Takes what is new of a stream, and answers what waited for it.
-    fn feed(&mut self, time: Time, key: &StreamKey) {
+    fn feed(&mut self, time: Time, key: &ChannelKey) {
+        let of = self.channels.get(key).and_then(|channel| channel.of.clone());
+        let others = of.as_ref().and_then(|of| self.other_times(of, key));
         let Some(channel) = self.channels.get_mut(key) else { return };
-        channel.pump(time.now, &self.clock);
+        channel.pump(time.now, &self.clock, others.as_ref());
         if let Some(shortage) = channel.segmenter.take_shortage() {
-            self.effects.push_back(Effect::Short(key.clone(), shortage));
+            self.effects.push_back(Effect::Short(key.stream.clone(), shortage));
         }
-        if self.tells_segments {
+        if self.tells_segments && key.has_first_tracks() {
             for complete in channel.take_complete() {
-                self.effects.push_back(Effect::Complete(key.clone(), Box::new(complete)));
+                self.effects.push_back(Effect::Complete(key.stream.clone(), Box::new(complete)));
+            }
+        }
+        if let Some(of) = of {
+            self.keep_together(time, &of, key);
+            // A list of qualities may wait for this one.
+            let first = ChannelKey::of(&of);
+            if first != *key && self.channels.get(key).is_some_and(Channel::is_changed) {
+                self.settle(time, &first, true);
             }
         }
         self.settle(time, key, false);
     }
 
     /// Answers those that wait and can be answered. `all`: looks at their times, too, and forgets clients that have gone.
-    fn settle(&mut self, time: Time, key: &StreamKey, all: bool) {
+    fn settle(&mut self, time: Time, key: &ChannelKey, all: bool) {
         let Some(channel) = self.channels.get_mut(key) else { return };
         let has_changed = channel.has_changed();
         if !has_changed && !all {
             return;
         }
+        let (has_segments, united) = (channel.segmenter.has_segments(), channel.of.is_some());
         let (mut done, mut left) = (Vec::new(), Vec::new());
         for mut waiting in std::mem::take(&mut channel.waiting) {
             if waiting.reply.is_gone() {
@@ -475,19 +525,20 @@ impl<T: Ticket> Packager<T> {
                 continue;
             }
             // Without anything new, the decision about one that waits for media stays what it was.
-            let decided = has_changed || !waiting.waits_for_media;
-            let answer = if decided { channel.decide(time, &mut waiting) } else { None };
+            let decided = has_changed || !waiting.is_there || waiting.viewed.is_some() && united;
+            let answer = if decided { self.decide(time, key, &mut waiting) } else { None };
             match answer {
                 Some(answer) => done.push((waiting, Some((answer, true)))),
                 None if waiting.until <= time.now => {
                     let answer = waiting.overdue();
-                    done.push((waiting, Some((answer, channel.segmenter.has_segments()))));
+                    done.push((waiting, Some((answer, has_segments))));
                 }
                 None => left.push(waiting),
             }
         }
-        channel.waiting = left;
-        let has_segments = channel.segmenter.has_segments();
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.waiting.append(&mut left);
+        }
         let mut in_vain = Vec::new();
         for (waiting, answer) in done {
             self.wait_ends(&waiting);
@@ -522,23 +573,28 @@ impl<T: Ticket> Packager<T> {
             }
             Some(Stage::Granted(key)) => {
                 let key = key.clone();
-                if !self.channels.contains_key(&key) {
-                    // The viewer was granted the stream with settings that the channel had.
-                    return self.effects.push_back(waiting.reply.give(answers::gone("the stream is not published")));
+                // The viewer was granted the stream with settings that the channel had.
+                match self.chosen(time, &key, waiting.quality.as_deref()) {
+                    Some(chosen) => {
+                        waiting.viewed = Some(key);
+                        self.serve(time, &chosen, waiting);
+                    }
+                    None => self.effects.push_back(waiting.reply.give(answers::gone("the stream is not published"))),
                 }
-                self.serve(time, &key, waiting);
             }
             None => self.effects.push_back(waiting.reply.give(answers::gone("the stream is not published"))),
         }
     }
 
     /// Answers a request now, or has it wait.
-    fn serve(&mut self, time: Time, key: &StreamKey, mut waiting: Waiting<T>) {
-        let Some(channel) = self.channels.get_mut(key) else { return };
-        channel.last_request = time.now;
-        if let Some(answer) = channel.decide(time, &mut waiting) {
+    fn serve(&mut self, time: Time, key: &ChannelKey, mut waiting: Waiting<T>) {
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.last_request = time.now;
+        }
+        if let Some(answer) = self.decide(time, key, &mut waiting) {
             return self.effects.push_back(waiting.reply.give(answer));
         }
+        let Some(channel) = self.channels.get_mut(key) else { return };
         let is_free = self.waiting.try_add(waiting.address, &self.most_waiting).is_ok();
         if is_free && waiting.session.is_none_or(|number| self.sessions.wait_begins(number)) {
             return channel.waiting.push(waiting);
@@ -576,23 +632,32 @@ impl<T: Ticket> Packager<T> {
                 channel.segmenter.handle_timeout(steady);
             }
             self.settle(time, key, true);
-            if self.channels.get(key).is_some_and(|channel| channel.segmenter.is_over(steady)) {
+            let is_over = self.channels.get(key).is_some_and(|channel| channel.segmenter.is_over(steady));
+            // The list of qualities goes on with the others.
+            if is_over && !self.is_united_live(time, &key.stream) {
                 self.drop_channel(key);
                 // A client that asks again is a new viewer, and waits for a publisher.
-                for number in self.sessions.of(key) {
+                for number in self.sessions.of(&key.stream) {
                     self.leave(number);
                 }
             }
         }
         let silent = self.sessions.silent(time.now, |key| {
-            let target = self.channels.get(key).and_then(|channel| channel.segmenter.target());
+            let target = self.channels.get(&ChannelKey::of(key)).and_then(|channel| channel.segmenter.target());
             Duration::from_secs(u64::from(SILENCE * target.unwrap_or(LONGEST_TARGET)))
         });
         for number in silent {
             self.leave(number);
         }
         for key in keys {
-            let is_over = |channel: &Channel<T>| channel.is_over(time.now, self.sessions.is_viewed(&key));
+            if let Some(channel) = self.channels.get_mut(&key) {
+                // Without viewers, the next publication may have other tracks.
+                channel.is_single &= self.sessions.is_viewed(&key.stream);
+            }
+            let is_over = |channel: &Channel<T>| {
+                let of = channel.of.as_ref().is_some_and(|of| self.sessions.is_viewed(of));
+                channel.is_over(time.now, of || self.sessions.is_viewed(&key.stream))
+            };
             if self.channels.get(&key).is_some_and(is_over) {
                 self.drop_channel(&key);
             }

@@ -113,6 +113,9 @@ impl Origin {
     }
 }
 
+/// The parameter with the name of a quality.
+pub(super) const QUALITY: &str = "_quality";
+
 /// The query of a request for a playlist.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Query {
@@ -120,6 +123,8 @@ pub(super) struct Query {
     pub(super) own: String,
     /// The number of the session.
     pub(super) session: Option<String>,
+    /// The name of the quality that is wanted.
+    pub(super) quality: Option<String>,
 }
 
 impl Query {
@@ -129,6 +134,7 @@ impl Query {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             match name {
                 "s" => found.session = Some(value.to_owned()),
+                QUALITY => found.quality = Some(value.to_owned()),
                 name if name.starts_with("_HLS_") => {}
                 _ => {
                     if !found.own.is_empty() {
@@ -264,6 +270,11 @@ impl<T> Sessions<T> {
     /// True if it has an id, so that no other session has its address.
     pub(super) fn is_named(&self, number: u64) -> bool {
         self.all.get(&number).is_some_and(|session| session.id.is_some())
+    }
+
+    /// Its id, if it has one.
+    pub(super) fn id(&self, number: u64) -> Option<SessionId> {
+        self.all.get(&number).and_then(|session| session.id)
     }
 
     pub(super) fn is_granted(&self, number: u64) -> bool {

@@ -69,7 +69,7 @@ impl Server {
             time: 0,
             set: 0,
             late: 0,
-            settings: hls::Settings { mode: Mode::OnDemand, config },
+            settings: hls::Settings { mode: Mode::OnDemand, config, ..hls::Settings::default() },
             web: http::Settings::default(),
             asks: false,
             refuses: None,
@@ -99,7 +99,7 @@ impl Server {
             publisher.push(now, message(type_id, 0, &body)).expect("it has the name");
         }
         self.publisher = Some(publisher);
-        self.packager.publishes(self.now(), &key(), self.settings);
+        self.packager.publishes(self.now(), &key(), &self.settings);
         self.act();
     }
 
@@ -147,7 +147,7 @@ impl Server {
                     self.viewers.push(view.session);
                     match &self.refuses {
                         Some(answer) => self.packager.refused(view.session, answer),
-                        None => self.packager.granted(self.now(), view.session, &key(), self.settings, self.asks),
+                        None => self.packager.granted(self.now(), view.session, &key(), &self.settings, self.asks),
                     }
                 }
                 Effect::Leave(session) => self.left.push(session),

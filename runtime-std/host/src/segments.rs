@@ -89,7 +89,7 @@ impl Segments {
     }
 
     /// A viewer may view a stream.
-    pub(crate) fn granted(&self, session: u64, key: &StreamKey, settings: hls::Settings, asked: bool) {
+    pub(crate) fn granted(&self, session: u64, key: &StreamKey, settings: &hls::Settings, asked: bool) {
         self.packager().granted(time(), session, key, settings, asked);
         self.follow_effects();
     }
@@ -125,7 +125,7 @@ impl Segments {
     /// A stream is published.
     pub(crate) fn publishes(&self, core: &Core, key: &StreamKey) {
         if let Some(settings) = core.segmenting(key).filter(|settings| settings.mode == hls::Mode::Always) {
-            self.packager().publishes(time(), key, settings);
+            self.packager().publishes(time(), key, &settings);
             self.follow_effects();
         }
     }

@@ -123,7 +123,7 @@ impl Viewer {
             }
             match (viewed, granted) {
                 (Some(Viewed::Granted), Some((key, settings))) => {
-                    control.segments().granted(self.session, &key, settings, asked);
+                    control.segments().granted(self.session, &key, &settings, asked);
                 }
                 (Some(Viewed::Refused(answer)), _) => control.segments().refused(self.session, &answer),
                 _ => {}

@@ -78,6 +78,10 @@ impl Segmenter {
             u32::try_from(rounded).unwrap_or(u32::MAX).clamp(*AUTO.start(), *AUTO.end())
         });
         if let (Some(wanted), None) = (self.config.part, self.part_target) {
+            if self.agreed_part.is_some() {
+                self.part_target = self.agreed_part;
+                return;
+            }
             let wanted = (wanted.as_micros() as u64).clamp(SECOND / 10, u64::from(target) * SECOND);
             let frame = if self.longest_frame == 0 { wanted } else { self.longest_frame };
             let frames = ((wanted + frame / 2) / frame).max(1);

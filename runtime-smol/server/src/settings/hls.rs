@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anabranch_core::hls::{self, Config};
+use anabranch_core::hls::{self, Config, MOST_RENDITIONS};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,11 @@ pub(crate) struct HlsSettings {
     pub(crate) bytes: Size,
     /// The form of segments: fragmented MP4 ("fmp4"), or MPEG transport streams ("ts"), which DASH does not have.
     pub(crate) container: SegmentForm,
+    /// The same stream in other qualities: what comes behind its name in the names of these, such as ["_720p", "_480p"]; at
+    /// most 8. APP/STREAM.m3u8 lists the stream and those that are published, and a viewer of any is one of the stream.
+    /// Programs of run can make them. The tracks of a publisher that sends several are listed without this.
+    #[schemars(length(max = 8))]
+    pub(crate) renditions: Vec<Rendition>,
     /// A folder in which segments and playlists are files, too, for a web server to serve: APP/STREAM.m3u8 and
     /// APP/STREAM/NAME. "" for none. With a folder or a store, segments are made always, unless mode is "off".
     pub(crate) folder: PathBuf,
@@ -96,6 +101,31 @@ impl Text for Target {
     }
 }
 
+/// What comes behind the name of a stream in that of another quality.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Rendition(#[schemars(regex(pattern = "^[A-Za-z0-9._~-]{1,64}$"))] pub(crate) String);
+
+impl Rendition {
+    /// What is wrong with a list of them, if anything.
+    pub(crate) fn fault_of(list: &[Rendition]) -> Option<String> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+        if list.len() > MOST_RENDITIONS {
+            return Some(format!("{} qualities are listed, and {MOST_RENDITIONS} is the most", list.len()));
+        }
+        list.iter().enumerate().find_map(|(index, Rendition(end))| {
+            if end.is_empty() {
+                return Some("\"\" is the stream itself, which is listed anyway".to_owned());
+            }
+            if !end.bytes().all(is_plain) || end.len() > 64 {
+                return Some(format!("{end:?} cannot be the end of a name here: up to 64 letters, digits, or . _ ~ -"));
+            }
+            let is_again = list.iter().take(index).any(|before| before.0 == *end);
+            is_again.then(|| format!("{end:?} is there twice"))
+        })
+    }
+}
+
 impl Default for HlsSettings {
     fn default() -> Self {
         let Config { target, part, window, hold, bytes, .. } = Config::default();
@@ -107,6 +137,7 @@ impl Default for HlsSettings {
             hold: Time(hold),
             bytes: Size(bytes as u64),
             container: SegmentForm::Fmp4,
+            renditions: Vec::new(),
             folder: PathBuf::new(),
             s3: S3Settings::default(),
         }
@@ -145,6 +176,7 @@ impl HlsSettings {
                 },
                 ..Config::default()
             },
+            renditions: self.renditions.iter().map(|Rendition(end)| end.as_str().into()).collect(),
         }
     }
 }
@@ -160,6 +192,20 @@ mod tests {
         }
         for text in ["", "0s", "31s", "1500ms", "never", "4", "Auto"] {
             assert!(text.parse::<Target>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_names_of_qualities_are_plain_and_each_is_there_once() {
+        let fault = |ends: &[&str]| {
+            Rendition::fault_of(&ends.iter().map(|end| Rendition((*end).to_owned())).collect::<Vec<_>>())
+        };
+        assert_eq!(fault(&[]), None);
+        assert_eq!(fault(&["_720p", "-480p", ".low", "1"]), None);
+        let nine: Vec<_> = ["1", "2", "3", "4", "5", "6", "7", "8", "9"].into();
+        assert_eq!(fault(&nine[1..]), None);
+        for bad in [&[""][..], &["_a", "_a"], &["/a"], &["a b"], &["?x"], &["*"], &["é"], &["\n"], &nine] {
+            assert!(fault(bad).is_some(), "{bad:?}");
         }
     }
 
