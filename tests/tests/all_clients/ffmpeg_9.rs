@@ -193,6 +193,6 @@ fn decode(url: &str) -> Process {
     Process::start(ffmpeg_9(), line)
 }
 
-fn ffmpeg_9() -> String {
+pub(crate) fn ffmpeg_9() -> String {
     env::var("ANABRANCH_FFMPEG_9").expect("tests/run --all-clients installs FFmpeg 9 and says where")
 }

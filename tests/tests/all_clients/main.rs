@@ -9,6 +9,7 @@ mod moto;
 mod mpv;
 mod obs;
 mod obs_control;
+mod tracks;
 mod vlc;
 
 use anabranch_tests::media::Clip;

@@ -9,7 +9,7 @@ use crate::player::{assert_published, frames, wait_playing};
 use crate::strangers::page_with;
 
 /// Opens a page whose hls.js plays the stream; errors that end the playback are faults of the page.
-fn watch(browser: &mut Browser, page: &str, program: &Program, options: &str) {
+pub(crate) fn watch(browser: &mut Browser, page: &str, program: &Program, options: &str) {
     browser.open(page);
     let playlist = json!(format!("http://{}/live/cam.m3u8", program.web()));
     browser.value(&format!(

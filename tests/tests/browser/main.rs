@@ -3,6 +3,7 @@
 mod console;
 mod hls;
 mod player;
+mod qualities;
 mod strangers;
 
 use anabranch_tests::program::{Launch, Program, Runtime};

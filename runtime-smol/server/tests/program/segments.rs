@@ -146,3 +146,51 @@ fn a_stream_is_pulled_from_its_origin_as_long_as_it_is_viewed() {
     wait_for("no player at the origin", TIMEOUT, || (source.metric("anabranch_players") == Some(0.0)).then_some(()));
     assert_eq!(get(edge.web(), "/live/nothing.m3u8").0, 404, "no origin has it");
 }
+
+/// The addresses of a multivariant playlist.
+fn qualities(list: &str) -> Vec<String> {
+    let lines = list.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines.map(|uri| format!("/live/{uri}")).collect()
+}
+
+#[test]
+fn a_viewer_that_changes_the_quality_is_one_player() {
+    let backend = Backend::start(|_| yes());
+    let url = backend.url("/");
+    let settings =
+        format!("{SHORT}renditions = ['_low']\n[defaults.hooks]\non_play = ['{url}']\non_stop = ['{url}']\n");
+    let program = launch().with_web().settings(&settings).start();
+    let _encoders = [publish(&program, "live/cam"), publish(&program, "live/cam_low")];
+    let (status, head, _) = get(program.web(), "/live/cam.m3u8?user=me");
+    assert_eq!(status, 302, "{head}");
+    let session = location(&head);
+    let (status, head, list) = get(program.web(), &session);
+    assert!(status == 200 && head.contains("Cache-Control: no-cache"), "{head}");
+    let qualities = qualities(&list);
+    assert_eq!(qualities, [format!("{session}&_quality=0"), format!("{session}&_quality=1")], "{list}");
+    for quality in qualities.iter().cycle().take(6) {
+        let (status, head, body) = get(program.web(), quality);
+        assert!(status == 200 && body.contains("#EXTINF"), "{head}\n{body}");
+    }
+    let told = backend.wait_calls(2);
+    let told: Vec<_> = told.iter().map(|call| (call.action(), call.text("stream"))).collect();
+    assert_eq!(told, [("on_play", "cam"), ("on_stop", "cam")]);
+}
+
+#[test]
+fn the_qualities_of_a_stream_are_pulled_with_it() {
+    let source = launch().settings("[api]\nlisten = '127.0.0.1:0'\n").start();
+    let _encoders = [publish(&source, "live/cam"), publish(&source, "live/cam_low")];
+    let origin = source.address();
+    let settings =
+        format!("{SHORT}renditions = ['_low', '_none']\n[defaults.edge]\norigins = ['rtmp://{origin}']\nlinger = '200ms'\n");
+    let edge = launch().with_web().settings(&settings).start();
+    let (status, head, list) = get(edge.web(), "/live/cam.m3u8");
+    assert_eq!(status, 200, "{head}\n{list}");
+    assert_eq!(qualities(&list), ["/live/cam.m3u8?_quality=0", "/live/cam.m3u8?_quality=1"], "{list}");
+    for quality in qualities(&list) {
+        let (status, head, body) = get(edge.web(), &quality);
+        assert!(status == 200 && body.contains("#EXTINF"), "{head}\n{body}");
+    }
+    wait_for("no player at the origin", TIMEOUT, || (source.metric("anabranch_players") == Some(0.0)).then_some(()));
+}
