@@ -47,7 +47,8 @@ impl Segmenter {
 
     /// Takes the target durations of another segmenter, if it has none. Parts may be shorter here.
     pub fn take_targets(&mut self, (target, part): (u32, Option<u64>)) {
-        if self.has_segments() || self.target == Some(target) && self.agreed_part == part {
+        let is_known = self.target == Some(target) && self.agreed_part == part;
+        if self.has_segments() || self.part_target.is_some() || is_known {
             return;
         }
         (self.target, self.agreed_part) = (Some(target), part);
