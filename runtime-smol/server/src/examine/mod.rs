@@ -3,6 +3,7 @@
 
 mod fallbacks;
 pub(crate) mod parts;
+mod renditions;
 
 use std::fmt;
 
@@ -134,6 +135,7 @@ pub(crate) fn findings_of(loaded: &Loaded, sources: &Sources, purpose: Purpose) 
     found.relays();
     found.folders(purpose);
     found.fallbacks();
+    found.renditions();
     found.runs();
     let mut findings = found.sorted();
     let advice = loaded.advice(sources.file.as_deref());

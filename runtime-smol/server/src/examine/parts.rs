@@ -12,7 +12,7 @@ use crate::relays;
 use crate::run::find;
 use crate::settings::tree::{Origin, Path, Step};
 use crate::settings::vhost::VhostSettings;
-use crate::settings::{Loaded, Rendition, Settings};
+use crate::settings::{Loaded, Settings};
 use crate::tls::Described;
 
 /// A certificate that has less than this left should have been renewed, unless its whole life is short.
@@ -271,10 +271,6 @@ impl<'a> Found<'a> {
                 && let Err(fault) = check_folder(&hls.folder)
             {
                 self.add(Grade::Fault, path.key("folder"), fault);
-            }
-            if let Some(words) = Rendition::fault_of(&hls.renditions) {
-                let fault = Fault::new(words, "write what comes behind the name, such as [\"_720p\", \"_480p\"]");
-                self.add(Grade::Fault, path.key("renditions"), fault);
             }
             if let Err(words) = hls.s3.check() {
                 let fault =

@@ -38,8 +38,7 @@ pub(crate) struct HlsSettings {
     /// The same stream in other qualities: what comes behind its name in the names of these, such as ["_720p", "_480p"]; at
     /// most 8. APP/STREAM.m3u8 lists the stream and those that are published, and a viewer of any is one of the stream.
     /// Programs of run can make them. The tracks of a publisher that sends several are listed without this.
-    #[schemars(length(max = 8))]
-    pub(crate) renditions: Vec<Rendition>,
+    pub(crate) renditions: Vec<String>,
     /// A folder in which segments and playlists are files, too, for a web server to serve: APP/STREAM.m3u8 and
     /// APP/STREAM/NAME. "" for none. With a folder or a store, segments are made always, unless mode is "off".
     pub(crate) folder: PathBuf,
@@ -101,29 +100,22 @@ impl Text for Target {
     }
 }
 
-/// What comes behind the name of a stream in that of another quality.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub(crate) struct Rendition(#[schemars(regex(pattern = "^[A-Za-z0-9._~-]{1,64}$"))] pub(crate) String);
-
-impl Rendition {
-    /// What is wrong with a list of them, if anything.
-    pub(crate) fn fault_of(list: &[Rendition]) -> Option<String> {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
-        if list.len() > MOST_RENDITIONS {
-            return Some(format!("{} qualities are listed, and {MOST_RENDITIONS} is the most", list.len()));
-        }
-        list.iter().enumerate().find_map(|(index, Rendition(end))| {
-            if end.is_empty() {
-                return Some("\"\" is the stream itself, which is listed anyway".to_owned());
-            }
-            if !end.bytes().all(is_plain) || end.len() > 64 {
-                return Some(format!("{end:?} cannot be the end of a name here: up to 64 letters, digits, or . _ ~ -"));
-            }
-            let is_again = list.iter().take(index).any(|before| before.0 == *end);
-            is_again.then(|| format!("{end:?} is there twice"))
-        })
+/// What is wrong with the ends of names of qualities, if anything.
+pub(crate) fn rendition_fault(list: &[String]) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+    if list.len() > MOST_RENDITIONS {
+        return Some(format!("{} qualities are listed, and {MOST_RENDITIONS} is the most", list.len()));
     }
+    list.iter().enumerate().find_map(|(index, end)| {
+        if end.is_empty() {
+            return Some("\"\" is the stream itself, which is listed anyway".to_owned());
+        }
+        if !end.bytes().all(is_plain) || end.len() > 64 {
+            return Some(format!("{end:?} cannot be the end of a name here: up to 64 letters, digits, or . _ ~ -"));
+        }
+        let is_again = list.iter().take(index).any(|before| before == end);
+        is_again.then(|| format!("{end:?} is there twice"))
+    })
 }
 
 impl Default for HlsSettings {
@@ -176,7 +168,7 @@ impl HlsSettings {
                 },
                 ..Config::default()
             },
-            renditions: self.renditions.iter().map(|Rendition(end)| end.as_str().into()).collect(),
+            renditions: self.renditions.iter().map(|end| end.as_str().into()).collect(),
         }
     }
 }
@@ -197,9 +189,7 @@ mod tests {
 
     #[test]
     fn the_ends_of_names_of_qualities_are_plain_and_each_is_there_once() {
-        let fault = |ends: &[&str]| {
-            Rendition::fault_of(&ends.iter().map(|end| Rendition((*end).to_owned())).collect::<Vec<_>>())
-        };
+        let fault = |ends: &[&str]| rendition_fault(&ends.iter().map(|end| (*end).to_owned()).collect::<Vec<String>>());
         assert_eq!(fault(&[]), None);
         assert_eq!(fault(&["_720p", "-480p", ".low", "1"]), None);
         let nine: Vec<_> = ["1", "2", "3", "4", "5", "6", "7", "8", "9"].into();

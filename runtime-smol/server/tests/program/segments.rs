@@ -182,8 +182,9 @@ fn the_qualities_of_a_stream_are_pulled_with_it() {
     let source = launch().settings("[api]\nlisten = '127.0.0.1:0'\n").start();
     let _encoders = [publish(&source, "live/cam"), publish(&source, "live/cam_low")];
     let origin = source.address();
-    let settings =
-        format!("{SHORT}renditions = ['_low', '_none']\n[defaults.edge]\norigins = ['rtmp://{origin}']\nlinger = '200ms'\n");
+    let settings = format!(
+        "{SHORT}renditions = ['_low', '_none']\n[defaults.edge]\norigins = ['rtmp://{origin}']\nlinger = '200ms'\n"
+    );
     let edge = launch().with_web().settings(&settings).start();
     let (status, head, list) = get(edge.web(), "/live/cam.m3u8");
     assert_eq!(status, 200, "{head}\n{list}");

@@ -57,6 +57,17 @@ const FIRST: &str = "server.listen = ['127.0.0.1:0']\n";
 const FIRST_WITH_API_OFF: &str = "server.listen = ['127.0.0.1:0']\napi.listen = 'off'\n";
 
 const CASES: &[Case] = &[
+    // Qualities.
+    case(Good, "[defaults.hls]\nrenditions = ['_720p', '_480p']\n", &[]),
+    fault("[defaults.hls]\nrenditions = ['']\n", &["defaults.hls.renditions", "is the stream itself", "[\"_720p\""]),
+    fault("[defaults.hls]\nrenditions = ['/x']\n", &["defaults.hls.renditions", "cannot be the end of a name"]),
+    fault("[defaults.hls]\nrenditions = ['a', 'a']\n", &["defaults.hls.renditions", "is there twice"]),
+    case(
+        Warning,
+        "[defaults.hls]\nrenditions = ['_hd']\n\
+         [[defaults.application]]\nstreams = ['live/*_hd']\nsecurity.rules = ['deny play all']\n",
+        &["defaults.hls.renditions", "live/*_hd has rules that do not hold", "give the stream"],
+    ),
     // Fallbacks.
     case(
         Warning,
