@@ -306,7 +306,8 @@ impl Layout {
             config.fallback = has_fallback.then(|| Fallback::Stream(HOLD.into()));
         }
         layout.rules.backup = Some(rules);
-        Layout { what, publishers: 3, ..layout }
+        // A fallback plays only while a name has no publisher: few come, and they leave as players do.
+        Layout { what, publishers: if has_fallback { 2 } else { 3 }, ..layout }
     }
 
     fn alone() -> Self {
@@ -424,7 +425,8 @@ impl<'a> Author<'a> {
         let count = |name: &str| self.published.iter().filter(|known| **known == name).count();
         let free: Vec<_> = NAMES.into_iter().filter(|name| count(name) < most).collect();
         // What plays as fallback stays.
-        let first = usize::from(self.layout.configs[0].fallback.is_some());
+        let has_fallback = self.layout.configs[0].fallback.is_some();
+        let first = usize::from(has_fallback);
         let client = self.rng.within(first..=self.clients.len() - 1);
         if self.layout.rules.backup.is_some() && self.rng.once_in(2) {
             return self.trouble_of_encoder();
@@ -436,7 +438,7 @@ impl<'a> Author<'a> {
             }
             0..=4 => self.play(),
             // Most publishers stay.
-            5..=6 if !self.clients[client] || self.rng.once_in(3) => {
+            5..=6 if !self.clients[client] || has_fallback || self.rng.once_in(3) => {
                 let politely = self.rng.once_in(2);
                 self.add(Act::Leave { client, politely });
             }
