@@ -110,11 +110,12 @@ impl Segmenter {
             self.write_head(open.discontinuity, init, open.wall, &mut map, &mut out);
             self.write_parts(&open.parts, &mut out);
         }
+        // What comes is announced with its discontinuity, also while the publisher is away: hls.js keeps the number that it
+        // gives to the next segment. Where no line follows the last segment, it takes that one for the next.
+        if is_low_latency && !self.ended && self.next_breaks() {
+            line(&mut out, format_args!("#EXT-X-DISCONTINUITY"));
+        }
         if let Some(hint) = self.hint() {
-            // What comes is announced with its discontinuity: hls.js keeps the number that it gives to the next segment.
-            if self.next_breaks() {
-                line(&mut out, format_args!("#EXT-X-DISCONTINUITY"));
-            }
             line(&mut out, format_args!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{}{hint}\"", self.names.folder()));
         }
         if is_low_latency && !self.ended {

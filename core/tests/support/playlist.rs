@@ -151,10 +151,10 @@ impl Playlist {
             }
         }
         let announced = Segment { discontinuity: true, ..Segment::default() };
-        if segment != Segment::default() && (segment != announced || playlist.hint.is_none()) {
+        if segment != Segment::default() && (segment != announced || playlist.ended) {
             assert!(
                 !segment.parts.is_empty(),
-                "what follows the last segment are parts, or a hint with its discontinuity"
+                "what follows the last segment are parts, or the discontinuity of what comes"
             );
             segment.map = map;
             playlist.open = Some(segment);
