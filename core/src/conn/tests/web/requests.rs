@@ -1,5 +1,7 @@
 //! What requests say of the client, its page and the server, and what is believed of it.
 
+use bytes::Bytes;
+
 use super::*;
 
 /// A server that trusts two networks of proxies, and a publisher.
