@@ -131,6 +131,7 @@ impl Connection {
             state.wake();
             (std::mem::take(&mut state.places), give_up(&mut state.conn))
         };
+        local.shared.host.gave_up(self.id);
         for (stream, member) in places {
             local.worker().fanouts.leave(stream, &member);
         }

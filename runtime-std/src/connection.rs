@@ -127,7 +127,9 @@ impl Connection {
         let orphaned = first.then(|| {
             // Without the lock, because this writes to the log.
             shared.host.abandon(self.id);
-            give_up(&mut self.state().conn)
+            let orphaned = give_up(&mut self.state().conn);
+            shared.host.gave_up(self.id);
+            orphaned
         });
         self.writer.notify_one();
         self.reader.notify_one();

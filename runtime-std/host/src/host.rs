@@ -321,10 +321,21 @@ impl<C: Link> Host<C> {
     }
 
     /// The code that served the connection panicked: logs it and removes the connection from the list. The caller
-    /// closes the socket, [gives up](give_up) the core, and drops the connection.
+    /// closes the socket, [gives up](give_up) the core, says so by [`gave_up`](Self::gave_up), and drops the connection.
     pub fn abandon(&self, id: u64) {
         error!(event = "bug", conn = id, "conn {id} is closed: the code that served it panicked, which is a bug");
         self.remove(id, "abandoned");
+    }
+
+    /// The core of an abandoned connection has released what it held: tells the program that its publications have ended.
+    /// The caller holds no lock.
+    pub fn gave_up(&self, id: u64) {
+        for (start, is_live) in self.publications.abandoned(id) {
+            // Another publisher may go on with it, such as one that stood by.
+            if is_live && self.core.hub().holder(&start.key).is_none() {
+                self.unpublishes(start.stream);
+            }
+        }
     }
 
     fn remove(&self, id: u64, reason: &'static str) {

@@ -99,6 +99,14 @@ impl Publications {
         self.told().clients.remove(&(connection, stream));
     }
 
+    /// The connection is gone without having said what it published. Returns its publishers, and of each whether its
+    /// publication has not ended.
+    pub(crate) fn abandoned(&self, connection: u64) -> Vec<(PublishStart, bool)> {
+        let mut told = self.told();
+        let gone: Vec<_> = told.clients.extract_if(|(of, _), _| *of == connection).map(|(_, start)| start).collect();
+        gone.into_iter().map(|start| (start.clone(), told.live.contains(&start.stream))).collect()
+    }
+
     /// The publisher of this connection is on air. Returns the publication that it begins with that, if the one before it
     /// had ended, or was none of this server.
     pub(crate) fn on_air(&self, connection: u64, key: &StreamKey) -> Option<PublishStart> {

@@ -19,6 +19,7 @@ anabranch_tests::on_both_libraries!(
     a_client_that_leaves_first_needs_no_answer,
     hooks_that_panic_cost_one_connection_and_no_more,
     what_a_connection_published_is_over_when_hooks_panic_about_it,
+    a_publication_is_over_for_the_program_whose_own_code_panicked_at_its_beginning,
 );
 
 const CLIP: Clip = Clip { picture: "testsrc2=size=320x180:rate=30", seconds: 4, gop: 300, megabits: None };
@@ -196,5 +197,21 @@ fn what_a_connection_published_is_over_when_hooks_panic_about_it<S: Serve + Send
     publisher.wait_close();
     let next = next.join().expect("it does not panic");
     assert!(matches!(next, Some(Update::Ended)), "{next:?}");
+    server.stop();
+}
+
+fn a_publication_is_over_for_the_program_whose_own_code_panicked_at_its_beginning<S: Serve + Send + 'static>() {
+    let server = Embedded::start::<S>(|builder| builder);
+    let ((begins, begun), (ends, ended)) = (channel(), channel());
+    server.handle.on_publish(move |start| {
+        let _ = begins.send(start.stream);
+        assert_ne!(start.key.stream(), "trap", "what the program does has a bug");
+    });
+    server.handle.on_unpublish(move |stream| _ = ends.send(stream));
+    let mut publisher = Driver::to(&server.url("live/trap"));
+    publisher.client.publish("trap", PublishType::Live).expect("it may ask");
+    publisher.wait_close();
+    let stream = begun.recv_timeout(TIMEOUT).expect("it has begun");
+    assert_eq!(ended.recv_timeout(TIMEOUT), Ok(stream));
     server.stop();
 }

@@ -163,12 +163,7 @@ impl Template {
     /// The text as an argument of a program. A value must not become an option.
     pub(super) fn argument(&self, values: &Values<'_>, urls: &dyn Urls) -> Result<String, NotExpanded> {
         let text = self.value(values, urls)?;
-        let first = self.parts.iter().find_map(|part| match part {
-            Part::Text(text) if text.is_empty() => None,
-            Part::Value(variable) if variable.value(values).is_empty() => None,
-            part => Some(part),
-        });
-        if let Some(Part::Value(variable)) = first
+        if let Some(First::OfClient(variable)) = self.first(values)
             && text.starts_with('-')
         {
             return Err(match variable {
@@ -177,6 +172,16 @@ impl Template {
             });
         }
         Ok(text)
+    }
+
+    /// What the text begins with; `None` if it is empty.
+    fn first(&self, values: &Values<'_>) -> Option<First> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Text(text) => (!text.is_empty()).then_some(First::OfOperator),
+            Part::Value(variable) => (!variable.value(values).is_empty()).then_some(First::OfClient(*variable)),
+            Part::Environment(name) => environment(name, values).ok()?.first(values),
+            Part::Input | Part::Output(_) => Some(First::OfOperator),
+        })
     }
 
     /// The text for other uses.
@@ -191,11 +196,7 @@ impl Template {
                     text.push_str(&urls.input(values.key).ok_or(NotExpanded::NoAddress)?);
                 }
                 Part::Environment(name) => {
-                    let value = values.environment.get(name).and_then(|value| value.0.parse::<Template>().ok());
-                    // A value has no such variable, so this ends.
-                    let value = value.filter(|value| value.secrets_named().next().is_none());
-                    let value = value.ok_or_else(|| NotExpanded::NoValue(name.clone()))?;
-                    text.push_str(&value.value(values, urls)?);
+                    text.push_str(&environment(name, values)?.value(values, urls)?);
                 }
                 Part::Output(name) => {
                     let key = output(name, values, urls)?;
@@ -288,6 +289,21 @@ impl Part {
         }
         Ok(Part::Output(Box::new(output)))
     }
+}
+
+/// What an argument begins with.
+enum First {
+    /// What the configuration has: text, or a URL of this server.
+    OfOperator,
+    /// What a client may have chosen.
+    OfClient(Variable),
+}
+
+/// The value of `{environment:NAME}`. It has no such variable, so what is made of it ends.
+fn environment(name: &str, values: &Values<'_>) -> Result<Template, NotExpanded> {
+    let value = values.environment.get(name).and_then(|value| value.0.parse::<Template>().ok());
+    let value = value.filter(|value| value.secrets_named().next().is_none());
+    value.ok_or_else(|| NotExpanded::NoValue(name.to_owned()))
 }
 
 /// The stream that an output is published as: `STREAM` in the same app, or `APP/STREAM`.
@@ -412,7 +428,9 @@ mod tests {
 
     fn expand(text: &str, app: &str, stream: &str) -> Result<String, String> {
         let key = StreamKey::new("v.example", app, stream).unwrap();
-        let environment = BTreeMap::from([("KEY".to_owned(), Secret("s3cret of {app}".to_owned()))]);
+        let environment = [("KEY", "s3cret of {app}"), ("TITLE", "{stream}"), ("NONE", ""), ("OWN", "-{stream}")];
+        let environment = environment.map(|(name, value)| (name.to_owned(), Secret(value.to_owned())));
+        let environment = BTreeMap::from(environment);
         let values = Values {
             key: &key,
             params: "a=1&token=x",
@@ -468,7 +486,13 @@ mod tests {
             let expanded = expand(text, "live", stream);
             assert_eq!(expanded.is_err(), stream.starts_with('-'), "{text} {stream}: {expanded:?}");
         }
-        assert!(expand("{stream}", "live", "-rf").unwrap_err().contains("{stream} is \"-rf\""));
+        for text in
+            ["{stream}", "{environment:TITLE}", "{environment:NONE}{stream}", "{environment:NONE}{environment:TITLE}"]
+        {
+            assert!(expand(text, "live", "-rf").unwrap_err().contains("{stream} is \"-rf\""), "{text}");
+        }
+        assert_eq!(expand("{environment:OWN}", "live", "rf").as_deref(), Ok("-rf"), "the operator's own");
+        assert_eq!(expand("{environment:NONE}-{stream}", "live", "rf").as_deref(), Ok("-rf"), "the operator's own");
         assert_eq!(expand("title={stream}", "live", "-rf").as_deref(), Ok("title=-rf"));
         assert_eq!(expand("-{stream}", "live", "rf").as_deref(), Ok("-rf"), "the operator's own");
         for stream in ["a b", "a'b\"c", "a;rm $(x) `y`", "*", "{app}", "a{b}"] {
