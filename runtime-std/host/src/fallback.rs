@@ -25,6 +25,8 @@ use crate::local::{Over, Publication, Update};
 
 /// Streams whose fallback plays at the same time.
 const MOST: usize = 64;
+/// As many of them at most have had no publisher: a client can wait for any number of such names.
+const MOST_UNKNOWN: usize = MOST / 2;
 /// The longest tag of a file.
 const LONGEST_TAG: usize = 16 << 20;
 /// What is read of a file at once.
@@ -68,6 +70,8 @@ pub(crate) fn start(handle: &Handle) -> io::Result<()> {
 struct Active {
     playing: HashSet<StreamKey>,
     waiting: BTreeSet<StreamKey>,
+    /// Of the streams with players, those that have had a publisher.
+    known: HashSet<StreamKey>,
 }
 
 /// Whether a fallback may play.
@@ -80,11 +84,21 @@ enum Place {
 }
 
 impl Active {
+    /// What is known of a name that has changed.
+    fn note(&mut self, key: &StreamKey, is_published: bool, is_played: bool) {
+        if is_published {
+            self.known.insert(key.clone());
+        } else if !is_played {
+            self.known.remove(key);
+        }
+    }
+
     fn take(&mut self, key: &StreamKey) -> Place {
         if self.playing.contains(key) {
             return Place::Taken;
         }
-        if self.playing.len() >= MOST {
+        let unknown = || self.playing.iter().filter(|key| !self.known.contains(key)).count();
+        if self.playing.len() >= MOST || !self.known.contains(key) && unknown() >= MOST_UNKNOWN {
             let is_first = self.waiting.is_empty();
             self.waiting.insert(key.clone());
             return Place::Full(is_first);
@@ -113,8 +127,12 @@ fn look(handle: &Handle, sender: &Sender<News>, news: &Receiver<News>) {
             }
             Ok(News::Changed) | Err(_) => {}
         }
-        keys.append(&mut handle.core().hub().wants());
-        keys.retain(|key| handle.core().hub().wants_fallback(key));
+        let hub = handle.core().hub();
+        keys.append(&mut hub.wants());
+        for key in &keys {
+            active.note(key, hub.holder(key).is_some(), hub.clients(key) > 0);
+        }
+        keys.retain(|key| hub.wants_fallback(key));
         for key in keys {
             let Some(fallback) = handle.core().fallback(&key) else {
                 continue;
@@ -122,7 +140,11 @@ fn look(handle: &Handle, sender: &Sender<News>, news: &Receiver<News>) {
             match active.take(&key) {
                 Place::Free => {}
                 Place::Full(true) => {
-                    warn!(event = "fallback_failed", "{MOST} fallbacks play already, and no more at the same time");
+                    warn!(
+                        event = "fallback_failed",
+                        "{MOST} fallbacks play already, or {MOST_UNKNOWN} of streams that had no publisher; no more play at the \
+                         same time"
+                    );
                     continue;
                 }
                 Place::Full(false) | Place::Taken => continue,
@@ -365,6 +387,9 @@ mod tests {
     fn a_fallback_that_had_to_wait_plays_when_another_one_has_ended() {
         let key = |number: usize| StreamKey::new("v", "live", &number.to_string()).expect("a name");
         let mut active = Active::default();
+        for number in 0..MOST + 2 {
+            active.note(&key(number), true, true);
+        }
         for number in 0..MOST {
             assert_eq!(active.take(&key(number)), Place::Free);
         }
@@ -374,6 +399,27 @@ mod tests {
         assert_eq!(active.ended(key(3)), BTreeSet::from([key(3), key(MOST), key(MOST + 1)]));
         assert_eq!(active.take(&key(MOST)), Place::Free);
         assert_eq!(active.take(&key(3)), Place::Full(true), "it is told again");
+    }
+
+    #[test]
+    fn streams_that_had_a_publisher_find_a_place_whatever_else_is_waited_for() {
+        let key = |name: String| StreamKey::new("v", "live", &name).expect("a name");
+        let mut active = Active::default();
+        for number in 0..MOST_UNKNOWN {
+            assert_eq!(active.take(&key(format!("invented{number}"))), Place::Free);
+        }
+        assert_eq!(active.take(&key("another".to_owned())), Place::Full(true));
+        for number in 0..MOST - MOST_UNKNOWN {
+            let real = key(format!("cam{number}"));
+            active.note(&real, true, true);
+            active.note(&real, false, true);
+            assert_eq!(active.take(&real), Place::Free);
+        }
+        // A name that nothing plays any more is forgotten.
+        active.ended(key("cam0".to_owned()));
+        active.note(&key("cam0".to_owned()), false, false);
+        assert_eq!(active.take(&key("cam0".to_owned())), Place::Full(true));
+        assert!(active.known.len() < MOST);
     }
 
     #[test]
