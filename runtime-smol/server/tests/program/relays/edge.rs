@@ -62,6 +62,24 @@ fn players_stay_when_the_origin_is_killed_and_comes_back() {
 }
 
 #[test]
+fn players_have_the_stream_of_an_origin_that_drains_until_another_one_has_it() {
+    let [first, second] = [(); 2].map(|()| start_with_api(""));
+    let encoder = Encoder::start(&first, "cam");
+    let origins = [origin(&first), origin(&second)];
+    let program = edge(&origins, "backoff = '50ms'\nmax_backoff = '200ms'\n");
+    let mut player = program.player("cam");
+    wait_frames(&mut player, 10);
+    assert_eq!(first.ask("POST", "/api/v1/drain?seconds=300").status, 200);
+    // More than a GOP, at whose end other players leave.
+    wait_frames(&mut player, 40);
+    let _next = Encoder::start(&second, "cam");
+    wait_live(&program, "edge", &second.address().to_string());
+    drop(encoder);
+    wait_frames(&mut player, 30);
+    assert_eq!(program.metric("anabranch_plays_total"), Some(1.0), "the player is the same");
+}
+
+#[test]
 fn the_next_origin_serves_when_the_first_is_dead() {
     let source = start_with_api("");
     let _encoder = Encoder::start(&source, "cam");
