@@ -18,6 +18,8 @@ const FIRST_PICTURE: u32 = VIDEO_TIMESCALE / 2;
 pub(super) const HISTORY: usize = 24;
 /// Timestamps that are so near to a time, in milliseconds, are taken as before or after it; they begin again at 2^32.
 const NEAR: u64 = 1 << 30;
+/// A picture that comes more than so many seconds late does not follow what came before.
+const LATE: u64 = 10;
 /// A beginning of so many bytes waits for no second picture.
 const LARGE: usize = 32 << 10;
 
@@ -109,7 +111,7 @@ impl Mp4 {
         self.base.saturating_add_signed(self.step(timestamp).into())
     }
 
-    /// The frame as a sample without duration, with its payload.
+    /// The frame as a sample with its payload. Its duration is how much earlier it is decoded than its time.
     fn sample(&self, frame: &Frame, pacing: &mut Pacing) -> Option<(Sample, Slices)> {
         let mut found = None;
         frame.access_units(|unit| {
@@ -131,13 +133,22 @@ impl Mp4 {
         };
         let size = u32::try_from(unit.payload.len()).ok().filter(|size| *size > 0)?;
         let time = ticks(self.time(unit.timestamp), 0, rate);
-        let decode_time = pace.take(time);
+        let lasts = u64::from(pace.cadence.estimate());
+        let end = pace.last.map(|last| last + lasts);
+        let mut decode_time = pace.take(time);
+        // A browser takes a frame that is decoded twice as long after the one before as that was said to last for one
+        // behind a gap, and leaves out all pictures up to a key frame. So a late picture is decoded where the one before
+        // ends, and shown at its time.
+        let late = end.map_or(0, |end| decode_time.saturating_sub(end));
+        let is_late = track == VIDEO && !unit.key && late > lasts / 2 && late <= LATE * u64::from(rate);
+        let duration = if is_late { u32::try_from(late).unwrap_or(0) } else { 0 };
+        decode_time -= u64::from(duration);
         let rate = i64::from(rate);
         let composition = i64::from(unit.composition_time) * rate / 1000
             + i64::from(unit.nanoseconds) * rate / 1_000_000_000
             + time.cast_signed().saturating_sub(decode_time.cast_signed());
         let composition = composition.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
-        Some((Sample { track, decode_time, composition, duration: 0, size, key: unit.key }, unit.payload))
+        Some((Sample { track, decode_time, composition, duration, size, key: unit.key }, unit.payload))
     }
 
     /// These frames as a fragment. `None` if there is nothing of these tracks.
@@ -147,11 +158,15 @@ impl Mp4 {
         coded.sort_by_key(|(sample, _)| sample.track);
         let (mut samples, payloads): (Vec<Sample>, Vec<Slices>) = coded.into_iter().unzip();
         for index in 0..samples.len() {
-            let Sample { track, decode_time, .. } = samples[index];
+            let Sample { track, decode_time, duration, .. } = samples[index];
             let next = samples.get(index + 1).filter(|next| next.track == track);
             samples[index].duration = match next {
                 Some(next) => u32::try_from(next.decode_time - decode_time).unwrap_or(u32::MAX),
-                None if track == VIDEO => pacing.video.cadence.estimate(),
+                // One that is decoded early lasts until the next one is.
+                None if track == VIDEO => {
+                    let lasts = pacing.video.cadence.estimate();
+                    if duration > 0 { lasts.max(duration.saturating_add(lasts.min(FIRST_PICTURE))) } else { lasts }
+                }
                 None => {
                     let frame = self.audio.and_then(|audio| audio.frame);
                     frame.unwrap_or_else(|| pacing.audio.cadence.estimate())

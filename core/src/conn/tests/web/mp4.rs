@@ -427,3 +427,33 @@ fn times_that_go_back_and_forth_are_shown_where_they_should_be() {
         assert_eq!(shown, times.map(i64::from));
     }
 }
+
+/// Browsers leave out pictures up to a key frame behind one that is decoded more than twice as long after another as that
+/// lasts.
+#[test]
+fn pictures_at_a_variable_rate_are_decoded_without_gaps_and_shown_at_their_times() {
+    let (harness, mut publisher) = published();
+    let mut browser = Browser::asking(&harness, &get("/live/cam.mp4"));
+    let mut shared = Batches::default();
+    let times = [160_u32, 200, 240, 280, 320, 1020, 1060, 1100, 3100, 5900, 5940, 5980, 6020];
+    for (index, time) in times.into_iter().enumerate() {
+        let picture = if index == 0 { peer::key_frame(3) } else { peer::inter_frame(3) };
+        publisher.send(&harness, &peer::video(time, &picture));
+        if index % 2 == 0 {
+            browser.poll(&harness);
+        } else if let Some(share) = shared.share(&mut browser.conn) {
+            let bytes = share.bytes().clone();
+            assert!(browser.conn.wrote(harness.now, share, bytes.len()).expect("its own"));
+            browser.received.extend_from_slice(&bytes);
+        }
+    }
+    browser.poll(&harness);
+    let pictures = File::of(&browser.body().0).track(1);
+    let last = &pictures[pictures.len() - times.len()..];
+    for pair in last.windows(2) {
+        let passed = pair[1].time.checked_sub(pair[0].time).expect("decoding goes forward");
+        assert!(passed <= 2 * u64::from(pair[0].duration), "{pair:?}");
+    }
+    let shown: Vec<i64> = last.iter().map(|s| (s.time.cast_signed() + s.composition) / 90).collect();
+    assert_eq!(shown, times.map(i64::from));
+}
