@@ -344,6 +344,7 @@ impl Core {
         let new = if trusted { Session::behind_proxy } else { Session::new };
         let session = new(vhost.own.session.clone(), seed, now);
         let session = session.accepting(accepts, rules.config.web.clone(), &rules.proxies);
+        let session = session.at_time(self.knows_time().then(|| self.unix_time(now)));
         let mut conn = SlowPath::new(id, self.clone(), vhost, session, peer, now);
         conn.count_asking();
         conn

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::names::Named;
 use super::segment::{Init, Part};
 use super::{Container, PlaylistRequest, Segmenter};
+use crate::http::calendar;
 
 /// The type of playlists, for `Content-Type`.
 pub const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
@@ -204,15 +205,7 @@ pub(super) struct DateTime(pub(super) u64);
 impl std::fmt::Display for DateTime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (days, rest) = (self.0 / 86_400_000, self.0 % 86_400_000);
-        // Days since 0000-03-01, in eras of 400 years: a year begins in March, so that leap days come last.
-        let days = days + 719_468;
-        let (era, day) = (days / 146_097, days % 146_097);
-        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let day = day - (153 * month + 2) / 5 + 1;
-        let month = if month < 10 { month + 3 } else { month - 9 };
-        let year = year + era * 400 + u64::from(month <= 2);
+        let (year, month, day) = calendar(days);
         let (hours, minutes, seconds) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", rest % 1000)
     }

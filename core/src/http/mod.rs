@@ -9,6 +9,7 @@
 //! - [`websocket`] has the handshake and the frames of a WebSocket (RFC 6455).
 
 mod answer;
+mod date;
 mod error;
 mod framing;
 mod path;
@@ -18,6 +19,7 @@ mod settings;
 pub mod websocket;
 
 pub use answer::Answer;
+pub(crate) use date::{calendar, date_line};
 pub use error::HttpError;
 pub use framing::{Framing, Head};
 pub use path::{Container, LivePath, SegmentPath, encoded};

@@ -195,7 +195,14 @@ impl Session {
     pub fn accepting(mut self, accepts: Accepts, settings: Arc<http::Settings>, proxies: &Arc<[Network]>) -> Self {
         let is_trusted = accepts.web() && matches!(self.endpoint.state, State::ProxyHeader { .. });
         let proxies = is_trusted.then(|| proxies.clone());
-        self.door = Door { accepts, settings: accepts.web().then_some(settings), proxies };
+        self.door = Door { accepts, settings: accepts.web().then_some(settings), proxies, unix: None };
+        self
+    }
+
+    /// The same session, which came in so many seconds after 1970: answers by HTTP have the date. Before the first input.
+    #[must_use]
+    pub fn at_time(mut self, unix: Option<u64>) -> Self {
+        self.door.unix = unix;
         self
     }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::as_play::{RETRY_AFTER, connect_info, refused};
-use super::event::{CloseReason, PlayRequest, Rejection, SessionEvent, TimeoutKind, WebRequest};
+use super::as_play::{RETRY_AFTER, connect_info};
+use super::event::{CloseReason, PlayRequest, SessionEvent, TimeoutKind, WebRequest};
 use super::forwarded::Forwarded;
 use super::state::Change;
 use super::streams::Activity;
@@ -14,12 +14,12 @@ use crate::command::PlayArguments;
 use crate::endpoint::{Cause, DueKind, Error, Timer};
 use crate::flv::tag::{FILE_HEADER_LENGTH, write_file_header};
 use crate::http::websocket::{self, ClientFrame, FrameReader};
-use crate::http::{
-    Answer, CONTINUE, Container, Framing, HttpError, LivePath, Request, RequestReader, Settings, Upgrade,
-};
+use crate::http::{Answer, CONTINUE, Container, Framing, LivePath, Request, RequestReader, Settings, Upgrade};
 use crate::policy::Network;
 use crate::source::{Form, Frame, FrameKind, Mp4Tracks, Tracks};
 use crate::time_limit::{TimeLimit, deadline_after};
+
+mod answers;
 
 /// How long the beginning of a live stream waits for a second medium after the first. Some players go by what the header
 /// says of the media, and wait for ever for one that does not come.
@@ -51,6 +51,8 @@ pub(super) struct Door {
     pub(super) settings: Option<Arc<Settings>>,
     /// The networks of proxies that are trusted, if the peer is one of these.
     pub(super) proxies: Option<Arc<[Network]>>,
+    /// Seconds after 1970 when it came in, if that is known.
+    pub(super) unix: Option<u64>,
 }
 
 impl Accepts {
@@ -528,6 +530,7 @@ impl Session {
 
     /// Sends the head of the answer, the beginning of the file, and what was held back.
     fn begin_live(&mut self) {
+        let date = self.date_line();
         let Some(live) = self.web.as_mut().and_then(|web| web.live()) else {
             return;
         };
@@ -550,6 +553,7 @@ impl Session {
             _ = write!(head, "Content-Type: {media_type}\r\n{LIVE_FIELDS}");
         }
         head += &live.fields;
+        head += &date;
         head += "\r\n";
         if live.is_head {
             self.endpoint.outbound.push_answer(head.into());
@@ -623,84 +627,6 @@ impl Session {
     /// The number of the request that the program is to answer.
     pub(crate) fn open_request(&self) -> Option<u64> {
         self.web.as_deref().filter(|web| matches!(web.stage, Stage::Asked { .. })).map(|web| web.count)
-    }
-
-    fn answer_web(&mut self, answer: &Answer) {
-        let Some(web) = self.web.as_mut().filter(|web| matches!(web.stage, Stage::Asked { .. })) else {
-            return;
-        };
-        let Stage::Asked { is_head, fields } = std::mem::replace(&mut web.stage, Stage::Reading) else {
-            return;
-        };
-        self.endpoint.state.change(Change::Answered);
-        // The program may have put them there itself.
-        let is_refusal = answer.status >= 400 && !answer.has_field("Access-Control-Allow-Origin");
-        self.queue_answer(answer, if is_refusal { &fields } else { "" }, is_head);
-    }
-
-    /// Sends an answer, and goes on as the request wants it.
-    fn queue_answer(&mut self, answer: &Answer, fields: &str, is_head: bool) {
-        let Some(web) = &mut self.web else {
-            return;
-        };
-        let (keeps_alive, idle) = (!web.is_last && !web.drains, web.settings.idle);
-        web.since = self.endpoint.now;
-        self.endpoint.outbound.push_answer(answer.head(fields, keeps_alive).into());
-        if answer.has_length() && !is_head {
-            answer.pieces().for_each(|piece| self.endpoint.outbound.push_answer(piece.clone()));
-        }
-        if keeps_alive {
-            self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, idle));
-        } else {
-            web.stage = Stage::Over;
-            self.close_with(CloseReason::Served, String::new());
-        }
-    }
-
-    /// Sends an answer that is the last one. The caller closes.
-    fn queue_last_answer(&mut self, answer: &Answer) {
-        let Some(web) = &mut self.web else {
-            return;
-        };
-        let (fields, is_head) = match std::mem::replace(&mut web.stage, Stage::Over) {
-            Stage::Live(live) if matches!(live.beginning, Beginning::Viewing) => {
-                web.viewed = Some(Viewed::Refused(answer.clone()));
-                return;
-            }
-            Stage::Live(live) => (live.fields, live.is_head),
-            Stage::Asked { is_head, fields } => (fields, is_head),
-            Stage::Reading | Stage::Over => (String::new(), false),
-        };
-        self.endpoint.outbound.push_answer(answer.head(&fields, false).into());
-        if !is_head {
-            answer.pieces().for_each(|piece| self.endpoint.outbound.push_answer(piece.clone()));
-        }
-    }
-
-    /// A rule refuses the live stream.
-    pub(super) fn refuse_web(&mut self, rejection: &Rejection) {
-        self.queue_last_answer(&refused(rejection));
-    }
-
-    /// What the client sent cannot be read.
-    pub(super) fn fail_web(&mut self, error: &Error) {
-        let Error::Http(error) = error else {
-            return;
-        };
-        let is_open =
-            |live: &mut Live| live.framing == Framing::Messages && matches!(live.beginning, Beginning::Begun(_));
-        if self.web.as_mut().and_then(|web| web.live()).is_some_and(is_open) {
-            let status = match error {
-                HttpError::FrameTooLong { .. } => websocket::TOO_BIG,
-                _ => websocket::PROTOCOL_ERROR,
-            };
-            self.endpoint.queue(Cause::Own, websocket::close_frame(status));
-            if let Some(web) = &mut self.web {
-                web.stage = Stage::Over;
-            }
-        } else {
-            self.queue_last_answer(&Answer::text(error.status(), &error.to_string()));
-        }
     }
 
     /// The end is about to be settled: answers what is not answered, and ends a body, in good order if the stream is over.

@@ -326,3 +326,19 @@ fn an_answer_that_is_not_read_is_kept_for_a_minute() {
         assert!(body.is_unique(), "nothing keeps the bytes");
     }
 }
+
+#[test]
+fn answers_have_the_date_once_the_server_knows_it() {
+    let mut harness = Harness::new();
+    let mut publisher = harness.publisher("cam");
+    publisher.send(&harness, &[headers(), gop(0, 1)].concat());
+    let post = get("/live/cam.flv").replace("GET", "POST");
+    let early = Browser::asking(&harness, &post);
+    assert_eq!((early.status(), early.answer().0.contains("Date:")), (405, false), "it does not know it");
+    harness.server.set_clock(harness.now, 784_111_770);
+    harness.now += Duration::from_secs(6);
+    for request in [get("/live/cam.flv"), post] {
+        let (head, _) = Browser::asking(&harness, &request).answer();
+        assert_eq!(head.matches("\r\nDate: Sun, 06 Nov 1994 08:49:36 GMT\r\n").count(), 1, "{head}");
+    }
+}
