@@ -305,7 +305,7 @@ fn an_answer_that_is_not_read_is_kept_for_a_minute() {
         browser.conn.handle_input(harness.now, get("/x").as_bytes());
         browser.poll_full(&harness);
         let asked = browser.requests.pop().expect("it asks");
-        let body = bytes::Bytes::from(vec![7; 1 << 20]);
+        let body = Bytes::from(vec![7; 1 << 20]);
         browser.conn.respond(harness.now, asked.id, &Answer::new(200).with_body(body.clone()));
         browser.poll_full(&harness);
         let mut seconds = 0;
