@@ -589,3 +589,35 @@ fn the_tracks_of_a_stream_share_its_memory() {
     }
     assert!(server.packager.stats().segmented.dropped > 0);
 }
+
+#[test]
+fn a_stream_that_is_a_quality_by_its_name_has_no_list() {
+    let mut server = Server::new(&["_low"]);
+    server.publish("cam_low", 2000, 0);
+    let mut checker = Checker::default();
+    let begun = server.time;
+    checker.check(&server.ok("cam_low.m3u8"));
+    assert!(server.time - begun < 3000, "it waits for nothing but its first segment");
+    assert_eq!(server.packager.stats().segmenters, 1);
+}
+
+/// Segments are made while streams are published, before anybody views them.
+#[test]
+fn qualities_that_nobody_views_yet_have_one_clock_as_well() {
+    let mut server = Server::new(&["_low"]);
+    server.settings.mode = hls::Mode::Always;
+    server.publish("cam", 2000, 0);
+    server.packager.publishes(server.now(), &key("cam"), &server.settings);
+    server.run(4000);
+    let publisher = server.hub.publish_passed(&key("cam_low")).expect("it is free");
+    server.encode("cam_low", publisher, 2000, 2320);
+    server.packager.publishes(server.now(), &key("cam_low"), &server.settings);
+    server.run(20_000);
+    let both = addresses(&server.ok("cam.m3u8"));
+    let playlists = play_all(&mut server, &both, 10_000);
+    let [first, second] = &playlists[..] else { panic!("two of them: {both:?}") };
+    assert_eq!(first.discontinuity_sequence, second.discontinuity_sequence);
+    assert!(ahead(&mut server, first).abs_diff(ahead(&mut server, second)) <= 2 * TICKS);
+    let phase = |playlist: &Playlist| time_of_day(playlist.segments[0].date_time.as_deref().expect("a date")) % 2000;
+    assert!(phase(first).abs_diff(phase(second)) <= 2, "the key frames are those of the source");
+}

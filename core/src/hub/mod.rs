@@ -57,7 +57,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use admission::Joins;
 pub use admission::NotAdmitted;
@@ -573,12 +573,14 @@ impl Hub {
         self.registry().streams.get(key)?.publisher()?.held_by()
     }
 
-    /// True if a program that a pass permits publishes the stream, or a relay pulls it: its timestamps may be those of
-    /// another stream, from which it is made.
-    pub(crate) fn is_derived(&self, key: &StreamKey) -> bool {
-        let registry = self.registry();
-        let holder = registry.streams.get(key).and_then(Entry::publisher);
-        holder.is_some_and(|holder| matches!(holder.role, Holds::Passed | Holds::Relay))
+    /// Whether the timestamps of a stream may be those of another one, from which it is made, if they are as far behind those
+    /// as this: a program that a pass permits publishes it. Of what a relay pulls nothing is known.
+    pub(crate) fn delay_behind_source(&self, key: &StreamKey) -> Option<Duration> {
+        match self.registry().streams.get(key)?.publisher()?.role {
+            Holds::Passed => Some(Duration::from_secs(30)),
+            Holds::Relay => Some(Duration::from_secs(5)),
+            Holds::Client | Holds::Program | Holds::Fallback => None,
+        }
     }
 
     /// How many clients wait for a publisher of this stream; none if it has one.

@@ -158,24 +158,23 @@ pub(super) struct OtherTimes {
     pub(super) zero: Option<u64>,
     /// Moments of the same stream, each with its publication.
     pub(super) same: Vec<(Option<u64>, Moment)>,
-    /// A moment of the stream from which this one is made.
-    pub(super) source: Option<Moment>,
+    /// A moment of the stream from which this one may be made, and how many milliseconds it is behind that at most.
+    pub(super) source: Option<(Moment, i64)>,
 }
 
-/// How far the timestamps of a stream that is made from another one may be behind those, in milliseconds; and before, since
-/// sound and pictures do not come in the order of their times.
-const LONGEST_DELAY: i64 = 30_000;
+/// How far the timestamps of a stream that is made from another one may be ahead of those, in milliseconds: sound and
+/// pictures do not come in the order of their times.
 const LEAD: i64 = 1000;
 
 impl OtherTimes {
     /// The moment of the first frame of a publication. `arrival` is when it came, in milliseconds since 1970.
     fn first(&self, publication: u64, timestamp: u32, arrival: u64) -> Moment {
         let same = self.same.iter().find(|(known, _)| *known == Some(publication)).map(|(_, moment)| moment);
-        let is_made_of = |source: &&Moment| {
+        let source = self.source.as_ref().filter(|(source, longest)| {
             let delay = i64::from(source.timestamp.wrapping_sub(timestamp) as i32);
-            (-LEAD..=LONGEST_DELAY).contains(&delay)
-        };
-        let known = same.or_else(|| self.source.as_ref().filter(is_made_of));
+            (-LEAD..=*longest).contains(&delay)
+        });
+        let known = same.or_else(|| source.map(|(source, _)| source));
         let wall = known.map_or(arrival, |moment| moment.wall_at(timestamp));
         let media = self.zero.map_or(timestamp.into(), |zero| wall.saturating_sub(zero));
         Moment { timestamp, media, wall }

@@ -423,7 +423,10 @@ impl<T: Ticket> Packager<T> {
     /// The channel of a stream, which begins if there is none.
     fn channel(&mut self, time: Time, stream: &StreamKey, settings: &hls::Settings) {
         self.channel_of(time, &ChannelKey::of(stream), settings, None);
-        if !settings.renditions.is_empty() {
+        // A stream with such a name is a quality itself.
+        let is_quality =
+            |end: &str| !end.is_empty() && stream.stream().strip_suffix(end).is_some_and(|name| !name.is_empty());
+        if !settings.renditions.is_empty() && !settings.renditions.iter().any(|end| is_quality(end)) {
             self.unite(time, stream, &settings.renditions);
         }
     }
@@ -447,9 +450,9 @@ impl<T: Ticket> Packager<T> {
         let place = (stream.app().to_owned(), stream.stream().to_owned());
         self.places.entry(place).or_default().push(key.clone());
         let mut channel = Channel::new(time.now, key.clone(), settings.clone(), segmenter, player);
-        if let Some(of) = of {
-            channel.of = Some(of.clone());
-            self.agree(of, key, &mut channel);
+        if let Some(of) = of.cloned().or_else(|| self.listed_by(key)) {
+            self.agree(&of, key, &mut channel);
+            channel.of = Some(of);
         }
         self.channels.insert(key.clone(), channel);
         self.feed(time, key);
@@ -503,7 +506,9 @@ impl<T: Ticket> Packager<T> {
             self.keep_together(time, &of, key);
             // A list of qualities may wait for this one.
             let first = ChannelKey::of(&of);
-            if first != *key && self.channels.get(key).is_some_and(Channel::is_changed) {
+            let waits = |channel: &Channel<T>| channel.waiting.iter().any(Waiting::is_for_stream);
+            let is_changed = first != *key && self.channels.get(key).is_some_and(Channel::is_changed);
+            if is_changed && self.channels.get(&first).is_some_and(waits) {
                 self.settle(time, &first, true);
             }
         }

@@ -174,6 +174,12 @@ impl<T: Ticket> Packager<T> {
         }
     }
 
+    /// The stream of which this is a quality.
+    pub(super) fn listed_by(&self, key: &ChannelKey) -> Option<StreamKey> {
+        let has = |qualities: &Qualities| qualities.members.iter().any(|member| member.key == *key);
+        self.qualities.iter().find(|(_, qualities)| has(qualities)).map(|(stream, _)| stream.clone())
+    }
+
     fn members(&self, stream: &StreamKey) -> Vec<ChannelKey> {
         let members = self.qualities.get(stream).map(|qualities| &qualities.members);
         members.into_iter().flatten().map(|member| member.key.clone()).collect()
@@ -336,8 +342,12 @@ impl<T: Ticket> Packager<T> {
         let same = self.fed_by(&key.stream).filter(|other| *other != key);
         let same = same.filter_map(|other| self.channels.get(other));
         let same = same.filter_map(|other| Some((other.publication(), other.segmenter.moment()?))).collect();
-        let source = Some(ChannelKey::of(stream)).filter(|_| key.stream != *stream && self.hub.is_derived(&key.stream));
-        let source = source.and_then(|source| self.channels.get(&source)?.segmenter.moment());
+        let source = || {
+            let longest = self.hub.delay_behind_source(&key.stream).filter(|_| key.stream != *stream)?;
+            let moment = self.channels.get(&ChannelKey::of(stream))?.segmenter.moment()?;
+            Some((moment, longest.as_millis() as i64))
+        };
+        let source = source();
         Some(OtherTimes { zero: qualities.zero, same, source })
     }
 
