@@ -50,6 +50,38 @@ fn hls_js_plays_ll_hls_in_firefox() {
 }
 
 #[test]
+fn hls_js_and_the_page_go_on_each_time_the_publisher_comes_again() {
+    let program = Launch::of(Runtime::Smol).with_web().start();
+    let sizes = ["320x180", "640x360"];
+    let publish = |size| test_picture(&program.url("live/cam"), Mark::Frame, &["-g", "30", "-s", size]);
+    let mut publisher = publish(sizes[0]);
+    program.wait_publishers("live/cam", 1);
+    let pages = page_with("hls.js/dist/hls.js");
+    let mut browsers = [Browser::chromium(Look::DESK), Browser::chromium(Look::DESK)];
+    watch(&mut browsers[0], &pages.url("/"), &program, "{ lowLatencyMode: true }");
+    browsers[1].open(&format!("http://{}/watch/live/cam", program.web()));
+    wait_playing(&mut browsers[1]);
+    for round in 1..4 {
+        drop(publisher);
+        program.process.wait_lines(", publisher of live/cam", round);
+        // hls.js has read the playlist without a publisher.
+        browsers[0]
+            .wait("announcement of the next publisher", "hls.levels[0].details?.m3u8.endsWith('DISCONTINUITY\\n')");
+        publisher = publish(sizes[round % 2]);
+        program.wait_publishers("live/cam", round + 1);
+        let width = [320, 640][round % 2];
+        for browser in &mut browsers {
+            let is_new = format!("document.querySelector('video').videoWidth === {width}");
+            browser.wait("picture of the new publisher", &is_new);
+            wait_playing(browser);
+        }
+    }
+    for mut browser in browsers {
+        assert_eq!(browser.faults(), [""; 0]);
+    }
+}
+
+#[test]
 fn the_page_to_watch_plays_hls_where_the_browser_does() {
     let program = Launch::of(Runtime::Smol).with_web().start();
     let _publisher = test_picture(&program.url("live/cam"), Mark::Frame, &[]);

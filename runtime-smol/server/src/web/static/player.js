@@ -48,6 +48,8 @@ const CALM = 10_000;
 const MISSING = 2_000;
 /** After so many connections that the browser could not play it takes the stream for one that it cannot. */
 const MOST_FAILURES = 3;
+/** The same for HLS by the browser: Chromium refuses playlists of fewer than three segments. */
+const MOST_FAILURES_OF_LISTS = 30;
 /** Bytes that may wait for the SourceBuffer. */
 const MOST_QUEUED = 32 << 20;
 
@@ -316,7 +318,7 @@ export class Player extends EventTarget {
   /** The browser could not play what came. It may be able to from another key frame on. */
   #broken() {
     this.#failures += 1;
-    if (this.#failures >= MOST_FAILURES) {
+    if (this.#failures >= (this.#form === 'hls' ? MOST_FAILURES_OF_LISTS : MOST_FAILURES)) {
       this.#giveUp();
     } else {
       this.#ended();
@@ -669,7 +671,8 @@ export class Player extends EventTarget {
     const now = video.currentTime;
     const ahead = end - now;
     // What comes after a gap, or on an earlier clock, is not where the element is.
-    const isLost = now > end + 0.5 || (now < end - 0.05 && !this.#isIn(ranges, now));
+    const isBeforeGap = this.#stalledSince > 0 && now < start;
+    const isLost = now > end + 0.5 || isBeforeGap || (now < end - 0.05 && !this.#isIn(ranges, now));
     // Until the first window is over what is left is not known.
     const isKnown = Number.isFinite(this.#least.before) && !this.#stalledSince;
     const excess = isKnown ? this.#left() - this.#ahead : 0;
