@@ -30,6 +30,8 @@ impl Chromium {
             // A container may have next to no shared memory.
             "--disable-dev-shm-usage",
             "--mute-audio",
+            // Pages have `computedName`: what a screen reader calls an element.
+            "--enable-blink-features=ComputedAccessibilityInfo",
             "--remote-debugging-port=0",
         ];
         let own = [
@@ -109,6 +111,23 @@ impl Driver for Chromium {
         match answer.get("exceptionDetails") {
             Some(details) => Err(details.to_string()),
             None => Ok(answer["result"]["value"].as_str().unwrap_or("null").to_owned()),
+        }
+    }
+
+    fn press(&mut self, key: &str) {
+        // The code of the key, and the text that it writes.
+        let (code, text) = match key {
+            "Tab" => (9, ""),
+            "Enter" => (13, "\r"),
+            "Escape" => (27, ""),
+            other => panic!("no key {other}"),
+        };
+        let down = if text.is_empty() { "rawKeyDown" } else { "keyDown" };
+        for kind in [down, "keyUp"] {
+            let event = json!({
+                "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text,
+            });
+            self.tell("Input.dispatchKeyEvent", &event);
         }
     }
 

@@ -74,6 +74,19 @@ impl Driver for Firefox {
         }
     }
 
+    fn press(&mut self, key: &str) {
+        // As WebDriver numbers them.
+        let value = match key {
+            "Tab" => "\u{e004}",
+            "Enter" => "\u{e007}",
+            "Escape" => "\u{e00c}",
+            other => panic!("no key {other}"),
+        };
+        let keys = ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": value }));
+        let actions = json!([{ "type": "key", "id": "keyboard", "actions": keys }]);
+        self.tell("input.performActions", &json!({ "context": self.context, "actions": actions }));
+    }
+
     fn picture(&mut self, is_whole: bool) -> String {
         let origin = if is_whole { "document" } else { "viewport" };
         let answer =

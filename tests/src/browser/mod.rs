@@ -53,6 +53,8 @@ trait Driver: fmt::Debug {
     fn open(&mut self, address: &str);
     /// The value of an expression, which may be a promise of a text, or what was thrown.
     fn evaluate(&mut self, expression: &str) -> Result<String, String>;
+    /// Presses a key, as `KeyboardEvent.key` names it: Tab, Enter or Escape.
+    fn press(&mut self, key: &str);
     /// What the page shows, as PNG in base64; the whole page, or what can be seen of it.
     fn picture(&mut self, is_whole: bool) -> String;
     /// Puts what the browser said meanwhile into the list.
@@ -167,6 +169,14 @@ impl Browser {
         );
         self.wait(&format!("{selector} with {text:?}"), &format!("({found}) !== undefined"));
         self.value(&format!("({found}).click()"));
+    }
+
+    /// Presses a key and lets it go: Tab, Enter or Escape.
+    ///
+    /// # Panics
+    /// If it is another one, or the browser does not answer.
+    pub fn press(&mut self, key: &str) {
+        self.driver.press(key);
     }
 
     /// Puts a text into a field.

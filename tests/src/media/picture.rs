@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use crate::program::Process;
 
 /// Pixels of the test picture.
@@ -72,6 +74,22 @@ impl TestPicture<'_> {
         let codecs = self.video.iter().chain(self.sound);
         let all = input.iter().chain(&tone).chain(&video).chain(codecs).chain(more).chain(&output);
         Process::start(self.ffmpeg, all)
+    }
+
+    /// Writes seconds of it into files: the picture alone, and the sound alone.
+    ///
+    /// # Panics
+    /// If it cannot be encoded.
+    pub fn encode(&self, seconds: u32, picture: &Path, sound: &Path) {
+        let (source, filter) = (format!("testsrc2=size={WIDTH}x180:rate=30"), self.filter());
+        let seconds = seconds.to_string();
+        let [picture, sound] = [picture, sound].map(|file| file.to_str().expect("paths of tests are UTF-8"));
+        let input = ["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", &source];
+        let tone = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"];
+        let first = ["-t", &seconds, "-map", "0", "-vf", &filter, "-g", "60", "-pix_fmt", "yuv420p"];
+        let second = ["-t", &seconds, "-map", "1"];
+        let all = input.iter().chain(&tone).chain(&first).chain(self.video).chain([&picture]);
+        Process::run(self.ffmpeg, all.chain(&second).chain(self.sound).chain([&sound]));
     }
 
     /// The filter that draws the blocks.

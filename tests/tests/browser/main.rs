@@ -1,9 +1,12 @@
 //! The pages of the program in real browsers: the console, each action of it, and the player.
 
+mod codecs;
 mod console;
 mod hls;
+mod keyboard;
 mod player;
 mod qualities;
+mod safety;
 mod strangers;
 
 use anabranch_tests::program::{Launch, Program, Runtime};

@@ -34,6 +34,11 @@ class Console {
     this.media = port ? `${scheme}://${location.hostname}:${port}/` : undefined;
     addEventListener('hashchange', () => this.#open());
     document.addEventListener('visibilitychange', () => document.hidden || this.refresh());
+    // Its address would be taken for that of a view.
+    place('skip').addEventListener('click', (event) => {
+      event.preventDefault();
+      place('view').focus();
+    });
     place('sign-out').addEventListener('click', () => {
       signOut();
       this.#askForCredentials(false);
@@ -59,6 +64,8 @@ class Console {
       link.toggleAttribute('aria-current', link.hash === `#/${known}`);
       if (link.hash === `#/${known}`) {
         link.setAttribute('aria-current', 'page');
+        // On a phone there is no place for all of them.
+        link.scrollIntoView({ block: 'nearest', inline: 'nearest' });
       }
     }
     this.refresh();

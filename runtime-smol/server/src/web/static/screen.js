@@ -21,7 +21,7 @@ export class Screen {
   constructor(address, form) {
     this.#address = address;
     this.#form = form;
-    this.video = el('video', { playsinline: true, muted: true });
+    this.video = el('video', { playsinline: true, muted: true, 'aria-label': t('video') });
     this.status = el('p', { class: 'screen-status', role: 'status' });
     this.sound = this.#button('sound_on', () => this.#toggleSound());
     this.play = this.#button('pause', () => this.#togglePlay());

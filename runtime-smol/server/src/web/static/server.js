@@ -4,7 +4,10 @@ import { ask } from './api.js';
 import { el, put, Rows } from './elements.js';
 import { clock, count, size, span } from './numbers.js';
 import { attempt, button, confirm, empty, facts, putChip, section, table, tableRow } from './parts.js';
-import { t } from './words.js';
+import { isKnown, t } from './words.js';
+
+/** A state that a newer server has is shown as it is. */
+const stateWords = (of, state) => (isKnown(`${of}_${state}`) ? t(`${of}_${state}`) : state);
 
 /** A list in a table, with words for nothing. */
 function listOf(columns, none, idOf, fill) {
@@ -53,17 +56,18 @@ export function serverView(console) {
       put(of.stream, one.key);
       put(of.file, one.file || '–');
       put(of.size, size(one.bytes));
-      putChip(of.state, { recording: 'good', failing: 'bad' }[one.state] ?? 'calm', one.error || one.state);
+      const words = one.error || stateWords('recording', one.state);
+      putChip(of.state, { recording: 'good', failing: 'bad' }[one.state] ?? 'calm', words);
     });
   const hooks = listOf(['target', 'state', 'last_error'], 'none_hooks', (one) => one.url, (of, one) => {
     put(of.target, one.url);
-    putChip(of.state, { ok: 'good', failing: 'bad' }[one.state] ?? 'calm', one.state);
+    putChip(of.state, { ok: 'good', failing: 'bad' }[one.state] ?? 'calm', stateWords('state', one.state));
     put(of.last_error, one.last_error || '–');
   });
   const runs = listOf(['stream', 'program', 'state'], 'none_runs', (one) => one.id, (of, one) => {
     put(of.stream, one.key);
     put(of.program, one.name || one.program);
-    putChip(of.state, { running: 'good', over: 'calm' }[one.state] ?? 'warn', one.state);
+    putChip(of.state, { running: 'good', over: 'calm' }[one.state] ?? 'warn', stateWords('state', one.state));
   });
   return {
     node: el('div', {},
