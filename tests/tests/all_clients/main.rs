@@ -2,6 +2,7 @@
 //! plain `cargo test` leaves this out. librtmp as a publisher is among the tests that always run: GStreamer's rtmpsink
 //! is it.
 
+mod codecs;
 mod ffmpeg_9;
 mod hashes;
 mod hls;
