@@ -510,8 +510,8 @@ fn a_gap_in_the_times_is_a_discontinuity_and_no_long_segment() {
 
 #[test]
 fn with_less_room_the_playlist_is_shorter_and_segments_stay_for_their_time() {
-    // 30 pictures of 100 bytes a second take about 5 KiB with what is kept of each.
-    for (window, bytes, most) in [(8, 64 << 20, 8), (8, 300_000, 7), (3, 64 << 20, 4), (40, 400_000, 12)] {
+    // 30 pictures of 100 bytes a second take about 7 KiB with what is kept of each.
+    for (window, bytes, most) in [(8, 64 << 20, 8), (8, 400_000, 7), (3, 64 << 20, 4), (40, 540_000, 12)] {
         let mut stream = Stream::new(Config { window, bytes, ..Config::default() });
         stream.begin();
         play(&mut stream, 0, steady(200, 60));
@@ -638,6 +638,10 @@ fn attribute(text: &str, name: &str) -> String {
     text.split_once(&format!("{name}=\"")).unwrap().1.split_once('"').unwrap().0.to_owned()
 }
 
+fn manifest(stream: &Stream) -> String {
+    stream.segmenter.manifest().unwrap().text(None, stream.now)
+}
+
 #[test]
 fn periods_of_a_manifest_keep_their_number_and_start_and_it_changes_with_the_playlist_only() {
     let mut stream = Stream::new(Config::default());
@@ -647,12 +651,11 @@ fn periods_of_a_manifest_keep_their_number_and_start_and_it_changes_with_the_pla
         stream.begin();
         for second in 0..60 {
             play(&mut stream, publication * 90_000 + second * 1000, steady(1, 30));
-            let Some(manifest) = stream.segmenter.manifest(stream.now) else { continue };
-            let later = stream.segmenter.manifest(stream.now + 900).unwrap();
-            let without_clock = |text: &str| text.split_once("<UTCTiming").unwrap().0.to_owned();
-            assert_eq!(without_clock(&manifest), without_clock(&later));
-            texts.insert(without_clock(&manifest));
-            for period in manifest.split("<Period ").skip(1) {
+            let Some(manifest) = stream.segmenter.manifest() else { continue };
+            let text = manifest.text(None, stream.now);
+            assert!(text.contains("</Period>\n<UTCTiming "), "{text}");
+            texts.insert((stream.segmenter.manifest_version(), manifest.text(None, 0)));
+            for period in text.split("<Period ").skip(1) {
                 let facts = [attribute(period, "start"), attribute(period, "presentationTimeOffset")];
                 let known = periods.entry(attribute(period, "id")).or_insert_with(|| facts.clone());
                 assert_eq!(*known, facts);
@@ -664,68 +667,140 @@ fn periods_of_a_manifest_keep_their_number_and_start_and_it_changes_with_the_pla
     assert_eq!(periods.len(), 3);
     let segments = stream.segmenter.stats().segments as usize;
     assert!(texts.len() <= segments, "{} of {segments}", texts.len());
+    let versions: BTreeSet<_> = texts.iter().map(|(version, _)| version).collect();
+    assert_eq!(versions.len(), texts.len(), "the text of a version is always the same");
     let due = stream.segmenter.deadline().unwrap();
     assert!(stream.segmenter.handle_timeout(due));
-    let ended = stream.segmenter.manifest(due).unwrap();
+    let ended = manifest(&stream);
     assert!(ended.contains(" mediaPresentationDuration=") && !ended.contains("minimumUpdatePeriod"));
+    assert!(!ended.contains("<UTCTiming"), "it is not read again");
     for period in ended.split("<Period ").skip(1) {
         assert_eq!(periods[&attribute(period, "id")][0], attribute(period, "start"));
     }
 }
 
+/// The name of a segment in a manifest, its time, and its duration.
+type Entry = (String, u64, u64);
+
+/// What a manifest lists: the name of the init segment, and the segments of each set.
+fn sets(manifest: &str) -> Vec<(String, Vec<Entry>)> {
+    let sets = manifest.split("<AdaptationSet ").skip(1).map(|set| {
+        let media = attribute(set, "media");
+        let entries = set.split("<S ").skip(1).map(|entry| {
+            let [time, duration]: [u64; 2] = ["t", "d"].map(|name| attribute(entry, name).parse().unwrap());
+            (media.replace("$Time$", &time.to_string()), time, duration)
+        });
+        (attribute(set, "initialization"), entries.collect())
+    });
+    sets.collect()
+}
+
 #[test]
-fn the_times_of_a_manifest_are_keyed_for_each_segment_and_publication() {
-    let times = |key: u8| {
+fn names_of_a_manifest_hold_for_what_it_lists_and_later_segments_need_a_viewer() {
+    let streams = [1, 2].map(|key| {
         let mut stream = Stream::new(Config::default());
         stream.segmenter = Segmenter::new(Config::default(), NameKey::new([key; 32]), b"live/cam", NOW);
-        let mut found = Vec::new();
-        for _ in 0..2 {
-            stream.begin();
-            play(&mut stream, 0, steady(20, 60));
-            stream.end();
-            stream.checker = Checker::default();
-            stream.listed.clear();
-            (stream.ends, stream.now) = (BTreeMap::new(), stream.now + 100_000);
-            let manifest = stream.segmenter.manifest(stream.now).unwrap();
-            for period in manifest.split("<Period ").skip(1) {
-                let media = attribute(period, "media");
-                for entry in period.split("<S ").skip(1) {
-                    let time: u64 = attribute(entry, "t").parse().unwrap();
-                    found.push((media.clone(), time));
-                }
-            }
-            let end = stream.segmenter.deadline().unwrap();
-            stream.segmenter.handle_timeout(end);
+        stream.begin();
+        play(&mut stream, 0, steady(30, 60));
+        stream
+    });
+    let [mut stream, other] = streams;
+    let first = manifest(&stream);
+    play(&mut stream, 30_000, steady(10, 60));
+    let second = manifest(&stream);
+    for (old, new) in sets(&first).iter().zip(sets(&second)) {
+        assert!(old.1.iter().all(|(name, ..)| matches!(stream.segmenter.find(name), Found::Media(_))), "it was listed");
+        let later: Vec<_> = new.1.iter().filter(|(_, time, _)| !old.1.iter().any(|(_, old, _)| old == time)).collect();
+        assert!(later.len() >= 2);
+        let of_old = |time: u64| old.1[0].0.replace(&old.1[0].1.to_string(), &time.to_string());
+        for (name, time, _) in &later {
+            let Found::Media(media) = stream.segmenter.find(name) else { panic!("{name} is listed") };
+            assert_eq!(stream.segmenter.find(&of_old(*time)), Found::ForViewers(media));
+            assert_eq!(other.segmenter.find(name), Found::Missing, "another key");
         }
-        found
-    };
-    let (one, other) = (times(1), times(2));
-    let keyed: BTreeSet<u64> = one.iter().map(|(_, time)| time % 1_000_000).collect();
-    assert_eq!(keyed.len(), one.len(), "no two have the same: {one:?}");
-    assert_eq!(one.iter().map(|(media, _)| media).collect::<BTreeSet<_>>().len(), 2, "publications differ");
-    for ((media, time), (other_media, other_time)) in one.iter().zip(&other) {
-        assert!(media != other_media && time != other_time && time.abs_diff(*other_time) < 1_000_000);
+        let (_, time, duration) = later.last().unwrap();
+        assert_eq!(stream.segmenter.find(&of_old(time + duration)), Found::Next);
+        assert_eq!(stream.segmenter.find(&of_old(time + duration + 1)), Found::Missing);
+        let forged = later[0].0.replace('-', "0-");
+        assert_eq!(stream.segmenter.find(&forged), Found::Missing, "the number belongs to the bits");
     }
 }
 
 #[test]
-fn the_manifest_of_dash_names_segments_that_are_there() {
+fn a_manifest_has_pictures_and_sound_in_sets_whose_times_go_on_over_publications() {
+    let mut stream = Stream::new(Config { window: 30, ..Config::default() });
+    // The third one begins by a clock that was set back.
+    for (wall, start) in [(0, 0), (100_000, 5_000), (90_000, 0)] {
+        stream.now = NOW + wall;
+        stream.begin();
+        play(&mut stream, start, steady(20, 60));
+        stream.end();
+    }
+    let manifest = manifest(&stream);
+    assert!(manifest.contains("availabilityStartTime=\"1970-01-01T00:00:00.000Z\""));
+    assert_eq!(manifest.matches("<Period ").count(), 3);
+    let mut ends = BTreeMap::new();
+    for (init, segments) in sets(&manifest) {
+        let scale = if init.starts_with("iv") { 90_000 } else { 44_100 };
+        let bytes = stream.media(&init);
+        let moov = &bytes[20..];
+        assert_eq!(bytes.windows(4).filter(|four| four == b"trak").count(), 1, "{moov:?}");
+        assert!(segments.len() >= 4, "{manifest}");
+        for (name, time, duration) in segments {
+            let media = stream.media(&name);
+            let (mut rest, mut length, mut payload) = (&media[..], 0, 0);
+            while !rest.is_empty() {
+                match Any::decode(&mut rest).unwrap() {
+                    Any::Moof(moof) => {
+                        let [traf] = &moof.traf[..] else { panic!("it has one track") };
+                        assert_eq!(traf.tfhd.track_id, if scale == 90_000 { 1 } else { 2 });
+                        assert_eq!(traf.tfdt.as_ref().unwrap().base_media_decode_time, time + length);
+                        for sample in traf.trun.iter().flat_map(|run| &run.samples) {
+                            length += u64::from(sample.duration.or(traf.tfhd.default_sample_duration).unwrap());
+                            payload += sample.size.unwrap() as usize;
+                        }
+                    }
+                    Any::Mdat(mdat) => {
+                        payload -= mdat.data.len();
+                        let value = u8::from(scale != 90_000);
+                        assert!(mdat.data.iter().all(|byte| *byte == value), "pictures are zeros here, sound ones");
+                    }
+                    _ => {}
+                }
+            }
+            assert_eq!((length, payload), (duration, 0), "{name}");
+            let end = ends.insert(scale, time + duration);
+            assert!(end.is_none_or(|end| end <= time && time / scale >= NOW / 1000), "times rise: {end:?} {time}");
+        }
+    }
+    assert_eq!(ends.len(), 2);
+}
+
+#[test]
+fn a_stream_with_one_track_has_one_set() {
+    for (config, letter) in
+        [(Config { audio: None, ..Config::default() }, 'v'), (Config { video: None, ..Config::default() }, 'a')]
+    {
+        let mut stream = Stream::new(config);
+        stream.begin();
+        play(&mut stream, 0, steady(20, 60));
+        let sets = sets(&manifest(&stream));
+        assert_eq!(sets.len(), 1);
+        assert!(sets[0].1.len() > 2 && sets[0].1.iter().all(|(name, ..)| name.starts_with(letter)));
+    }
+    let mut stream = Stream::new(Config { container: Container::MpegTs, ..Config::default() });
+    stream.begin();
+    play(&mut stream, 0, steady(20, 60));
+    assert_eq!(stream.segmenter.manifest(), None);
+}
+
+#[test]
+fn the_address_in_a_manifest_is_text_of_xml() {
     let mut stream = Stream::new(Config::default());
     stream.begin();
     play(&mut stream, 0, steady(20, 60));
-    stream.end();
-    stream.begin();
-    play(&mut stream, 30_000, steady(20, 60));
-    let manifest = stream.segmenter.manifest(stream.now).unwrap();
-    assert!(manifest.contains("availabilityStartTime=\"1970-01-01T00:00:00.000Z\""));
-    assert_eq!(manifest.matches("<Period ").count(), 2);
-    for period in manifest.split("<Period ").skip(1) {
-        stream.media(&attribute(period, "initialization"));
-        assert!(period.contains("<S "), "{period}");
-        for entry in period.split("<S ").skip(1) {
-            stream.media(&attribute(period, "media").replace("$Time$", &attribute(entry, "t")));
-        }
-    }
+    let text = stream.segmenter.manifest().unwrap().text(Some("cam.mpd?a=<\"1\">&s=2\n"), stream.now);
+    assert!(text.contains(">\n<Location>cam.mpd?a=&lt;&quot;1&quot;&gt;&amp;s=2</Location>\n<Period "), "{text}");
 }
 
 #[test]

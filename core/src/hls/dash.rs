@@ -1,85 +1,174 @@
 use std::fmt::Write as _;
 
-use super::names::{NANOSECONDS, Named, TEMPLATE_SCALE};
+use bytes::Bytes;
+
+use super::names::Named;
 use super::playlist::DateTime;
-use super::segment::{Period, Segment};
+use super::segment::{Period, Segment, Span};
+use super::segmenter::TRACK_EXTENSION;
 use super::{Container, Segmenter};
+use crate::fmp4::TrackConfig;
+
+/// The manifest of MPEG-DASH, without what differs from one answer to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    head: Bytes,
+    periods: Bytes,
+    is_live: bool,
+}
+
+impl Manifest {
+    /// The whole text, in pieces. `now` is the time in milliseconds since 1970, by which players set their clocks; at
+    /// `location` they are to ask for the manifest again.
+    pub fn pieces(&self, location: Option<&str>, now: u64) -> Vec<Bytes> {
+        let location = location.map(|location| format!("<Location>{}</Location>\n", Escaped(location)).into());
+        let clock = format!("<UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:direct:2014\" value=\"{}\"/>\n", DateTime(now));
+        let clock = self.is_live.then(|| clock.into());
+        let pieces = [Some(self.head.clone()), location, Some(self.periods.clone()), clock];
+        pieces.into_iter().flatten().chain([Bytes::from_static(b"</MPD>\n")]).collect()
+    }
+
+    /// The same, in one.
+    pub fn text(&self, location: Option<&str>, now: u64) -> String {
+        String::from_utf8_lossy(&self.pieces(location, now).concat()).into_owned()
+    }
+}
 
 impl Segmenter {
     /// The manifest of MPEG-DASH (ISO/IEC 23009-1) over the same segments: a period for each stretch without
-    /// discontinuity, with picture and sound in one representation. `now` is the time in milliseconds since 1970. `None`
-    /// before the first segment, and for transport streams.
-    pub fn manifest(&self, now: u64) -> Option<String> {
+    /// discontinuity, with one set for the pictures and one for the sound. Its times are those of the wall clock, so that
+    /// they rise over all periods. `None` before the first segment, and for transport streams.
+    ///
+    /// It is the same as long as [`manifest_version`](Self::manifest_version) is.
+    pub fn manifest(&self) -> Option<Manifest> {
         if self.config.container != Container::Fmp4 {
             return None;
         }
-        let (last, target) = (self.listed.back()?, self.target?);
-        let info = self.info()?;
-        let total: u64 = self.listed.iter().map(|segment| segment.duration).sum();
-        let end = last.period.wall * 1000 + (last.start + last.duration).saturating_sub(last.period.start);
+        let (first, last, target) = (self.listed.front()?, self.listed.back()?, self.target?);
+        let since_1970 = |period: Period, time: u64| period.wall * 1000 + time.saturating_sub(period.start);
+        let (start, end) = (since_1970(first.period, first.start), since_1970(last.period, last.start + last.duration));
         // The time of the manifest's last change.
         let published = self.hold_until.filter(|_| self.ended).unwrap_or(end / 1000);
-        let mut out = String::with_capacity(2048);
+        let mut head = String::with_capacity(512);
         // Writing to a string does not fail.
         let _ = write!(
-            out,
+            head,
             "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
              <MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" \
              type=\"dynamic\" minBufferTime=\"PT{target}S\" publishTime=\"{}\" availabilityStartTime=\"{}\" \
              timeShiftBufferDepth=\"{}\" suggestedPresentationDelay=\"PT{}S\"",
             DateTime(published),
             DateTime(0),
-            Seconds(total),
+            Seconds(end - start),
             3 * target
         );
         // A manifest that has ended stays what it was, and has an end instead of updates: its times stay valid.
         let _ = if self.ended {
-            write!(out, " mediaPresentationDuration=\"{}\"", Seconds(end))
+            write!(head, " mediaPresentationDuration=\"{}\"", Seconds(end))
         } else {
-            write!(out, " minimumUpdatePeriod=\"PT{target}S\"")
+            // Twice in a segment, so that players with little ahead learn of it in time.
+            write!(head, " minimumUpdatePeriod=\"PT{}S\"", target.div_ceil(2))
         };
-        out.push_str(">\n");
+        head.push_str(">\n");
+        let mut periods = String::with_capacity(2048);
         let segments: Vec<&Segment> = self.listed.iter().collect();
         for period in segments.chunk_by(|segment, next| segment.period == next.period) {
-            self.write_period(period, info.bandwidth, &mut out);
+            self.write_period(period, last.number, &mut periods);
         }
-        if !self.ended {
-            let _ =
-                writeln!(out, "<UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:direct:2014\" value=\"{}\"/>", DateTime(now));
-        }
-        out.push_str("</MPD>\n");
-        Some(out)
+        Some(Manifest { head: head.into(), periods: periods.into(), is_live: !self.ended })
     }
 
-    fn write_period(&self, period: &[&Segment], bandwidth: u64, out: &mut String) {
+    /// What tells manifests from each other: the numbers of the first and the last segment, and whether it has ended.
+    pub fn manifest_version(&self) -> (Option<u64>, Option<u64>, bool) {
+        let number = |segment: &Segment| segment.number;
+        (self.listed.front().map(number), self.listed.back().map(number), self.ended)
+    }
+
+    fn write_period(&self, period: &[&Segment], newest: u64, out: &mut String) {
         let Some(first) = period.first() else {
             return;
         };
         // Players know periods by their numbers: number and start stay when the oldest segments are not listed any more.
-        let Period { number, start, wall } = first.period;
-        let init = self.names.name(first.init.publication, Named::Init(first.init.number), "mp4");
-        let kind = if first.init.has_video { "video" } else { "audio" };
-        let size = first.init.size.map(|(width, height)| format!(" width=\"{width}\" height=\"{height}\""));
+        let Period { number, begins, .. } = first.period;
+        let _ = writeln!(out, "<Period id=\"{number}\" start=\"{}\">", Seconds(begins * 1000));
+        for is_video in [true, false] {
+            self.write_set(period, is_video, newest, out);
+        }
+        out.push_str("</Period>\n");
+    }
+
+    /// The pictures of a period, or else its sound, if there is some.
+    fn write_set(&self, period: &[&Segment], is_video: bool, newest: u64, out: &mut String) {
+        let Some(first) = period.first() else {
+            return;
+        };
+        let Some(track) = first.init.track(is_video).map(|init| &init.track) else {
+            return;
+        };
+        let spans: Vec<Span> = period.iter().filter_map(|segment| segment.span(is_video)).collect();
+        if spans.is_empty() {
+            return;
+        }
+        let (scale, codecs) = (u64::from(track.timescale()), track.config.codec_string());
+        // What a segment is too short for says nothing about a rate.
+        let rate = |span: &Span| {
+            let duration = (span.end - span.start).max(scale / 2).max(1);
+            (span.bytes as u128 * 8 * u128::from(scale)).div_ceil(duration.into())
+        };
+        let bandwidth = spans.iter().map(rate).max().unwrap_or_default().max(1);
+        let (set, kind, id) = if is_video { (1, "video", 'v') } else { (2, "audio", 'a') };
         let _ = write!(
             out,
-            "<Period id=\"{number}\" start=\"{start}\">\n\
-             <AdaptationSet contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\">\n\
-             <Representation id=\"0\" codecs=\"{codecs}\" bandwidth=\"{bandwidth}\"{size}>\n\
-             <SegmentTemplate timescale=\"{TEMPLATE_SCALE}\" initialization=\"{folder}{init}\" \
-             media=\"{folder}d$Time$-{template}.m4s\" presentationTimeOffset=\"{time}\">\n\
-             <SegmentTimeline>\n",
-            folder = self.names.folder(),
-            start = Seconds(wall * 1000),
-            codecs = first.init.codecs,
-            size = size.unwrap_or_default(),
-            template = self.names.template(first.publication),
-            time = start * NANOSECONDS,
+            "<AdaptationSet id=\"{set}\" contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\">\n\
+             <Representation id=\"{id}\" codecs=\"{codecs}\" bandwidth=\"{bandwidth}\"",
         );
-        for segment in period {
-            let (time, duration) = (self.template_time(segment), segment.duration * NANOSECONDS);
-            let _ = writeln!(out, "<S t=\"{time}\" d=\"{duration}\"/>");
+        let _ = match &track.config {
+            TrackConfig::Video(video) => match video.size() {
+                Some((width, height)) => writeln!(out, " width=\"{width}\" height=\"{height}\">"),
+                None => writeln!(out, ">"),
+            },
+            TrackConfig::Audio(audio) => writeln!(
+                out,
+                " audioSamplingRate=\"{}\">\n<AudioChannelConfiguration \
+                 schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" value=\"{}\"/>",
+                audio.sample_rate(),
+                audio.channels()
+            ),
+        };
+        let init = self.names.name(first.init.publication, Named::TrackInit(first.init.number, is_video), "mp4");
+        let _ = writeln!(
+            out,
+            "<SegmentTemplate timescale=\"{scale}\" initialization=\"{folder}{init}\" \
+             media=\"{folder}{media}\" presentationTimeOffset=\"{offset}\">\n<SegmentTimeline>",
+            // A dollar in a template is written twice; names of streams have it as `%24`.
+            folder = Escaped(self.names.folder()),
+            media = self.names.template(is_video, newest, TRACK_EXTENSION),
+            offset = u128::from(first.period.begins) * u128::from(scale) / 1000,
+        );
+        for Span { start, end, .. } in spans {
+            let _ = writeln!(out, "<S t=\"{start}\" d=\"{}\"/>", end - start);
         }
-        out.push_str("</SegmentTimeline>\n</SegmentTemplate>\n</Representation>\n</AdaptationSet>\n</Period>\n");
+        out.push_str("</SegmentTimeline>\n</SegmentTemplate>\n</Representation>\n</AdaptationSet>\n");
+    }
+}
+
+/// Text in XML.
+struct Escaped<'a>(&'a str);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for c in self.0.chars() {
+            match c {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                // No document can have these.
+                c if c.is_control() => {}
+                c => f.write_char(c)?,
+            }
+        }
+        Ok(())
     }
 }
 

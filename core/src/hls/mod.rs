@@ -10,7 +10,7 @@
 //!   playlist over several qualities, [`Segmenter::manifest`] the one of DASH.
 //! - [`PlaylistRequest`] reads `_HLS_msn`, `_HLS_part` and `_HLS_skip`, and [`Segmenter::decide`] says whether a playlist
 //!   is answered now, later or not at all.
-//! - [`Segmenter::find`] finds the bytes of a name of a playlist. The names contain 128 bits that depend on a [`NameKey`],
+//! - [`Segmenter::find`] finds the bytes of a name of a playlist, or of one track for DASH. The names contain 128 bits that depend on a [`NameKey`],
 //!   so that a cache may hand out the bytes to all that know the name.
 //!
 //! What a playlist promises never changes while it lives: the target durations of segments and parts are settled at the
@@ -30,6 +30,7 @@ mod variants;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use dash::Manifest;
 pub use names::NameKey;
 pub use playlist::{PLAYLIST_TYPE, RenditionReport, rendition_reports};
 pub use request::{BadDirectives, Decision, PlaylistRequest};

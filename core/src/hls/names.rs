@@ -18,13 +18,6 @@ impl std::fmt::Debug for NameKey {
     }
 }
 
-/// Units of a second for times in manifests. JavaScript counts exactly to 104 days of them.
-pub(super) const TEMPLATE_SCALE: u64 = 1_000_000_000;
-/// Such units of a microsecond.
-pub(super) const NANOSECONDS: u64 = 1000;
-/// How much of a time is by the key at most: no player sees a millisecond.
-const MOST_KEYED: u64 = 1_000_000;
-
 /// The names of one stream's segments.
 #[derive(Clone)]
 pub(super) struct Names {
@@ -43,8 +36,21 @@ pub(super) enum Named {
     Init(u64),
     Segment(u64),
     Part(u64, usize),
-    /// A segment by the name that DASH makes from a template: by its time there ([`Names::template_time`]).
-    Template(u64),
+    /// The init segment of one track alone, by its number: of the pictures, or else of the sound.
+    TrackInit(u64, bool),
+    /// One track of a segment, by the name that a player of DASH makes from a [template](Names::template).
+    Track(ByTime),
+}
+
+/// One track of a segment, by its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ByTime {
+    /// True for the pictures, false for the sound.
+    pub(super) is_video: bool,
+    /// When it begins, in units of the track since 1970.
+    pub(super) time: u64,
+    /// Number of the newest segment of the manifest that the name is from.
+    pub(super) newest: u64,
 }
 
 impl Names {
@@ -70,21 +76,20 @@ impl Names {
             Named::Part(number, part) => {
                 format!("{number}.{part}-{:032x}.{extension}", self.bits(publication, 2, number, part as u64))
             }
-            Named::Template(time) => format!("d{time}-{}.{extension}", self.template(publication)),
+            Named::TrackInit(number, is_video) => {
+                let bits = self.bits(publication, 4, number, is_video.into());
+                format!("i{}{number}-{bits:032x}.{extension}", letter(is_video))
+            }
+            Named::Track(ByTime { is_video, time, newest }) => {
+                self.template(is_video, newest, extension).replace("$Time$", &time.to_string())
+            }
         }
     }
 
-    /// The part of names by template that is the same for all segments of a publication.
-    pub(super) fn template(&self, publication: u64) -> String {
-        format!("{:032x}", self.bits(publication, 3, 0, 0))
-    }
-
-    /// The time of a segment in a manifest: its start, in units of [`TEMPLATE_SCALE`], and less than a millisecond by the
-    /// key. A template is all that a manifest can say to all players, so that only the time tells one name from another:
-    /// a client that has a manifest cannot go on with the times of later segments.
-    pub(super) fn template_time(&self, publication: u64, number: u64, start: u64, duration: u64) -> u64 {
-        let range = (duration * NANOSECONDS / 2).clamp(1, MOST_KEYED);
-        start * NANOSECONDS + (self.bits(publication, 4, number, 0) % u128::from(range)) as u64
+    /// From this a player of DASH makes the names of one track of all segments up to that of the number `newest`. The
+    /// bits depend on that number: a client that has a manifest has no names of later segments.
+    pub(super) fn template(&self, is_video: bool, newest: u64, extension: &str) -> String {
+        format!("{}$Time$.{newest}-{:032x}.{extension}", letter(is_video), self.bits(0, 3, newest, 0))
     }
 
     /// What a name says that it stands for; whether it is right shows when it is made again.
@@ -94,10 +99,15 @@ impl Names {
             return None;
         }
         if let Some(number) = numbers.strip_prefix('i') {
-            return Some(Named::Init(parse_number(number)?));
+            return Some(match of_track(number) {
+                Some((is_video, number)) => Named::TrackInit(parse_number(number)?, is_video),
+                None => Named::Init(parse_number(number)?),
+            });
         }
-        if let Some(number) = numbers.strip_prefix('d') {
-            return Some(Named::Template(parse_number(number)?));
+        if let Some((is_video, numbers)) = of_track(numbers) {
+            let (time, newest) = numbers.split_once('.')?;
+            let (time, newest) = (parse_number(time)?, parse_number(newest)?);
+            return Some(Named::Track(ByTime { is_video, time, newest }));
         }
         Some(match numbers.split_once('.') {
             Some((number, part)) => Named::Part(parse_number(number)?, parse_number(part)?.try_into().ok()?),
@@ -115,6 +125,16 @@ impl Names {
         let bytes = mac.finalize().into_bytes();
         bytes.iter().take(16).fold(0, |bits, byte| bits << 8 | u128::from(*byte))
     }
+}
+
+/// What tells the names of tracks from each other.
+fn letter(is_video: bool) -> char {
+    if is_video { 'v' } else { 'a' }
+}
+
+/// Whether a name is of the pictures, and what comes behind its letter.
+fn of_track(name: &str) -> Option<(bool, &str)> {
+    [true, false].into_iter().find_map(|is_video| Some((is_video, name.strip_prefix(letter(is_video))?)))
 }
 
 /// Decimal digits only.

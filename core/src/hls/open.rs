@@ -3,7 +3,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::lane::{Waiting, micros};
-use super::segment::{Init, Part, Period, Segment};
+use super::segment::{Init, Part, Period, Segment, Span};
+use super::segmenter::{AUDIO_TRACK, VIDEO_TRACK};
 use crate::flv::Slices;
 use crate::fmp4::{self, FragmentOptions, Sample, Track};
 use crate::mpegts::{self, Muxer, Unit};
@@ -117,12 +118,12 @@ impl Open {
         };
         let known = |sample: &Sample| tracks.iter().any(|track| track.id == sample.track);
         let samples: Vec<_> = samples.into_iter().flatten().filter(|(sample, _)| known(sample)).collect();
-        let pictures =
-            samples.iter().filter(|(sample, _)| sample.track == super::segmenter::VIDEO_TRACK).count() as u64;
-        let pieces = joined(&writer.write(tracks, samples, self.part_start));
+        let pictures = samples.iter().filter(|(sample, _)| sample.track == VIDEO_TRACK).count() as u64;
+        let (pieces, samples) = writer.write(tracks, samples, self.part_start);
+        let pieces = joined(&pieces);
         let bytes = pieces.iter().map(Bytes::len).sum();
         let (name, duration) = (name().into(), self.end - self.part_start);
-        self.parts.push(Part { name, pieces, bytes, duration, independent, pictures });
+        self.parts.push(Part { name, pieces, bytes, samples, duration, independent, pictures });
         self.part_start = self.end;
         self.bytes = self.parts.iter().map(Part::held).sum();
     }
@@ -154,7 +155,7 @@ impl Open {
                 continue;
             }
             let later = self.samples[clock].split_off(index - first);
-            let sound = self.take_sound_from(*start, scale(super::segmenter::AUDIO_TRACK));
+            let sound = self.take_sound_from(*start, scale(AUDIO_TRACK));
             self.end = *start;
             let number = self.parts.len();
             self.close_part(tracks, writer, || name(number));
@@ -167,20 +168,25 @@ impl Open {
         true
     }
 
-    /// The segment, once its last part is closed. `period` is that of the segment before.
+    /// The segment, once its last part is closed. `before` is the period of the segment before, and where that ended.
     pub(super) fn into_segment(
         self,
         lists_parts: bool,
-        period: Option<Period>,
+        before: Option<(Period, u64)>,
         name: impl FnOnce(u64, u64) -> String,
     ) -> Option<Segment> {
-        let begins = Period { number: self.number, start: self.start, wall: self.wall };
+        // Periods do not overlap, also if a clock was set back.
+        let wall = before.map_or(self.wall, |(period, end)| self.wall.max(period.wall_at(end)));
+        let begins = if before.is_some() { wall } else { 0 };
+        let new = Period { number: self.number, start: self.start, wall, begins };
+        let period = before.map(|(period, _)| period).filter(|_| !self.discontinuity);
         Some(Segment {
-            period: period.filter(|_| !self.discontinuity).unwrap_or(begins),
+            period: period.unwrap_or(new),
             name: name(self.publication, self.number).into(),
             number: self.number,
             publication: self.publication,
             init: self.init?,
+            spans: [VIDEO_TRACK, AUDIO_TRACK].map(|track| Span::of(&self.parts, track)),
             parts: self.parts,
             lists_parts,
             discontinuity: self.discontinuity,
@@ -211,7 +217,7 @@ fn joined(pieces: &[Bytes]) -> Vec<Bytes> {
 
 /// The place of a track's samples.
 fn index(track: u32) -> usize {
-    usize::from(track != super::segmenter::VIDEO_TRACK)
+    usize::from(track != VIDEO_TRACK)
 }
 
 /// Writes parts in the form of the container.
@@ -224,8 +230,14 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    /// A part that begins at `start`, in microseconds.
-    fn write(&mut self, tracks: &[&Track], mut samples: Vec<(Sample, Slices)>, start: u64) -> Vec<Bytes> {
+    /// A part that begins at `start`, in microseconds. Returns its pieces, and the samples whose payloads they have behind
+    /// the first one, so that each track can be had alone.
+    fn write(
+        &mut self,
+        tracks: &[&Track],
+        mut samples: Vec<(Sample, Slices)>,
+        start: u64,
+    ) -> (Vec<Bytes>, Box<[Sample]>) {
         match self {
             Writer::Fmp4(sequence) => {
                 *sequence = sequence.wrapping_add(1);
@@ -235,17 +247,17 @@ impl Writer {
                 if let ([], Some(track)) = (&list[..], tracks.first()) {
                     let time = start / 1000 * u64::from(track.timescale()) / 1000;
                     fmp4::write_empty_fragment(*sequence, track.id, time, &mut head);
-                    return vec![head.into()];
+                    return (vec![head.into()], list.into());
                 }
                 if fmp4::write_fragment_head(*sequence, &list, &options, &mut head).is_err() {
-                    return Vec::new();
+                    return <_>::default();
                 }
                 let payloads = samples.iter().flat_map(|(_, payload)| payload.iter()).filter(|piece| !piece.is_empty());
-                std::iter::once(Bytes::from(head)).chain(payloads.cloned()).collect()
+                (std::iter::once(Bytes::from(head)).chain(payloads.cloned()).collect(), list.into())
             }
             Writer::MpegTs(muxer) => {
                 let Some(muxer) = muxer else {
-                    return Vec::new();
+                    return <_>::default();
                 };
                 let scale =
                     |id: u32| tracks.iter().find(|track| track.id == id).map_or(1000, |track| track.timescale());
@@ -265,7 +277,7 @@ impl Writer {
                     // A damaged picture is left out: players go on after it.
                     let _: Result<(), mpegts::TsError> = muxer.write(unit, payload, &mut out);
                 }
-                vec![out.into()]
+                (vec![out.into()], <_>::default())
             }
         }
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::lane::{Lane, Waiting};
 use super::names::{NameKey, Named, Names};
 use super::open::{Open, Writer};
-use super::segment::{Complete, Init, Media, Period, Segment};
+use super::segment::{Complete, Init, Media, Period, Segment, TrackInit};
 use super::{Config, Container};
 use crate::flv::{AccessUnit, Codec};
 use crate::fmp4::{self, Track, TrackConfig};
@@ -20,6 +20,8 @@ mod quality;
 
 pub use keep::Shortage;
 pub use quality::Moment;
+
+pub(super) use find::TRACK_EXTENSION;
 
 /// Number of the video track in fragments.
 pub(super) const VIDEO_TRACK: u32 = 1;
@@ -600,10 +602,16 @@ impl Segmenter {
         open.discontinuity |= !self.listed.is_empty();
         let refs: Vec<_> = tracks.iter().collect();
         let mut bytes = Vec::new();
+        let mut alone = Vec::new();
         match &mut self.writer {
             Writer::Fmp4(_) => {
                 // Tracks that were chosen here have separate numbers; without a track there is no sample.
                 let _: Result<(), fmp4::Fmp4Error> = fmp4::write_init(&refs, &mut bytes);
+                for track in &tracks {
+                    let mut bytes = Vec::new();
+                    let _: Result<(), fmp4::Fmp4Error> = fmp4::write_init(&[track], &mut bytes);
+                    alone.push(TrackInit { track: track.clone(), bytes: bytes.into() });
+                }
             }
             Writer::MpegTs(muxer) => {
                 let configs: Vec<_> = tracks.iter().map(|track| track.config.clone()).collect();
@@ -618,8 +626,8 @@ impl Segmenter {
         let number = self.init.as_ref().map_or(0, |(_, init)| init.number + 1);
         let has_video = tracks.iter().any(|track| track.config.is_video());
         let bytes = Bytes::from(bytes);
-        let init =
-            Arc::new(Init { number, publication: open.publication, bytes, codecs: codecs.join(","), size, has_video });
+        let (publication, codecs) = (open.publication, codecs.join(","));
+        let init = Arc::new(Init { number, publication, bytes, codecs, size, has_video, tracks: alone });
         open.init = Some(init.clone());
         self.init = Some((tracks, init));
     }

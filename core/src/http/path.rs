@@ -112,7 +112,7 @@ fn is_segment(name: &str) -> bool {
         return false;
     };
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let is_number = |byte: u8| matches!(byte, b'0'..=b'9' | b'.' | b'i' | b'd');
+    let is_number = |byte: u8| matches!(byte, b'0'..=b'9' | b'.' | b'i' | b'v' | b'a');
     bits.len() == 32 && bits.bytes().all(is_hex) && numbers.bytes().all(is_number)
 }
 

@@ -46,14 +46,27 @@ impl<T> Reply<T> {
 }
 
 /// A playlist, which caches may keep for so many seconds; `None`: they must ask each time.
-pub(super) fn playlist(text: Bytes, content_type: &str, max_age: Option<u32>) -> Answer {
+pub(super) fn playlist(pieces: Vec<Bytes>, content_type: &str, max_age: Option<u32>) -> Answer {
     let cache = max_age.map_or("no-cache".to_owned(), |seconds| format!("max-age={seconds}"));
-    Answer::new(200).with("Content-Type", content_type).with("Cache-Control", &cache).with_body(text)
+    Answer::new(200).with("Content-Type", content_type).with("Cache-Control", &cache).with_pieces(pieces)
 }
 
 pub(super) fn segment(media: Media, max_age: u32) -> Answer {
-    let cache = format!("public, max-age={max_age}, immutable");
-    let answer = Answer::new(200).with("Content-Type", media.content_type).with("Cache-Control", &cache);
+    of_segment(media, &format!("public, max-age={max_age}, immutable"))
+}
+
+/// A segment that not all clients that know its name may have.
+pub(super) fn segment_for_viewer(media: Media, max_age: u32) -> Answer {
+    of_segment(media, &format!("private, max-age={max_age}"))
+}
+
+pub(super) fn for_viewers() -> Answer {
+    let answer = Answer::text(403, "this segment is for viewers of the stream");
+    answer.with("Cache-Control", "no-store")
+}
+
+fn of_segment(media: Media, cache: &str) -> Answer {
+    let answer = Answer::new(200).with("Content-Type", media.content_type).with("Cache-Control", cache);
     answer.with_pieces(media.pieces)
 }
 

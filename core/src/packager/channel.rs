@@ -6,10 +6,13 @@ use bytes::Bytes;
 
 use super::answers::{self, Reply};
 use super::clock::Clock;
+use super::ids::SessionId;
 use super::qualities::{ChannelKey, Tracks};
 use super::{IDLE, LONGEST_TARGET, SILENCE, Time};
 use crate::flv::{HeaderKind, audio_header_slots, video_header_slots};
-use crate::hls::{self, Complete, Container, Decision, Found, Mode, Moment, PLAYLIST_TYPE, PlaylistRequest, Segmenter};
+use crate::hls::{
+    self, Complete, Container, Decision, Found, Manifest, Mode, Moment, PLAYLIST_TYPE, PlaylistRequest, Segmenter,
+};
 use crate::http::{self, Answer};
 use crate::hub::{Player, PullEnd, Pulled, StreamId};
 use crate::source::{Frame, FrameKind};
@@ -27,6 +30,8 @@ pub(super) enum Wanted {
     Manifest,
     /// A part that the playlist hints at.
     Part(String),
+    /// What comes next in the manifest, until it is there.
+    Next(String),
 }
 
 /// A request that may wait.
@@ -37,8 +42,9 @@ pub(super) struct Waiting<T> {
     pub(super) session: Option<u64>,
     /// The client's address.
     pub(super) address: Option<IpAddr>,
-    /// True if no other session has this address, so that caches are not to answer for the server.
-    pub(super) is_private: bool,
+    /// The session's number for its client. No other session has its address then, so that caches are not to answer for
+    /// the server.
+    pub(super) id: Option<SessionId>,
     pub(super) since: Instant,
     pub(super) until: Instant,
     /// How long it waits for a publisher.
@@ -70,7 +76,7 @@ impl<T> Waiting<T> {
             wanted,
             session: None,
             address,
-            is_private: false,
+            id: None,
             since: now,
             until: now + wait,
             wait,
@@ -103,14 +109,20 @@ impl<T> Waiting<T> {
 
     /// The answer with a playlist over several qualities.
     pub(super) fn multivariant(&self, text: String) -> Answer {
-        answers::playlist(text.into(), PLAYLIST_TYPE, Some(PLAYLIST_AGE).filter(|_| !self.is_private))
+        let kept = Some(PLAYLIST_AGE).filter(|_| self.id.is_none());
+        answers::playlist(vec![text.into()], PLAYLIST_TYPE, kept)
+    }
+
+    /// True if it wants the manifest of DASH.
+    pub(super) fn is_for_manifest(&self) -> bool {
+        matches!(self.wanted, Wanted::Manifest)
     }
 
     /// The answer when the time is over.
     pub(super) fn overdue(&self) -> Answer {
         match &self.wanted {
             Wanted::Playlist(PlaylistRequest { segment: Some(_), .. }) => answers::late(),
-            Wanted::Part(_) => answers::gone("the part did not come in time"),
+            Wanted::Part(_) | Wanted::Next(_) => answers::gone("what comes next did not come in time"),
             Wanted::Playlist(_) | Wanted::Manifest if self.is_there => {
                 answers::gone("nothing that can be segmented came in time")
             }
@@ -187,7 +199,11 @@ struct Shelf {
     version: u64,
     whole: Option<Bytes>,
     skipped: Option<Bytes>,
+    manifest: Option<(ManifestVersion, Manifest)>,
 }
+
+/// What a manifest was made for.
+type ManifestVersion = (Option<u64>, Option<u64>, bool);
 
 /// Without the texts.
 impl fmt::Debug for Shelf {
@@ -373,8 +389,14 @@ impl<T> Channel<T> {
             Wanted::Manifest => self.segmenter.decide(&PlaylistRequest::default()),
             Wanted::Part(name) => match self.segmenter.find(name) {
                 Found::Media(media) => return Some(answers::segment(media, self.max_age())),
-                Found::Missing => return Some(answers::gone("the part does not come")),
-                Found::Later => Decision::Wait(Duration::from_secs(u64::from(SILENCE * self.target()))),
+                Found::Missing | Found::ForViewers(_) | Found::Next => {
+                    return Some(answers::gone("the part does not come"));
+                }
+                Found::Later => self.wait_for_next(),
+            },
+            Wanted::Next(name) => match self.segmenter.find(name) {
+                Found::Next => self.wait_for_next(),
+                _ => return Some(answers::gone("the manifest has something new")),
             },
         };
         match decision {
@@ -395,30 +417,42 @@ impl<T> Channel<T> {
         }
     }
 
+    /// Something new comes within that, or not at all.
+    fn wait_for_next(&self) -> Decision {
+        Decision::Wait(Duration::from_secs(u64::from(SILENCE * self.target())))
+    }
+
     fn text(&mut self, time: Time, waiting: &Waiting<T>) -> Answer {
         let none = || answers::gone("the stream is not published");
-        let kept = |age: u32| Some(age).filter(|_| !waiting.is_private);
+        let kept = |age: u32| Some(age).filter(|_| waiting.id.is_none());
         match &waiting.wanted {
             Wanted::Playlist(request) => {
                 let Some(text) = self.playlist(request.skip) else { return none() };
                 // The answer to a number is the same until the playlist has moved on by that much.
                 let age = if request.segment.is_some() { 6 * self.target() } else { PLAYLIST_AGE };
-                answers::playlist(text, PLAYLIST_TYPE, kept(age))
+                answers::playlist(vec![text], PLAYLIST_TYPE, kept(age))
             }
-            _ => match self.segmenter.manifest(time.wall) {
-                Some(text) => {
-                    let content_type = http::Container::Dash.media_type();
-                    answers::playlist(text.into(), content_type, kept(PLAYLIST_AGE))
-                }
-                None => none(),
-            },
+            _ => {
+                let location = waiting.id.map(|id| answers::address(&waiting.file, &waiting.own, Some(id), None));
+                let Some(manifest) = self.manifest() else { return none() };
+                let pieces = manifest.pieces(location.as_deref(), time.wall);
+                answers::playlist(pieces, http::Container::Dash.media_type(), kept(PLAYLIST_AGE))
+            }
         }
+    }
+
+    fn manifest(&mut self) -> Option<&Manifest> {
+        let version = self.segmenter.manifest_version();
+        if self.shelf.manifest.as_ref().is_none_or(|(of, _)| *of != version) {
+            self.shelf.manifest = self.segmenter.manifest().map(|manifest| (version, manifest));
+        }
+        self.shelf.manifest.as_ref().map(|(_, manifest)| manifest)
     }
 
     fn playlist(&mut self, skip: bool) -> Option<Bytes> {
         let version = self.segmenter.version();
         if self.shelf.version != version {
-            self.shelf = Shelf { version, ..Shelf::default() };
+            self.shelf = Shelf { version, manifest: self.shelf.manifest.take(), ..Shelf::default() };
         }
         let place = if skip { &mut self.shelf.skipped } else { &mut self.shelf.whole };
         if place.is_none() {

@@ -268,8 +268,18 @@ impl<T: Ticket> Packager<T> {
                     let answer = answers::segment(media, channel.max_age());
                     return self.effects.push_back(reply.give(answer));
                 }
-                hls::Found::Later => {
-                    let (key, wanted) = (key.clone(), Wanted::Part(path.name.clone()));
+                hls::Found::ForViewers(media) => {
+                    let answer = if self.sessions.has_viewer(&key.stream, address) {
+                        answers::segment_for_viewer(media, channel.max_age())
+                    } else {
+                        answers::for_viewers()
+                    };
+                    return self.effects.push_back(reply.give(answer));
+                }
+                found @ (hls::Found::Later | hls::Found::Next) => {
+                    let name = path.name.clone();
+                    let wanted = if found == hls::Found::Next { Wanted::Next(name) } else { Wanted::Part(name) };
+                    let key = key.clone();
                     return self.serve(time, &key, Waiting::new(time.now, wanted, address, wait, reply));
                 }
             }
@@ -309,6 +319,18 @@ impl<T: Ticket> Packager<T> {
         let origin = Origin::of(&request, client, &path, &self.origin_key);
         let file = request.path().rsplit('/').next().unwrap_or_default().to_owned();
         let waiting = Waiting::new(time.now, wanted, address, wait, reply).of_file(file, own, quality);
+        if by_id.is_none()
+            && let Some((number, id)) = self.sessions.repeated(&origin, path.container)
+        {
+            // FFmpeg asks for a manifest at its first address each time.
+            self.sessions.touch(number, time.now);
+            return self.effects.push_back(waiting.reply.give(answers::to_session(
+                &waiting.file,
+                &waiting.own,
+                id,
+                None,
+            )));
+        }
         let known = by_id.or_else(|| self.sessions.by_origin(&origin));
         match known {
             Some(number) => self.serve_session(time, number, waiting),
@@ -341,7 +363,8 @@ impl<T: Ticket> Packager<T> {
         };
         if asked || has_own {
             let id = self.ids.next();
-            self.sessions.name(number, id);
+            let repeats = wishes.iter().any(Waiting::is_for_manifest);
+            self.sessions.name(number, id, repeats);
             for Waiting { reply, file, own, quality, .. } in wishes {
                 self.effects.push_back(reply.give(answers::to_session(&file, &own, id, quality.as_deref())));
             }
@@ -566,7 +589,7 @@ impl<T: Ticket> Packager<T> {
 
     fn serve_session(&mut self, time: Time, number: u64, mut waiting: Waiting<T>) {
         waiting.session = Some(number);
-        waiting.is_private = self.sessions.is_named(number);
+        waiting.id = self.sessions.id(number);
         match self.sessions.stage(number, time.now) {
             Some(Stage::Asking(wishes)) => {
                 if wishes.len() < sessions::MOST_ASKING {

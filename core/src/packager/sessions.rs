@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::Waiting;
 use super::ids::{SessionId, derived};
-use crate::http::{LivePath, Request};
+use crate::http::{Container, LivePath, Request};
 use crate::policy::one_client;
 use crate::url::StreamKey;
 
@@ -36,8 +36,10 @@ pub(super) struct Sessions<T> {
     checks: BTreeSet<(Instant, u64)>,
     /// How many an address has.
     clients: HashMap<IpAddr, usize>,
-    /// How many view a stream.
-    viewers: HashMap<StreamKey, usize>,
+    /// How many of each client view a stream.
+    viewers: HashMap<StreamKey, HashMap<Option<IpAddr>, usize>>,
+    /// Sessions with an id by the first request for them, if their players repeat that.
+    repeated: HashMap<Origin, (u64, SessionId)>,
     last: u64,
 }
 
@@ -52,6 +54,7 @@ impl<T> Default for Sessions<T> {
             checks: BTreeSet::new(),
             clients: HashMap::new(),
             viewers: HashMap::new(),
+            repeated: HashMap::new(),
             last: 0,
         }
     }
@@ -222,7 +225,8 @@ impl<T> Sessions<T> {
     pub(super) fn grant(&mut self, now: Instant, number: u64, key: StreamKey) -> Option<(Vec<Waiting<T>>, bool)> {
         let session = self.all.get_mut(&number)?;
         let has_own = session.origin.has_own;
-        *self.viewers.entry(key.clone()).or_default() += 1;
+        let client = session.origin.address.map(one_client);
+        *self.viewers.entry(key.clone()).or_default().entry(client).or_default() += 1;
         match std::mem::replace(&mut session.stage, Stage::Granted(key)) {
             Stage::Asking(wishes) => {
                 session.check = now + CHECK;
@@ -230,7 +234,7 @@ impl<T> Sessions<T> {
                 Some((wishes, has_own))
             }
             Stage::Granted(before) => {
-                one_less(&mut self.viewers, before);
+                one_viewer_less(&mut self.viewers, before, client);
                 Some((Vec::new(), has_own))
             }
         }
@@ -258,23 +262,31 @@ impl<T> Sessions<T> {
         self.all.get(&number).is_some_and(|session| session.waiting > 0)
     }
 
-    /// From now on it is found by this id only.
-    pub(super) fn name(&mut self, number: u64, id: SessionId) {
+    /// From now on it is found by this id only, and by [`repeated`](Self::repeated) if its player repeats its request.
+    pub(super) fn name(&mut self, number: u64, id: SessionId, repeats: bool) {
         if let Some(session) = self.all.get_mut(&number) {
             session.id = Some(id);
             self.by_id.insert(id, number);
             self.by_origin.remove(&session.origin);
+            if repeats {
+                self.repeated.insert(session.origin.clone(), (number, id));
+            }
         }
     }
 
-    /// True if it has an id, so that no other session has its address.
-    pub(super) fn is_named(&self, number: u64) -> bool {
-        self.all.get(&number).is_some_and(|session| session.id.is_some())
+    /// The session with an id to which a request leads that has been made before. Players of HLS make none twice.
+    pub(super) fn repeated(&self, origin: &Origin, container: Container) -> Option<(u64, SessionId)> {
+        self.repeated.get(origin).copied().filter(|_| container == Container::Dash)
     }
 
-    /// Its id, if it has one.
+    /// Its id, if it has one: no other session has its address then.
     pub(super) fn id(&self, number: u64) -> Option<SessionId> {
-        self.all.get(&number).and_then(|session| session.id)
+        self.all.get(&number)?.id
+    }
+
+    /// True if the client of this address views the stream.
+    pub(super) fn has_viewer(&self, key: &StreamKey, address: Option<IpAddr>) -> bool {
+        self.viewers.get(key).is_some_and(|clients| clients.contains_key(&address.map(one_client)))
     }
 
     pub(super) fn is_granted(&self, number: u64) -> bool {
@@ -305,6 +317,9 @@ impl<T> Sessions<T> {
         }
         if let Some(id) = session.id {
             self.by_id.remove(&id);
+            if self.repeated.get(&session.origin).is_some_and(|(of, _)| *of == number) {
+                self.repeated.remove(&session.origin);
+            }
             if by_server {
                 self.removed.truncate(MOST_REMOVED - 1);
                 self.removed.push_front(id);
@@ -313,12 +328,12 @@ impl<T> Sessions<T> {
         match session.stage {
             Stage::Asking(wishes) => wishes,
             Stage::Granted(key) => {
+                one_viewer_less(&mut self.viewers, key, session.origin.address.map(one_client));
                 if by_server && session.id.is_none() {
                     self.kicked.truncate(MOST_REMOVED - 1);
                     self.kicked.push_front((session.last, session.origin));
                 }
                 self.checks.remove(&(session.check, number));
-                one_less(&mut self.viewers, key);
                 Vec::new()
             }
         }
@@ -353,6 +368,19 @@ impl<T> Sessions<T> {
     /// True if a session views the stream.
     pub(super) fn is_viewed(&self, key: &StreamKey) -> bool {
         self.viewers.contains_key(key)
+    }
+}
+
+fn one_viewer_less(
+    viewers: &mut HashMap<StreamKey, HashMap<Option<IpAddr>, usize>>,
+    of: StreamKey,
+    client: Option<IpAddr>,
+) {
+    if let Entry::Occupied(mut entry) = viewers.entry(of) {
+        one_less(entry.get_mut(), client);
+        if entry.get().is_empty() {
+            entry.remove();
+        }
     }
 }
 

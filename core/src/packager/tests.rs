@@ -698,3 +698,92 @@ fn segments_without_room_are_told_once_for_each_publication() {
         }
     }
 }
+
+/// The names of segments of a manifest.
+fn tracks(manifest: &str) -> Vec<String> {
+    let value = |text: &str, name: &str| Some(text.split_once(name)?.1.split_once('"')?.0.to_owned());
+    let sets = manifest.split("<AdaptationSet ").skip(1);
+    let names = sets.flat_map(|set| {
+        let media = value(set, "media=\"").expect("it has a template");
+        let times: Vec<_> = set.split("<S ").skip(1).filter_map(|entry| value(entry, "t=\"")).collect();
+        times.into_iter().map(move |time| media.replace("$Time$", &time))
+    });
+    names.collect()
+}
+
+#[test]
+fn names_of_an_old_manifest_are_for_viewers_of_later_segments() {
+    let mut server = Server::new(hls::Config::default());
+    server.publish();
+    let ticket = server.ask("/live/cam.mpd");
+    server.run(9000);
+    let (_, old) = server.answer(ticket).expect("there is a segment");
+    server.run(9000);
+    let (_, new) = server.get("/live/cam.mpd");
+    let (old, new) = (tracks(&old), tracks(&new));
+    let rest = |name: &str| name.split_once('.').expect("it has a number").1.to_owned();
+    let time = |name: &str| name.split_once('.').expect("it has a number").0.to_owned();
+    let last = new.last().expect("it lists segments");
+    let of_old = format!("/live/{}.{}", time(last), rest(&old[0]));
+    let cache = |server: &mut Server, client: u8, target: &str| {
+        let ticket = server.ask_from(client, target);
+        let answer = server.answers.remove(&ticket).expect("it is answered at once");
+        let cache = answer.fields.iter().find(|(name, _)| name == "Cache-Control").map(|(_, value)| value.clone());
+        (answer.status, cache.expect("it says how long it is good"))
+    };
+    assert_eq!(cache(&mut server, 2, &format!("/live/{last}")), (200, "public, max-age=32, immutable".to_owned()));
+    assert_eq!(cache(&mut server, 1, &of_old), (200, "private, max-age=32".to_owned()), "as FFmpeg asks");
+    assert_eq!(cache(&mut server, 2, &of_old), (403, "no-store".to_owned()), "it does not view the stream");
+    let viewer = *server.viewers.last().expect("there is one");
+    server.packager.refused(viewer, &Answer::text(403, "closed"));
+    assert_eq!(cache(&mut server, 1, &of_old).0, 403, "the viewer was ended");
+}
+
+#[test]
+fn what_comes_next_in_a_manifest_is_waited_for_and_then_missing() {
+    let mut server = Server::new(hls::Config::default());
+    server.publish();
+    let ticket = server.ask("/live/cam.mpd");
+    server.run(9000);
+    assert!(server.answer(ticket).is_some());
+    let (_, manifest) = server.get("/live/cam.mpd");
+    let entry = manifest.split("<S ").filter(|entry| entry.contains("d=\"")).last().expect("there are segments");
+    let numbers: Vec<u64> = entry.split('"').filter_map(|text| text.parse().ok()).collect();
+    let name = tracks(&manifest).pop().expect("there are segments");
+    let next = name.replace(&numbers[0].to_string(), &(numbers[0] + numbers[1]).to_string());
+    let ticket = server.ask(&format!("/live/{next}"));
+    server.run(400);
+    assert_eq!(server.answer(ticket), None);
+    server.run(4000);
+    assert_eq!(server.answer(ticket).map(|(status, _)| status), Some(404));
+    assert_eq!(server.get(&format!("/live/{next}")).0, 200, "the segment itself is there");
+}
+
+#[test]
+fn a_session_of_dash_has_its_address_in_the_manifest_and_goes_on_if_its_first_request_is_repeated() {
+    let mut server = Server::new(hls::Config::default());
+    server.asks = true;
+    server.publish();
+    let location = |server: &mut Server, client: u8| {
+        let ticket = server.ask_from(client, "/live/cam.mpd?token=a&b=c");
+        let answer = server.answers.remove(&ticket).expect("it is answered at once");
+        assert_eq!(answer.status, 302);
+        let location = answer.fields.iter().find(|(name, _)| name == "Location").map(|(_, value)| value.clone());
+        location.expect("it leads to the session")
+    };
+    let first = location(&mut server, 1);
+    server.run(8000);
+    let (status, manifest) = server.get(&format!("/live/{first}"));
+    assert_eq!(status, 200);
+    let address = format!("<Location>{}</Location>", first.replace('&', "&amp;"));
+    assert!(manifest.contains(&address), "{manifest}");
+    assert_eq!((location(&mut server, 1), server.viewers.len()), (first.clone(), 1), "FFmpeg asks so each time");
+    assert_ne!(location(&mut server, 2), first);
+    assert_eq!(server.viewers.len(), 2);
+    let ticket = server.ask("/live/cam.m3u8?token=a&b=c");
+    assert_eq!(server.answer(ticket).map(|(status, _)| status), Some(302));
+    assert_eq!(server.viewers.len(), 3, "another viewer of HLS is another session");
+    server.packager.refused(server.viewers[0], &Answer::text(403, "closed"));
+    assert_eq!(server.get(&format!("/live/{first}")).0, 403);
+    assert_ne!(location(&mut server, 1), first, "it is asked about again");
+}

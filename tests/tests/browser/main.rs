@@ -2,6 +2,7 @@
 
 mod codecs;
 mod console;
+mod dash;
 mod hls;
 mod keyboard;
 mod player;

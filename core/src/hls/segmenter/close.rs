@@ -55,11 +55,11 @@ impl Segmenter {
         } else {
             self.close_first_parts()
         };
-        let period = self.period;
+        let before = self.period.zip(self.end);
         let name = |publication: u64, number: u64| {
             self.names.name(publication, Named::Segment(number), self.config.container.extension())
         };
-        let Some(segment) = self.open.take().and_then(|open| open.into_segment(lists_parts, period, name)) else {
+        let Some(segment) = self.open.take().and_then(|open| open.into_segment(lists_parts, before, name)) else {
             return;
         };
         self.period = Some(segment.period);

@@ -1,7 +1,10 @@
 use super::super::Container;
-use super::super::names::{NANOSECONDS, Named, Names};
+use super::super::names::{ByTime, Named, Names};
 use super::super::segment::{Found, Media, Segment};
 use super::Segmenter;
+
+/// Of segments with one track.
+pub(in crate::hls) const TRACK_EXTENSION: &str = "m4s";
 
 impl Segmenter {
     /// The bytes of a name of a playlist.
@@ -29,19 +32,19 @@ impl Segmenter {
             Some(Named::Segment(number)) => {
                 all().find(|segment| segment.number == number && *segment.name == *name).map_or(Found::Missing, segment)
             }
-            Some(named @ Named::Template(time)) => {
-                // The keyed part is less than a millisecond.
-                let is_near = |segment: &&Segment| {
-                    time / NANOSECONDS >= segment.start && time / NANOSECONDS < segment.start + 1000
-                };
-                all()
-                    .filter(is_near)
-                    .find(|segment| {
-                        self.template_time(segment) == time
-                            && is(segment.publication, named, self.config.container.extension())
+            Some(named @ Named::TrackInit(number, is_video)) => {
+                let mut inits = all().map(|segment| &segment.init);
+                let init = inits.find(|init| init.number == number && is(init.publication, named, "mp4"));
+                init.and_then(|init| init.track(is_video)).map_or(Found::Missing, |track| {
+                    Found::Media(Media {
+                        pieces: vec![track.bytes.clone()],
+                        length: track.bytes.len(),
+                        content_type: if is_video { "video/mp4" } else { "audio/mp4" },
                     })
-                    .map_or(Found::Missing, segment)
+                })
             }
+            Some(named @ Named::Track(track)) if is(0, named, TRACK_EXTENSION) => self.find_track(track),
+            Some(Named::Track(_)) => Found::Missing,
             Some(Named::Part(number, index)) => {
                 let open = self.open.iter().map(|open| (open.number, &open.parts));
                 let complete = all().filter(|segment| segment.lists_parts);
@@ -61,9 +64,19 @@ impl Segmenter {
         }
     }
 
-    /// The time of a segment in the manifest of DASH.
-    pub(in crate::hls) fn template_time(&self, segment: &Segment) -> u64 {
-        self.names.template_time(segment.publication, segment.number, segment.start, segment.duration)
+    /// One track of a segment, whose name is right.
+    fn find_track(&self, ByTime { is_video, time, newest }: ByTime) -> Found {
+        let mut all = self.retired.iter().map(|(_, segment)| segment).chain(&self.listed);
+        let begins = |segment: &&Segment| segment.span(is_video).is_some_and(|span| span.start == time);
+        if let Some(segment) = all.find(begins) {
+            return match segment.track_media(is_video) {
+                Some(media) if segment.number <= newest => Found::Media(media),
+                Some(media) => Found::ForViewers(media),
+                None => Found::Missing,
+            };
+        }
+        let end = self.listed.iter().rev().find_map(|segment| segment.span(is_video)).map(|span| span.end);
+        if end == Some(time) { Found::Next } else { Found::Missing }
     }
 
     /// The name of the part that comes next, if it is known.
