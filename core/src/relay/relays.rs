@@ -330,6 +330,9 @@ impl Relays {
             config.tc_url = format!("{scheme}://{vhost}:{port}/{app}");
         }
         let mut path = match &relay.plan {
+            // Within a cluster the number of hops excludes circles, and what one client says decides nothing for the
+            // others.
+            Plan::Pull(_) if asked.is_some() => String::new(),
             Plan::Pull(audience) => audience.client().map(|client| client.facts.path.to_string()).unwrap_or_default(),
             Plan::Upward(claims) => claims.facts.path.to_string(),
             Plan::Push { .. } => {

@@ -121,3 +121,22 @@ fn an_encoder_that_has_lost_its_name_connects_again_and_is_the_next_one_on_air()
         assert!(heard.counts(&peer::key_frame(103)) >= 4, "{conflict:?}: {:?}", heard.times());
     }
 }
+
+#[test]
+fn what_a_player_says_about_its_way_decides_nothing_for_the_others_of_its_server() {
+    let mut net = Net::new();
+    let [a, b] = net.members();
+    let mut config = ClientConfig::to(&Destination::parse("rtmp://10.0.0.2/live/cam").expect("a URL"));
+    // One server more is too many.
+    let servers = vec!["0123456789abcdef"; 16].join(",");
+    config.properties.insert(crate::relay::relays::PATH_PROPERTY, servers);
+    let far = net.client_with(b, config, "cam", false);
+    net.run(SECOND);
+    let near = net.player(b, CAM);
+    let publisher = net.encoder(a, CAM).expect("the name is free");
+    net.stream(publisher, 0, 3);
+    for player in [far, near] {
+        let heard = net.heard(player);
+        assert!(!heard.has("rejected") && !heard.media.is_empty(), "{:?}", heard.events);
+    }
+}
