@@ -56,7 +56,7 @@ impl Application {
 
     fn of(vhost: &str, name: Arc<str>, config: &VhostConfig, hub: &Hub, counts: &Arc<Counts>) -> Self {
         // What comes from an origin is the origin's, and no directory says who may publish it.
-        let is_edge = config.edge.as_ref().is_some_and(|edge| !edge.origins.is_empty());
+        let is_edge = config.edge_of_origins().is_some();
         let hub = if is_edge { &hub.with_yielding_relays(false) } else { hub };
         Application {
             name,
@@ -77,7 +77,10 @@ impl Application {
             id: self.id.clone(),
             hub: self.hub.clone(),
             forward: config.forward.clone(),
-            edge: config.edge.clone().or_else(|| in_cluster.then(|| Edge::of(Vec::new()))),
+            edge: match in_cluster {
+                true => Some(config.edge.clone().unwrap_or_else(|| Edge::of(Vec::new()))),
+                false => config.edge_of_origins().cloned(),
+            },
             high_water: config.high_water,
             chunk_size: config.session.chunk_size,
             data: DataLimits { metadata: limits.metadata as usize, other: limits.command as usize, amf: limits.amf },
@@ -87,7 +90,7 @@ impl Application {
 
     /// The hub for a client, if relays are to know the client.
     pub(super) fn hub_for(&self, params: &str, relayed: Option<&str>) -> Cow<'_, Hub> {
-        if self.config.edge.is_none() && self.config.forward.is_empty() && relayed.is_none() {
+        if self.config.edge_of_origins().is_none() && self.config.forward.is_empty() && relayed.is_none() {
             return Cow::Borrowed(&self.hub);
         }
         let facts = RelayFacts { params: params.into(), path: relayed.unwrap_or_default().into() };

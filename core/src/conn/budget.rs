@@ -329,7 +329,7 @@ impl Budget {
 
     /// What relays know of a client, which is kept if a relay could need it: its parameters, and the servers on its way.
     fn relays_know(&mut self, scope: Scope, vhost: &VhostConfig, more: usize) {
-        if vhost.edge.is_some() || !vhost.forward.is_empty() {
+        if vhost.edge_of_origins().is_some() || !vhost.forward.is_empty() {
             let facts = size_of::<RelayFacts>() + 2 * MAX_TEXT_LEN;
             self.add(scope, "what relays know of it", "edge, forward", facts + more);
         }
@@ -372,11 +372,14 @@ impl Budget {
 /// The most pushes and pulls: one for each published stream and target, those of the API aside.
 fn relays(vhost: &VhostConfig, publishers: Option<u64>, in_cluster: bool) -> Option<u64> {
     let all = || std::iter::once(vhost).chain(vhost.applications.iter().map(|application| &application.settings));
-    let upward = |one: &VhostConfig| one.edge.as_ref().is_some_and(|edge| edge.publish);
+    let upward = |one: &VhostConfig| one.edge_of_origins().is_some_and(|edge| edge.publish);
     let each = all().map(|one| one.forward.len() as u64 + u64::from(upward(one))).max().unwrap_or(0);
     // In a cluster, streams without origins come from other servers.
-    let from_others = if in_cluster { relay::Edge::of(Vec::new()).pulls } else { 0 };
-    let pulls = all().fold(0, |sum, one| sum + one.edge.as_ref().map_or(from_others, |edge| edge.pulls) as u64);
+    let edge = |one: &VhostConfig| match in_cluster {
+        true => Some(one.edge.as_ref().map_or_else(|| relay::Edge::of(Vec::new()).pulls, |edge| edge.pulls)),
+        false => one.edge_of_origins().map(|edge| edge.pulls),
+    };
+    let pulls = all().fold(0, |sum, one| sum + edge(one).unwrap_or(0) as u64);
     let pushes = if each == 0 { 0 } else { publishers?.saturating_mul(each) };
     Some(pulls.saturating_add(pushes))
 }
@@ -437,8 +440,24 @@ mod tests {
             let config = Config::from(VhostConfig { edge, ..VhostConfig::default() });
             Budget::new(&config, &config.defaults).total(Scope::Player)
         };
-        let more = of(Some(crate::relay::Edge::of(Vec::new()))) - of(None);
+        let edge = |origins: &[&str]| {
+            let origins = origins.iter().map(|origin| origin.parse().expect("an origin"));
+            Some(crate::relay::Edge::of(origins.collect()))
+        };
+        assert_eq!(of(edge(&[])), of(None), "without origins, nothing is shown to other servers");
+        let more = of(edge(&["10.0.0.1"])) - of(None);
         assert!(more >= 2 * MAX_TEXT_LEN as u64, "{more}");
+    }
+
+    #[test]
+    fn an_edge_without_origins_limits_the_pulls_of_a_server_of_a_cluster_only() {
+        let edge = crate::relay::Edge { pulls: 5, ..crate::relay::Edge::of(Vec::new()) };
+        let limits = Limits { publishers: Some(2), ..Limits::default() };
+        let alone = VhostConfig { limits, edge: Some(edge), ..VhostConfig::default() };
+        assert_eq!(relays(&alone, Some(2), false), Some(0));
+        assert_eq!(relays(&alone, Some(2), true), Some(5));
+        let unset = VhostConfig { edge: None, ..alone };
+        assert_eq!(relays(&unset, Some(2), true), Some(1000));
     }
 
     #[test]

@@ -217,6 +217,11 @@ impl From<VhostConfig> for Config {
 }
 
 impl VhostConfig {
+    /// The edge, if it has origins. Without any it only says how streams are pulled from other servers of a cluster.
+    pub(super) fn edge_of_origins(&self) -> Option<&Edge> {
+        self.edge.as_ref().filter(|edge| !edge.origins.is_empty())
+    }
+
     /// The settings of this host's sessions. Metadata is never longer than what streams keep for later players, minus a
     /// sixteenth of that for sequence headers.
     pub(super) fn sessions(&self) -> SessionConfig {

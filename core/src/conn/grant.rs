@@ -337,7 +337,9 @@ impl SlowPath {
         let stage = if matches!(subject, Subject::Traverse(_)) { Stage::Traverse } else { Stage::BackEnd };
         let client = self.facts_in(request.entering());
         let mut ticket = None;
-        if let (Subject::Traverse(facts), true) = (&subject, request.application(&self.vhost).config.edge.is_some()) {
+        if let (Subject::Traverse(facts), true) =
+            (&subject, request.application(&self.vhost).config.edge_of_origins().is_some())
+        {
             let asked = self.server.relays().ask_to_connect(now, (self.id, id), &facts.key, traverse_facts(&client));
             let asked = asked.ok_or_else(|| request.refusal(not_asked()));
             match self.ruled_besides(now, Step::Question, asked) {

@@ -25,8 +25,7 @@ const DIRECTORY_LIMIT: Duration = Duration::from_secs(3);
 impl SlowPath {
     /// Takes what a publisher needs beside the name here. Returns the request if that is nothing.
     pub(super) fn reserve(&mut self, now: Instant, request: Request, asked: bool) -> Option<Request> {
-        let has_origins =
-            |application: &Application| application.config.edge.as_ref().is_some_and(|edge| !edge.origins.is_empty());
+        let has_origins = |application: &Application| application.config.edge_of_origins().is_some();
         match &request {
             Request::Publish { application, .. } if has_origins(application) => self.ask_origin(now, request, asked),
             Request::Publish { .. } => self.claim_name(now, request, asked),
@@ -99,8 +98,7 @@ impl SlowPath {
         let Request::Publish { application, key, facts, by_pass, .. } = &request else {
             return Some(request);
         };
-        let Some(edge) = application.config.edge.as_ref().filter(|edge| edge.publish && !edge.origins.is_empty())
-        else {
+        let Some(edge) = application.config.edge_of_origins().filter(|edge| edge.publish) else {
             return Some(request);
         };
         let time = edge.publish_wait.saturating_add(ORIGIN_SLACK).min(LONGEST);

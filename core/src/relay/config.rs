@@ -37,7 +37,8 @@ impl Forward {
 /// that clients publish here are published at an origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edge {
-    /// The servers that have the streams, in the order in which they are tried. Without any, nothing is pulled.
+    /// The servers that have the streams, in the order in which they are tried. Without any, a server that belongs to a
+    /// cluster pulls from its other servers, by the times and limits here, and another server pulls nothing.
     pub origins: Vec<Origin>,
     /// How long each step of an attempt may take, as for [`Forward::connect_timeout`]. Default 3 s.
     pub connect_timeout: Duration,

@@ -140,3 +140,29 @@ fn what_a_player_says_about_its_way_decides_nothing_for_the_others_of_its_server
         assert!(!heard.has("rejected") && !heard.media.is_empty(), "{:?}", heard.events);
     }
 }
+
+#[test]
+fn an_edge_without_origins_sets_how_a_server_of_a_cluster_pulls() {
+    let mut net = Net::new();
+    let [a] = net.members();
+    let edge = Edge { wait: SECOND, ..Edge::of(Vec::new()) };
+    let b = net.member(VhostConfig { edge: Some(edge), ..VhostConfig::default() }, OnLoss::Serve);
+    net.run(SECOND);
+    let publisher = net.encoder(b, CAM).expect("the name is free");
+    let (there, absent) = (net.player(a, CAM), net.player(b, "live/none"));
+    net.stream(publisher, 0, 2);
+    assert!(!net.heard(there).media.is_empty(), "what is published here stays here");
+    assert!(net.heard(absent).has("NetStream.Play.StreamNotFound"), "{:?}", net.heard(absent).events);
+}
+
+#[test]
+fn an_edge_without_origins_does_nothing_at_a_server_that_is_alone() {
+    let mut net = Net::new();
+    let alone = net.server(VhostConfig { edge: Some(Edge::of(Vec::new())), ..VhostConfig::default() });
+    let publisher = net.publisher(alone, CAM);
+    let (player, early) = (net.player(alone, CAM), net.player(alone, "live/none"));
+    net.stream(publisher, 0, 12);
+    assert!(!net.heard(player).media.is_empty());
+    assert!(!net.heard(early).has("rejected"), "it waits for its publisher as at any server");
+    assert!(net.list(alone).is_empty() && net.remarks(alone).is_empty());
+}

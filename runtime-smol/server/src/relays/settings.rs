@@ -114,7 +114,7 @@ impl From<&ForwardSettings> for Forward {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct EdgeSettings {
     /// The servers that have the streams, such as "rtmp://origin.example.org:1935", in the order in which they are tried.
-    /// [] for no edge.
+    /// [] for no edge; in a cluster, streams are then pulled from its other servers, by the times and limits here.
     pub(crate) origins: Vec<Of<Origin>>,
     /// How long each step of an attempt may take: the look-up of the name, the connection with TLS, the answers to
     /// connect and play.
@@ -191,9 +191,10 @@ impl Default for EdgeSettings {
 }
 
 impl EdgeSettings {
-    /// As core's configuration; `None` without origins.
+    /// As core's configuration. Without origins it has the times and limits of what is pulled from other servers of a
+    /// cluster; `None` if nothing is set.
     pub(crate) fn config(&self) -> Option<Edge> {
-        if self.origins.is_empty() {
+        if *self == EdgeSettings::default() {
             return None;
         }
         let mut edge = Edge::of(self.origins.iter().map(|Of(origin)| origin.clone()).collect());
@@ -211,5 +212,19 @@ impl EdgeSettings {
         edge.redirects = self.redirects;
         edge.backoff = Backoff { first: self.backoff.0, cap: self.max_backoff.0, refused: self.refused_backoff.0 };
         Some(edge)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_without_origins_keeps_its_times_and_limits() {
+        assert_eq!(EdgeSettings::default().config(), None);
+        let settings: EdgeSettings = toml::from_str("pulls = 5000\nwait = '20s'\n").expect("settings");
+        let edge = settings.config().expect("it says something");
+        assert!(edge.origins.is_empty());
+        assert_eq!((edge.pulls, edge.wait.as_secs()), (5000, 20));
     }
 }

@@ -342,7 +342,7 @@ fn a_record_of_a_dead_server_is_no_stream() {
     let redis = Redis::new();
     let a = node_at(free_address(), &redis, "[defaults.edge]\nwait = '500ms'\n");
     redis.command(&["HSET", "ab:s:{__defaultVhost__/live/ghost}", "node", "gone", "session", "1", "epoch", "7"]);
-    let mut player = a.visitor();
+    let (mut player, asked) = (a.visitor(), Instant::now());
     let refusal = match player.play("ghost") {
         Err(refusal) => refusal.code,
         Ok(_) => player.wait_event("a refusal", |event| match event {
@@ -351,6 +351,8 @@ fn a_record_of_a_dead_server_is_no_stream() {
         }),
     };
     assert_eq!(refusal, "NetStream.Play.StreamNotFound");
+    // Without the setting it takes ten seconds.
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
 }
 
 #[test]
