@@ -42,7 +42,7 @@ pub use variants::{AudioRendition, Variant, VariantInfo, multivariant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Target duration of segments, in whole seconds, 1 to 30. `None`: it is settled at the first segment: 4 seconds, or
-    /// the length of the first group of pictures up to 10 seconds. Default `None`.
+    /// the length of the longest group of pictures until then, up to 10 seconds. Default `None`.
     pub target: Option<u32>,
     /// Duration that parts should have. The parts of a stream have a whole number of its frames near that. `None`: no
     /// parts. Default half a second.

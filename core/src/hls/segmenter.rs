@@ -122,6 +122,8 @@ pub struct Segmenter {
     newest_key: u64,
     /// The longest time between two frames of the first segment.
     longest_frame: u64,
+    /// The longest group of pictures that is known from before, in microseconds.
+    longest_group: u64,
     /// Milliseconds since 1970 at which the playlist ends.
     pub(super) hold_until: Option<u64>,
     pub(super) ended: bool,
@@ -169,6 +171,7 @@ impl Segmenter {
             changes: false,
             newest_key: 0,
             longest_frame: 0,
+            longest_group: 0,
             hold_until: None,
             ended: false,
             version: 0,
@@ -230,6 +233,12 @@ impl Segmenter {
     /// until then dates follow from that of the first frame.
     pub fn date(&mut self, timestamp: u32, date: u64) {
         self.dates = Some((timestamp, date));
+    }
+
+    /// The stream has had groups of pictures of this length, before what comes. Without a target duration in the settings it
+    /// settles on no less, up to 10 seconds.
+    pub fn expect_group(&mut self, length: Duration) {
+        self.longest_group = length.as_micros() as u64;
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due, in milliseconds since 1970.

@@ -135,6 +135,11 @@ impl Player {
         self.stream.stats.get().map(StreamStatsView::codecs).unwrap_or_default()
     }
 
+    /// Milliseconds of the longest group of pictures that the stream has had, as far as it is known.
+    pub(crate) fn longest_group(&self) -> Option<u32> {
+        self.stream.stats.get().and_then(StreamStatsView::longest_group)
+    }
+
     /// Frames between the player's place and the newest frame.
     pub fn behind(&self) -> u64 {
         self.stream.source().behind(&self.cursor)

@@ -302,6 +302,8 @@ impl<T> Channel<T> {
                     }
                     self.publication = Some(begun);
                     self.tracks = Tracks::default();
+                    let group = self.player.longest_group().unwrap_or_default();
+                    self.segmenter.expect_group(Duration::from_millis(group.into()));
                 }
                 self.segmenter.date(timestamp, date.saturating_add_signed(-self.late));
             }

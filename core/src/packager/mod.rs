@@ -411,14 +411,20 @@ impl<T: Ticket> Packager<T> {
         channel.is_some_and(Channel::is_live)
     }
 
-    /// Takes what is new, and acts on what was due.
-    pub fn turn(&mut self, time: Time) {
+    /// Takes what is new of one stream. False if none has anything new. Between calls, what is to be done can be done.
+    pub fn take_news(&mut self, time: Time) -> bool {
+        let Some(stream) = self.news.pop_first() else { return false };
         let time = self.clock.read(time);
-        for stream in std::mem::take(&mut self.news) {
-            for key in self.fed.get(&stream).cloned().unwrap_or_default() {
-                self.feed(time, &key);
-            }
+        for key in self.fed.get(&stream).cloned().unwrap_or_default() {
+            self.feed(time, &key);
         }
+        true
+    }
+
+    /// Takes what is new of all streams, and acts on what was due.
+    pub fn turn(&mut self, time: Time) {
+        while self.take_news(time) {}
+        let time = self.clock.read(time);
         if self.next_look.is_some_and(|due| due <= time.now) {
             self.look(time);
         }

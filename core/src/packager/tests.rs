@@ -1,3 +1,5 @@
+mod times;
+
 use std::rc::{Rc, Weak};
 
 use super::*;
@@ -30,6 +32,8 @@ struct Server {
     /// By how much the wall clock was set, and how late frames come, in milliseconds.
     set: i64,
     late: u64,
+    /// Milliseconds between key frames.
+    group: u64,
     settings: hls::Settings,
     web: http::Settings,
     /// True if a back end is asked.
@@ -69,6 +73,7 @@ impl Server {
             time: 0,
             set: 0,
             late: 0,
+            group: 2000,
             settings: hls::Settings { mode: Mode::OnDemand, config, ..hls::Settings::default() },
             web: http::Settings::default(),
             asks: false,
@@ -112,13 +117,13 @@ impl Server {
         self.turn();
     }
 
-    /// Media of so many milliseconds, 25 pictures a second with a key frame each two seconds, and time passes as well.
+    /// Media of so many milliseconds, 25 pictures a second, and time passes as well.
     fn run(&mut self, milliseconds: u64) {
         let end = self.time + milliseconds;
         while self.time < end {
             let (time, now) = ((self.time - self.late) as u32, self.now().now);
             if let Some(publisher) = &mut self.publisher {
-                let first = if time % 2000 == 0 { 0x17 } else { 0x27 };
+                let first = if u64::from(time) % self.group == 0 { 0x17 } else { 0x27 };
                 let picture = message(MessageType::VIDEO, time, &[first, 1, 0, 0, 0, 0, 0, 0, 1, 9]);
                 publisher.push(now, picture).expect("it has the name");
                 for offset in [0, 20] {
@@ -589,114 +594,6 @@ fn a_name_with_a_colon_is_no_scheme_in_the_address_of_a_session() {
 fn dates(playlist: &str) -> Vec<u64> {
     let dates = playlist.lines().filter_map(|line| line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:"));
     dates.map(|date| date[17..19].parse::<u64>().unwrap() * 1000 + date[20..23].parse::<u64>().unwrap()).collect()
-}
-
-#[test]
-fn dates_stay_what_they_are_when_segments_are_made_again_later() {
-    let mut server = Server::new(hls::Config::default());
-    server.publish();
-    let first = server.ask("/live/cam.m3u8");
-    server.run(8000);
-    let (_, before) = server.answer(first).expect("there is a segment");
-    // The network is slower from now on, and nothing watches for a while.
-    (server.time, server.late) = (server.time + 480, 480);
-    server.run(60_000);
-    assert_eq!(server.packager.stats().segmenters, 0);
-    let again = server.ask("/live/cam.m3u8");
-    server.run(8000);
-    let (_, after) = server.answer(again).expect("there is a segment");
-    let phase = |playlist: &str| dates(playlist)[0] % 2000;
-    assert_eq!(phase(&after), phase(&before), "{before}\n{after}");
-}
-
-#[test]
-fn a_wall_clock_that_is_set_ends_no_playlist_and_lowers_no_number() {
-    for set in [3_600_000, -3_600_000] {
-        let mut server = Server::new(hls::Config::default());
-        server.publish();
-        let first = server.ask("/live/cam.m3u8");
-        server.run(8000);
-        assert!(server.answer(first).is_some());
-        server.unpublish();
-        server.set = set;
-        for _ in 0..11 {
-            server.time += 5000;
-            server.turn();
-            let (_, playlist) = server.get("/live/cam.m3u8");
-            assert!(!playlist.contains("#EXT-X-ENDLIST"), "{set}: {playlist}");
-        }
-        server.time += 10_000;
-        server.turn();
-        let number = |playlist: &str| {
-            playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")?.parse::<u64>().ok())
-        };
-        let (_, playlist) = server.get("/live/cam.m3u8");
-        assert!(playlist.contains("#EXT-X-ENDLIST"), "{set}: {playlist}");
-        let before = number(&playlist);
-        server.run(60_000);
-        assert_eq!(server.packager.stats().segmenters, 0);
-        server.publish();
-        let again = server.ask("/live/cam.m3u8");
-        server.time = server.time.next_multiple_of(2000);
-        server.run(8000);
-        let (_, playlist) = server.answer(again).expect("there is a segment");
-        assert!(number(&playlist) > before, "{set}: {playlist}");
-    }
-}
-
-#[test]
-fn a_viewer_without_an_id_that_was_closed_stays_away_for_a_minute_and_one_that_was_turned_away_may_ask_again() {
-    for (status, then) in [(403, 403), (503, 200)] {
-        let mut server = Server::new(hls::Config::default());
-        server.publish();
-        let (first, other) = (server.ask("/live/cam.m3u8"), server.ask_from(2, "/live/cam.m3u8"));
-        server.run(8000);
-        assert!(server.answer(first).is_some() && server.answer(other).is_some());
-        server.packager.refused(server.viewers[0], &Answer::text(status, "closed"));
-        server.act();
-        assert_eq!(server.get("/live/cam.m3u8").0, then);
-        let other = server.ask_from(2, "/live/cam.m3u8");
-        assert_eq!(server.answer(other).map(|(status, _)| status), Some(200), "others are not concerned");
-        for _ in 0..6 {
-            server.run(10_000);
-            server.ask_from(2, "/live/cam.m3u8");
-        }
-        assert_eq!(server.get("/live/cam.m3u8").0, 200, "it may begin again later");
-    }
-}
-
-#[test]
-fn a_session_that_a_draining_server_ended_is_asked_about_again() {
-    let mut server = Server::new(hls::Config::default());
-    server.asks = true;
-    server.publish();
-    let ticket = server.ask("/live/cam.m3u8");
-    let answer = server.answers.remove(&ticket).expect("it is answered at once");
-    let location = answer.fields.iter().find(|(name, _)| name == "Location").map(|(_, value)| value.clone());
-    let location = format!("/live/{}", location.expect("it leads to the session"));
-    server.run(8000);
-    server.packager.refused(server.viewers[0], &Answer::text(503, "the server drains"));
-    server.act();
-    assert_eq!(server.get(&location).0, 302, "it gets another session");
-    assert_eq!(server.viewers.len(), 2);
-}
-
-#[test]
-fn segments_without_room_are_told_once_for_each_publication() {
-    for (bytes, told) in [(64 << 20, 0), (60 << 10, 2)] {
-        let mut server = Server::new(hls::Config { bytes, ..hls::Config::default() });
-        server.settings.mode = Mode::Always;
-        for _ in 0..2 {
-            server.publish();
-            server.time = server.time.next_multiple_of(2000);
-            server.run(60_000);
-            server.unpublish();
-        }
-        assert_eq!(server.short.len(), told, "{:?}", server.short);
-        for Shortage { segments, window, bytes: most, needed } in server.short {
-            assert!(segments <= 8 && window == 8 && most == bytes && needed > bytes, "{segments} {needed}");
-        }
-    }
 }
 
 /// The names of segments of a manifest.

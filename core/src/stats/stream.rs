@@ -277,6 +277,11 @@ impl StreamStatsView {
         (tracks.video.map(|video| video.codec), tracks.audio.map(|audio| audio.codec))
     }
 
+    /// Milliseconds of the longest interval between key frames.
+    pub(crate) fn longest_group(&self) -> Option<u32> {
+        self.shared.max_interval.read().map(|interval| interval.milliseconds)
+    }
+
     /// The statistics now. Cheap; the publisher's frames never wait for it.
     pub fn snapshot(&self, now: Instant) -> StreamSnapshot {
         let shared = &*self.shared;

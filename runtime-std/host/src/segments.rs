@@ -241,7 +241,7 @@ impl Segments {
         let news = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
         let time = time();
         let mut absent = Vec::new();
-        let due = {
+        {
             let mut packager = self.packager();
             for stream in news {
                 packager.wake(stream);
@@ -249,6 +249,13 @@ impl Segments {
                     absent.push(stream);
                 }
             }
+        }
+        // Requests wait for no more than one stream at a time, and what waited for it is answered at once.
+        while self.packager().take_news(time) {
+            self.follow(usize::MAX);
+        }
+        let due = {
+            let mut packager = self.packager();
             packager.limit_memory(core.segment_memory());
             packager.turn(time);
             packager.deadline()

@@ -74,7 +74,8 @@ impl Segmenter {
     /// Settles the target durations, at the first segment.
     fn settle(&mut self, duration: u64) {
         let target = *self.target.get_or_insert_with(|| {
-            let rounded = (duration + SECOND / 2) / SECOND;
+            // The first group may be a short one, at a cut of scenes.
+            let rounded = (duration.max(self.longest_group) + SECOND / 2) / SECOND;
             u32::try_from(rounded).unwrap_or(u32::MAX).clamp(*AUTO.start(), *AUTO.end())
         });
         if let (Some(wanted), None) = (self.config.part, self.part_target) {

@@ -19,7 +19,7 @@ pub(crate) struct HlsSettings {
     /// published ("always"), or never ("off").
     pub(crate) mode: HlsMode,
     /// Target duration of segments, "1s" to "30s" in whole seconds. "auto" settles it at the first segment: 4s, or the
-    /// length of the first GOP up to 10s. It never changes afterwards: a longer GOP is cut.
+    /// length of the longest GOP until then up to 10s. It never changes afterwards: a longer GOP is cut.
     pub(crate) target: Of<Target>,
     /// How long parts of segments should be, for low latency. "0s" makes none.
     #[schemars(extend("x-maximum" = "10s"))]
