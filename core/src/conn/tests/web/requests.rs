@@ -321,7 +321,9 @@ fn an_answer_that_is_not_read_is_kept_for_a_minute() {
             browser.conn.handle_timeout(harness.now);
             browser.poll_full(&harness);
         }
-        assert!(seconds > 55, "{seconds}: there is time for a slow client");
+        // One that reads nothing at all ends by the write timeout.
+        let least = if reads { 55 } else { 25 };
+        assert!(seconds > least, "{seconds}: there is time for a slow client");
         drop(browser);
         assert!(body.is_unique(), "nothing keeps the bytes");
     }
