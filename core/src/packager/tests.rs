@@ -123,7 +123,7 @@ impl Server {
         while self.time < end {
             let (time, now) = ((self.time - self.late) as u32, self.now().now);
             if let Some(publisher) = &mut self.publisher {
-                let first = if u64::from(time) % self.group == 0 { 0x17 } else { 0x27 };
+                let first = if u64::from(time).is_multiple_of(self.group) { 0x17 } else { 0x27 };
                 let picture = message(MessageType::VIDEO, time, &[first, 1, 0, 0, 0, 0, 0, 0, 1, 9]);
                 publisher.push(now, picture).expect("it has the name");
                 for offset in [0, 20] {
