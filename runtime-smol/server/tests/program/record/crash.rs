@@ -98,7 +98,7 @@ fn what_is_no_recording_is_not_repaired() {
 fn a_file_that_cannot_be_repaired_does_not_keep_others_from_it() {
     let home = Folder::new();
     let (other, empty) = (home.write("text", "FLV? No."), home.write("empty.mp4", ""));
-    let files = [other.clone(), empty.clone(), home.file("none"), empty];
+    let files = [other, empty.clone(), home.file("none"), empty];
     let repair = Launch::new(env!("CARGO_BIN_EXE_anabranch")).arg("repair").args(&files).run();
     assert!(!repair.status.success(), "{repair:?}");
     assert_eq!(repair.stdout.matches("empty.mp4: nothing to repair").count(), 2, "{repair:?}");
