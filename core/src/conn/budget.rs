@@ -375,9 +375,11 @@ fn relays(vhost: &VhostConfig, publishers: Option<u64>, in_cluster: bool) -> Opt
     let upward = |one: &VhostConfig| one.edge_of_origins().is_some_and(|edge| edge.publish);
     let each = all().map(|one| one.forward.len() as u64 + u64::from(upward(one))).max().unwrap_or(0);
     // In a cluster, streams without origins come from other servers.
+    // As many again may wait for an origin that has the stream; with the directory of a cluster these have no connections.
     let edge = |one: &VhostConfig| match in_cluster {
+        _ if one.edge_of_origins().is_some() => one.edge_of_origins().map(|edge| edge.pulls.saturating_mul(2)),
         true => Some(one.edge.as_ref().map_or_else(|| relay::Edge::of(Vec::new()).pulls, |edge| edge.pulls)),
-        false => one.edge_of_origins().map(|edge| edge.pulls),
+        false => None,
     };
     let pulls = all().fold(0, |sum, one| sum + edge(one).unwrap_or(0) as u64);
     let pushes = if each == 0 { 0 } else { publishers?.saturating_mul(each) };

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use crate::url::Scheme;
 
 /// How long one address of a name has before the next one is tried, while the first goes on (RFC 8305 §5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
-/// The most addresses of one name that are tried.
-const ADDRESSES: usize = 16;
+/// The most addresses of one name that are tried at one time.
+pub(super) const ADDRESSES: usize = 16;
 
 /// What a relay tells its uplink.
 #[derive(Debug, Default)]
@@ -134,6 +134,11 @@ impl Try {
         }
     }
 
+    /// True if each address of the name was tried, and none has given a connection.
+    pub(super) fn has_tried_all(&self) -> bool {
+        matches!(&self.phase, Phase::Connecting { race, .. } if race.left.is_empty())
+    }
+
     pub(super) fn up(&self) -> Option<&Up> {
         match &self.phase {
             Phase::Up(up) => Some(up),
@@ -175,12 +180,10 @@ impl Try {
             return Ok(());
         }
         desk.attempts.remove(&attempt);
-        let mut left = in_turns(addresses);
+        let left = in_turns(addresses, self.turn);
         if left.is_empty() {
             return Err(error_of(&Failure::Resolve("the name has no addresses".to_owned())));
         }
-        let first = self.turn % left.len();
-        left.rotate_left(first);
         let race = Race { left, running: Vec::new(), next: now };
         self.phase = Phase::Connecting { race, limit: TimeLimit::new(now, limit) };
         self.try_next(now, relay, desk);
@@ -314,21 +317,19 @@ fn error_of(failure: &Failure) -> RelayError {
 }
 
 /// The addresses in the order of the system, but IPv6 and IPv4 in turns: if a server is not reachable by one of the two,
-/// each second attempt works (RFC 8305 §4).
-fn in_turns(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
+/// each second attempt works (RFC 8305 §4). `turn` says which comes first; those that are too many are left out behind it.
+fn in_turns(addresses: Vec<SocketAddr>, turn: usize) -> VecDeque<SocketAddr> {
     let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (mut one, mut other): (VecDeque<_>, VecDeque<_>) =
         addresses.into_iter().partition(|address| address.is_ipv4() == first_is_v4);
-    let mut turns = VecDeque::new();
-    while turns.len() < ADDRESSES && !(one.is_empty() && other.is_empty()) {
-        for family in [&mut one, &mut other] {
-            if let Some(address) = family.pop_front()
-                && !turns.contains(&address)
-            {
-                turns.push_back(address);
-            }
-        }
+    let (mut turns, mut known) = (VecDeque::new(), BTreeSet::new());
+    while !(one.is_empty() && other.is_empty()) {
+        let pair = [&mut one, &mut other].into_iter().filter_map(VecDeque::pop_front);
+        turns.extend(pair.filter(|address| known.insert(*address)));
     }
+    let first = turn.checked_rem(turns.len()).unwrap_or(0);
+    turns.rotate_left(first);
+    turns.truncate(ADDRESSES);
     turns
 }
 
@@ -341,7 +342,16 @@ mod tests {
         let of = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<_>>();
         let mixed = of(&["[::1]:1", "[::2]:1", "[::1]:1", "10.0.0.1:1", "10.0.0.2:1"]);
         let expected = of(&["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1"]);
-        assert_eq!(in_turns(mixed), expected);
-        assert!(in_turns(Vec::new()).is_empty());
+        assert_eq!(in_turns(mixed, 0), expected);
+        assert!(in_turns(Vec::new(), 7).is_empty());
+    }
+
+    #[test]
+    fn each_of_many_addresses_is_the_first_in_its_turn() {
+        let many: Vec<SocketAddr> = (1..=40).map(|last| SocketAddr::from(([10, 0, 0, last], 1))).collect();
+        for (turn, first) in many.iter().enumerate() {
+            let turns = in_turns(many.clone(), turn);
+            assert_eq!((turns.len(), turns.front()), (ADDRESSES, Some(first)));
+        }
     }
 }

@@ -55,8 +55,8 @@ pub struct Edge {
     /// time after which a server like this one says that its publisher is gone. Default 15 s.
     pub silence: Duration,
     /// The most pulls of the virtual host or application at one time. A player that would need one more gets
-    /// `NetStream.Play.StreamNotFound`. In a cluster, as many names that no server has may be waited for besides; the next
-    /// one ends the waiting for the oldest. Default 1000.
+    /// `NetStream.Play.StreamNotFound`. As many names that no server has may be waited for besides; the next one ends the
+    /// waiting for the oldest. Default 1000.
     pub pulls: usize,
     /// Whether what clients publish here is published at an origin, which then has to grant it. Otherwise the streams
     /// stay on this server. Default: yes.

@@ -22,7 +22,7 @@ use crate::url::StreamKey;
 pub(super) const SIGNED_PROPERTY: &str = "anabranchPull";
 
 /// The goal of a try whose server is no longer a goal.
-const NO_GOAL: usize = usize::MAX;
+pub(super) const NO_GOAL: usize = usize::MAX;
 
 /// How long signatures with the secret before the present one are valid: other servers learn of a new one later.
 const BEFORE: Duration = Duration::from_secs(60);

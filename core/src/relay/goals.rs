@@ -86,8 +86,9 @@ impl Goals {
         }
     }
 
-    /// It has failed. `pause` gets the number of failures since it was stable. Returns the number of failures in a row.
-    pub(super) fn failed(&mut self, now: Instant, at: usize, pause: impl FnOnce(u32) -> Duration) -> u32 {
+    /// It has failed, by one address of its name or by all. `pause` gets the number of failures since it was stable. Returns
+    /// the number of failures in a row.
+    pub(super) fn failed(&mut self, now: Instant, at: usize, by_all: bool, pause: impl FnOnce(u32) -> Duration) -> u32 {
         let Some(goal) = self.0.get_mut(at) else {
             return 0;
         };
@@ -95,6 +96,9 @@ impl Goals {
         goal.steps = goal.steps.saturating_add(1);
         // The other addresses of its name are tried first.
         let rounds = u32::try_from(goal.addresses.max(1)).unwrap_or(u32::MAX);
+        if by_all {
+            goal.steps = goal.steps.checked_next_multiple_of(rounds).unwrap_or(goal.steps);
+        }
         let pause = pause(goal.steps.div_ceil(rounds));
         goal.retry = goal.steps.is_multiple_of(rounds).then(|| now + pause);
         goal.failures

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::attempt::Try;
 use super::desk::Desk;
+use super::directory::NO_GOAL;
+use super::goals::Goals;
 use super::plan::Plan;
 use super::relay::Relay;
-use super::{AttemptId, RelayError, RelayEvent};
+use super::state::targets_of;
+use super::{AttemptId, Edge, EndedBecause, RelayError, RelayEvent, RelayState};
 use crate::client::Destination;
 
 /// A peer that asked for another connection so long ago may do so again without a pause.
@@ -37,6 +40,31 @@ impl Relay {
             self.remark(RelayEvent::Redirected { to: target.shown().clone() }, &self.target, desk);
             self.begin_try(now, goal, target, 1, desk);
         }
+    }
+
+    /// Clients publish at these origins from now on, or at none. If they are others, the stream goes there once the goodbye
+    /// to the one before is over: no two of them may get it.
+    pub(super) fn publish_at(&mut self, now: Instant, edge: Option<&Edge>, desk: &mut Desk) {
+        let Plan::Upward(claims) = &mut self.plan else {
+            return;
+        };
+        let Some(edge) = edge else {
+            claims.refuse("the origins are not in the configuration any more", desk);
+            return self.end(now, EndedBecause::Removed, desk);
+        };
+        let targets = targets_of(edge, &self.key, Some(&*claims.facts));
+        if self.goals.has_same_servers(&targets) {
+            return;
+        }
+        claims.begin_keep(now, edge.keep);
+        self.tries.retain_mut(|one| {
+            one.goal = NO_GOAL;
+            !one.end(desk)
+        });
+        self.goals = Goals::new(targets);
+        self.stagger_at = None;
+        self.phase_began = None;
+        self.set_state(now, RelayState::Connecting);
     }
 
     /// True if the configuration names the server for this stream, and for what the relay does.

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attempt::{Try, Up};
+use super::attempt::{ADDRESSES, Try, Up};
 use super::audience::Next;
 use super::desk::Desk;
 use super::goals::Goals;
@@ -65,7 +65,8 @@ pub(super) struct Relay {
     pub(super) avoid: Vec<Arc<str>>,
     /// True if a server of the cluster has refused its signature, since it was live.
     pub(super) is_distrusted: bool,
-    /// True once a pull has, or had, a server to pull from.
+    /// True once a pull has, or had, a server that has the stream: one that the directory names, or an origin that has sent
+    /// frames.
     pub(super) is_placed: bool,
     /// When the relays must look at it, as noted among their timers.
     pub(super) timer: Option<Instant>,
@@ -85,7 +86,8 @@ impl Relay {
     ) -> Self {
         let target = targets.first().map(|target| target.shown().clone()).unwrap_or_default();
         let idle = matches!(plan, Plan::Push { idle: true });
-        let is_placed = !targets.is_empty();
+        // An origin has said nothing of the stream yet.
+        let is_placed = !targets.is_empty() && rules.edge.as_ref().is_none_or(|edge| edge.origins.is_empty());
         Relay {
             id,
             key,
@@ -451,7 +453,7 @@ impl Relay {
             }
             None => {
                 let (backoff, random, is_ours) = (self.times.backoff, desk.random(), self.is_aftermath(now));
-                self.goals.failed(now, one.goal, |steps| {
+                self.goals.failed(now, one.goal, one.redirects == 0 && one.has_tried_all(), |steps| {
                     error.is_lasting &= !is_ours || steps > AFTER_OURS;
                     backoff.pause(steps, error.is_lasting, random)
                 })
@@ -526,7 +528,7 @@ impl Relay {
         };
         if matches!(self.plan, Plan::Pull(_)) {
             // All servers of the name may have the stream.
-            self.goals.has_addresses(self.tries[at].goal, addresses.len());
+            self.goals.has_addresses(self.tries[at].goal, addresses.len().min(ADDRESSES));
         }
         if let Err(error) = self.tries[at].resolved(now, self.id, attempt, addresses, self.times.connect, desk) {
             let one = self.tries.remove(at);

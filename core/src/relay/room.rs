@@ -5,7 +5,7 @@ use super::relay::Relay;
 use super::{RelayId, RelayKind};
 
 /// How many pulls each virtual host or application has. Anyone can ask for names that no server has: while a pull waits for
-/// a server to pull from, it takes no room of the others.
+/// a server that has the stream, it takes no room of the others.
 #[derive(Debug, Default)]
 pub(super) struct Room(HashMap<Arc<str>, Pulls>);
 

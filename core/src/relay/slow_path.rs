@@ -367,8 +367,7 @@ impl SlowPath {
         }
         if !pull.is_live() {
             let attempt = self.facts.attempt;
-            let first = self.shared.report(attempt, |relay, desk| relay.first_frame(now, attempt, desk));
-            if first != Some(true) {
+            if !self.shared.change(|state| state.first_frame(now, attempt)) {
                 return self.end_client();
             }
             match pull.begin(now, &self.facts.key) {

@@ -267,6 +267,7 @@ impl State {
         if let Some(rules) = &rules {
             self.adopt(key, rules);
         }
+        self.sync_origins(now, key, rules.as_ref());
         self.sync_pushes(now, key, &standing, rules.as_ref());
         self.sync_pull(now, key, &standing, rules.as_ref());
         self.sync_wants(now, key);
@@ -285,9 +286,20 @@ impl State {
             if let Some(relay) = self.relays.get_mut(id).filter(|relay| relay.kind() != RelayKind::Push) {
                 self.room.leave(relay);
                 relay.rules = rules.clone();
-                self.room.enter(relay);
+                if relay.is_placed || relay.is_alive() {
+                    self.room.enter(relay);
+                }
                 relay.adopt(times);
             }
+        }
+    }
+
+    /// What clients publish goes to the origins that the configuration has now, or stays here if there are none.
+    fn sync_origins(&mut self, now: Instant, key: &StreamKey, rules: Option<&Arc<StreamRules>>) {
+        let edge = rules.and_then(|rules| rules.edge.as_ref()).filter(|edge| edge.publish && !edge.origins.is_empty());
+        let of_key = self.of_key(key).filter(|one| one.kind() == RelayKind::Upward && one.is_alive());
+        for id in of_key.map(|one| one.id).collect::<Vec<_>>() {
+            self.with_relay(id, |relay, desk| relay.publish_at(now, edge, desk));
         }
     }
 
@@ -333,13 +345,17 @@ impl State {
             }
         }
         for id in ids {
-            self.with_relay(id, |relay, desk| match relay.source {
-                TargetSource::Configuration
-                    if !wanted.iter().any(|(target, _)| relay.goes_to(target.destination())) =>
-                {
-                    relay.end(now, EndedBecause::Removed, desk);
+            self.with_relay(id, |relay, desk| {
+                if let Some(rules) = rules {
+                    relay.rules = rules.clone();
                 }
-                _ => relay.resume(now),
+                if relay.source == TargetSource::Configuration {
+                    match wanted.iter().find(|(target, _)| relay.goes_to(target.destination())) {
+                        Some((_, forward)) => relay.adopt(times_of_forward(forward)),
+                        None => return relay.end(now, EndedBecause::Removed, desk),
+                    }
+                }
+                relay.resume(now);
             });
         }
         for (target, forward) in wanted {
@@ -378,7 +394,7 @@ impl State {
             Some((_, false)) => {}
             Some((id, true)) => {
                 let (targets, place) = self.pull_targets(edge, key, None);
-                if !targets.is_empty() && !self.place(now, id, edge) {
+                if edge.origins.is_empty() && !targets.is_empty() && !self.place(now, id, edge) {
                     return;
                 }
                 let wanting = standing.clients + self.cluster.children.count(key);
@@ -398,7 +414,8 @@ impl State {
             None => {
                 let client = standing.wanted_by.clone();
                 let (targets, place) = self.pull_targets(edge, key, client.as_ref().map(|client| &*client.facts));
-                if !self.has_room(now, edge, &rules.id, !targets.is_empty()) {
+                let is_placed = edge.origins.is_empty() && !targets.is_empty();
+                if !self.has_room(now, edge, &rules.id, is_placed) {
                     self.not_begun(key, RelayKind::Pull, format!("there are {} pulls already", edge.pulls));
                     return self.note_absent(now, key, Some(edge));
                 }
@@ -410,13 +427,13 @@ impl State {
         }
     }
 
-    /// True if there may be one more pull. One that waits for a server to pull from ends the oldest of these, which had its
-    /// time, so that names that no server has keep no other one from being asked about.
+    /// True if there may be one more pull. One that waits for a server that has the stream ends the oldest of these, which
+    /// had its time, so that names that no server has keep no other one from being asked about.
     fn has_room(&mut self, now: Instant, edge: &Edge, rules: &Arc<str>, is_placed: bool) -> bool {
         if is_placed || edge.pulls == 0 {
             return self.room.placed(rules) < edge.pulls;
         }
-        if self.room.unplaced(rules) >= edge.pulls
+        while self.room.unplaced(rules) >= edge.pulls
             && let Some(oldest) = self.room.oldest_unplaced(rules)
         {
             self.end_absent(now, oldest);
@@ -442,14 +459,33 @@ impl State {
         true
     }
 
+    /// The first frame of a pull has come. Returns false if that is not wanted: another connection was first, or there are as
+    /// many pulls as there may be.
+    pub(super) fn first_frame(&mut self, now: Instant, attempt: AttemptId) -> bool {
+        let id = self.desk.attempts.get(&attempt);
+        let Some(relay) = id.and_then(|id| self.relays.get(id)).filter(|relay| relay.is_alive()) else {
+            return false;
+        };
+        let (id, rules) = (relay.id, relay.rules.clone());
+        rules.edge.as_ref().is_none_or(|edge| self.place(now, id, edge))
+            && self.with(attempt, |relay, desk| relay.first_frame(now, attempt, desk)) == Some(true)
+    }
+
     /// Ends a pull: its players are told that the stream is not there.
     fn end_absent(&mut self, now: Instant, id: RelayId) {
         let ended = self.with_relay(id, |relay, desk| {
-            relay.remark_own(RelayEvent::Absent, desk);
-            relay.end(now, EndedBecause::NoOrigin, desk);
-            (relay.key.clone(), relay.rules.clone())
+            let was_alive = relay.is_alive();
+            if was_alive {
+                relay.remark_own(RelayEvent::Absent, desk);
+                relay.end(now, EndedBecause::NoOrigin, desk);
+            }
+            was_alive.then(|| (relay.key.clone(), relay.rules.clone()))
         });
-        if let Some((key, rules)) = ended {
+        // The goodbye to its servers takes no room.
+        if let Some(relay) = self.relays.get(&id).filter(|relay| !relay.is_placed) {
+            self.room.leave(relay);
+        }
+        if let Some((key, rules)) = ended.flatten() {
             self.note_absent(now, &key, rules.edge.as_ref());
         }
     }

@@ -118,6 +118,18 @@ fn a_name_that_no_origin_has_is_not_tried_without_pauses() {
 }
 
 #[test]
+fn a_name_whose_addresses_are_all_dead_is_tried_again_after_a_pause() {
+    let mut net = Net::new();
+    let dead = (101..=116).map(|last| address(&format!("10.0.0.{last}:1")));
+    net.names.insert("origins.internal".to_owned(), dead.collect());
+    let edge = net.server(edge(&["rtmp://origins.internal:1935"]));
+    net.player(edge, "live/cam");
+    net.run(3 * SECOND);
+    let attempts = net.list(edge)[0].attempts;
+    assert!((2..6).contains(&attempts), "{attempts}");
+}
+
+#[test]
 fn a_crowd_of_wrong_tokens_does_not_flood_the_origin() {
     let (mut net, origin, edge, _) = strict_pair();
     for number in 0..300 {

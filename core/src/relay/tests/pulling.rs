@@ -188,17 +188,34 @@ fn players_that_come_before_the_encoder_get_the_stream_when_it_begins() {
 }
 
 #[test]
-fn pulls_have_a_limit() {
+fn pulls_have_a_limit_and_names_that_no_origin_has_take_none_of_it() {
     let mut net = Net::new();
-    net.server(VhostConfig::default());
+    let origin = net.server(VhostConfig::default());
     let settings = Edge { pulls: 2, ..edge_of(&["10.0.0.1"]) };
     let edge = net.server(VhostConfig { edge: Some(settings), ..VhostConfig::default() });
-    let players: Vec<_> = ["a", "b", "c"].map(|name| net.player(edge, &format!("live/{name}"))).into();
-    net.run(SECOND);
+    let publishers = ["a", "b", "c"].map(|name| net.publisher(origin, &format!("live/{name}")));
+    let unknown = [1, 2, 3, 4].map(|number| {
+        let player = net.player(edge, &format!("live/none{number}"));
+        net.run(Duration::from_millis(200));
+        player
+    });
+    let is_told = |net: &Net, player: u64| net.heard(player).has("StreamNotFound");
+    assert_eq!(unknown.map(|player| is_told(&net, player)), [true, true, false, false], "the oldest make room");
+    net.run(2 * SECOND);
     assert_eq!(net.uplinks(edge).len(), 2);
-    let told: Vec<_> = players.iter().map(|player| net.heard(*player).has("StreamNotFound")).collect();
-    assert_eq!(told, [false, false, true]);
+    let players = ["a", "b", "c"].map(|name| {
+        let player = net.player(edge, &format!("live/{name}"));
+        net.run(Duration::from_millis(200));
+        for publisher in publishers {
+            net.gop(publisher, 0, 1);
+        }
+        net.run(Duration::from_millis(200));
+        player
+    });
+    assert_eq!(players.map(|player| !net.heard(player).media.is_empty()), [true, true, false]);
+    assert!(is_told(&net, players[2]) && !is_told(&net, players[0]));
     assert!(net.remarks(edge).contains(&"not_begun".to_owned()));
+    assert_eq!(net.states(edge).iter().filter(|state| **state == RelayState::Live).count(), 2);
 }
 
 #[test]

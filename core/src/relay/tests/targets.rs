@@ -229,3 +229,23 @@ fn look_ups_are_shared_and_bounded() {
     }
     assert!(matches!(relays.poll(net.now), Order::Wait(None)));
 }
+
+#[test]
+fn a_push_that_goes_on_is_not_redirected_to_a_target_that_a_reload_has_removed() {
+    let mut net = Net::new();
+    let [stays, gone] = [(); 2].map(|()| net.server(VhostConfig::default()));
+    let [first, second] = ["rtmp://10.0.0.1/live/{stream}", "rtmp://10.0.0.2/live/{stream}"];
+    let source = net.server(forwards(&[first, second]));
+    let publisher = net.publisher(source, "live/cam");
+    net.stream(publisher, 0, 2);
+    net.servers[source].core.reconfigure(forwards(&[first]).into());
+    net.stream(publisher, 2, 1);
+    net.servers[stays].verdict = Verdict::Redirect("rtmp://10.0.0.2/live/cam".to_owned());
+    net.kill(stays);
+    let asks = crate::conn::Asks { publish: true, ..Default::default() };
+    net.revive(stays, VhostConfig { asks, ..VhostConfig::default() });
+    net.stream(publisher, 3, 9);
+    assert!(net.servers[stays].asked > 0, "it was asked again");
+    assert!(!net.servers[gone].core.hub().streams().iter().any(|stream| stream.published));
+    assert_eq!(net.list(source)[0].last_error.clone().expect("it failed").name, "redirect");
+}

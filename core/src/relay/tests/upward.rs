@@ -183,3 +183,25 @@ fn a_token_in_connect_is_shown_to_the_origin_first() {
         assert_eq!(net.servers[edge].asked, 0, "the program is not asked");
     }
 }
+
+#[test]
+fn a_reload_sends_what_is_published_to_the_origins_that_it_names() {
+    let mut net = Net::new();
+    let [one, other] = [(); 2].map(|()| net.server(VhostConfig::default()));
+    let at = net.server(edge(&["10.0.0.1"]));
+    let publisher = net.publisher(at, "live/cam");
+    let (here, there) = (net.player(at, "live/cam"), net.player(other, "live/cam"));
+    net.stream(publisher, 0, 2);
+    net.servers[at].core.reconfigure(edge(&["10.0.0.2"]).into());
+    net.stream(publisher, 2, 3);
+    assert_eq!(net.heard(here).times().len(), 15, "local players lose nothing");
+    assert!(net.heard(there).times().len() >= 6, "{:?}", net.heard(there).times());
+    assert!(!net.servers[one].core.hub().streams().iter().any(|stream| stream.published));
+    // Without origins it stays here, and so do its publisher and players.
+    for config in [VhostConfig { edge: None, ..VhostConfig::default() }, edge(&[])] {
+        net.servers[at].core.reconfigure(config.into());
+        net.stream(publisher, 5, 40);
+        assert!(net.list(at).is_empty() && net.heard(publisher).closed.is_none());
+    }
+    assert!(!net.servers[other].core.hub().streams().iter().any(|stream| stream.published));
+}
