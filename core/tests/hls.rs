@@ -777,6 +777,36 @@ fn a_manifest_has_pictures_and_sound_in_sets_whose_times_go_on_over_publications
 }
 
 #[test]
+fn a_manifest_does_not_end_with_a_segment_within_one_second() {
+    for length in (4000..8000).step_by(100) {
+        let mut stream = Stream::new(Config { target: Some(4), ..Config::default() });
+        stream.begin();
+        play(
+            &mut stream,
+            0,
+            steady(30, 60)
+                .chain(steady(8, 60).map(|(time, key)| (30_000 + time, key)))
+                .take_while(|(time, _)| *time < 20_000 + length),
+        );
+        stream.end();
+        for (init, segments) in sets(&manifest(&stream)) {
+            let scale = if init.starts_with("iv") { 90_000 } else { 44_100 };
+            let (name, time, duration) = segments.last().unwrap();
+            assert!(time / scale < (time + duration) / scale, "{length}");
+            let next = name.replace(&time.to_string(), &(time + duration).to_string());
+            assert_eq!(stream.segmenter.find(&next), Found::Next, "{length}");
+        }
+        stream.begin();
+        play(&mut stream, 60_000, steady(20, 60));
+        let listed = sets(&manifest(&stream)).iter().step_by(2).map(|(_, segments)| segments.len()).sum::<usize>();
+        assert_eq!(
+            listed,
+            stream.checker.last_checked().segments.iter().filter(|segment| !segment.uri.is_empty()).count()
+        );
+    }
+}
+
+#[test]
 fn a_stream_with_one_track_has_one_set() {
     for (config, letter) in
         [(Config { audio: None, ..Config::default() }, 'v'), (Config { video: None, ..Config::default() }, 'a')]

@@ -44,7 +44,8 @@ impl Segmenter {
         if self.config.container != Container::Fmp4 {
             return None;
         }
-        let (first, last, target) = (self.listed.front()?, self.listed.back()?, self.target?);
+        let segments: Vec<&Segment> = self.in_manifest().collect();
+        let (first, last, target) = (*segments.first()?, *segments.last()?, self.target?);
         let since_1970 = |period: Period, time: u64| period.wall * 1000 + time.saturating_sub(period.start);
         let (start, end) = (since_1970(first.period, first.start), since_1970(last.period, last.start + last.duration));
         // The time of the manifest's last change.
@@ -71,7 +72,6 @@ impl Segmenter {
         };
         head.push_str(">\n");
         let mut periods = String::with_capacity(2048);
-        let segments: Vec<&Segment> = self.listed.iter().collect();
         for period in segments.chunk_by(|segment, next| segment.period == next.period) {
             self.write_period(period, last.number, &mut periods);
         }
@@ -81,7 +81,24 @@ impl Segmenter {
     /// What tells manifests from each other: the numbers of the first and the last segment, and whether it has ended.
     pub fn manifest_version(&self) -> (Option<u64>, Option<u64>, bool) {
         let number = |segment: &Segment| segment.number;
-        (self.listed.front().map(number), self.listed.back().map(number), self.ended)
+        (self.listed.front().map(number), self.in_manifest().last().map(number), self.ended)
+    }
+
+    /// The segments of the manifest: those of the playlist, but for a newest one that ends in the second in which it
+    /// begins, such as the rest of a publication. FFmpeg looks for what comes next by whole seconds, and would read that
+    /// segment again and again.
+    pub(super) fn in_manifest(&self) -> impl Iterator<Item = &Segment> {
+        let is_within_a_second = |segment: &Segment, is_video: bool| {
+            let scale = segment.init.track(is_video).map(|init| u64::from(init.track.timescale()));
+            segment.span(is_video).zip(scale).is_some_and(|(span, scale)| span.start / scale == span.end / scale)
+        };
+        let is_left_out =
+            |segment: &Segment| [true, false].iter().any(|is_video| is_within_a_second(segment, *is_video));
+        let count = match self.listed.len() {
+            count @ 2.. if self.listed.back().is_some_and(is_left_out) => count - 1,
+            count => count,
+        };
+        self.listed.iter().take(count)
     }
 
     fn write_period(&self, period: &[&Segment], newest: u64, out: &mut String) {

@@ -66,7 +66,7 @@ impl Segmenter {
 
     /// One track of a segment, whose name is right.
     fn find_track(&self, ByTime { is_video, time, newest }: ByTime) -> Found {
-        let mut all = self.retired.iter().map(|(_, segment)| segment).chain(&self.listed);
+        let mut all = self.retired.iter().map(|(_, segment)| segment).chain(self.in_manifest());
         let begins = |segment: &&Segment| segment.span(is_video).is_some_and(|span| span.start == time);
         if let Some(segment) = all.find(begins) {
             return match segment.track_media(is_video) {
@@ -75,7 +75,7 @@ impl Segmenter {
                 None => Found::Missing,
             };
         }
-        let end = self.listed.iter().rev().find_map(|segment| segment.span(is_video)).map(|span| span.end);
+        let end = self.in_manifest().filter_map(|segment| segment.span(is_video)).last().map(|span| span.end);
         if end == Some(time) { Found::Next } else { Found::Missing }
     }
 
