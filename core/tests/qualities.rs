@@ -551,7 +551,7 @@ fn a_stream_of_one_quality_has_no_list_and_players_of_it_never_get_one() {
         checker.check(&server.ok("cam.m3u8"));
     }
     assert_eq!(server.packager.stats().segmenters, 1);
-    // Those that come when nobody is left do.
+    // Those that come when no viewer is left do.
     server.run(16_000);
     assert_eq!(server.left, 1);
     assert_eq!(addresses(&server.ok("cam.m3u8")).len(), 2);
@@ -603,7 +603,7 @@ fn a_stream_that_is_a_quality_by_its_name_has_no_list() {
 
 /// Segments are made while streams are published, before anybody views them.
 #[test]
-fn qualities_that_nobody_views_yet_have_one_clock_as_well() {
+fn qualities_that_are_not_viewed_yet_have_one_clock_as_well() {
     let mut server = Server::new(&["_low"]);
     server.settings.mode = hls::Mode::Always;
     server.publish("cam", 2000, 0);

@@ -10,12 +10,14 @@ use super::{Container, Segmenter};
 use crate::fmp4::TrackConfig;
 
 /// The manifest of MPEG-DASH, without what differs from one answer to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Manifest {
     head: Bytes,
     periods: Bytes,
     is_live: bool,
 }
+
+crate::shown::debug_with_bytes!(Manifest { is_live; head, periods });
 
 impl Manifest {
     /// The whole text, in pieces. `now` is the time in milliseconds since 1970, by which players set their clocks; at

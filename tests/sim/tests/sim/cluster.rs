@@ -55,7 +55,7 @@ fn scenes(seeds: std::ops::Range<u64>) {
         redirects += outcome.redirects;
     }
     assert!(received > count * 500, "{received} frames were received");
-    assert!(switches > count && redirects > count / 5, "{switches} switches, {redirects} redirects");
+    assert!(switches > count * 3 / 4 && redirects > count / 5, "{switches} switches, {redirects} redirects");
 }
 
 #[test]
