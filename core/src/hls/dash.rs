@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -15,11 +16,25 @@ pub struct Manifest {
     head: Bytes,
     periods: Bytes,
     is_live: bool,
+    /// Where its newest segment ends, in milliseconds since 1970.
+    end: u64,
 }
 
-crate::shown::debug_with_bytes!(Manifest { is_live; head, periods });
+crate::shown::debug_with_bytes!(Manifest { is_live, end; head, periods });
+
+/// By how many milliseconds the clock of players may be ahead of the newest segment's end when that is complete: frames
+/// come that late.
+const LATE: u64 = 1000;
 
 impl Manifest {
+    /// The time that its players are to have, by the time of its segments: the clocks of encoders drift, and the wall
+    /// clock may be set. `wall` is what that says, in milliseconds since 1970, and `since` is how long the newest segment
+    /// has been complete.
+    pub fn clock(&self, wall: u64, since: Duration) -> u64 {
+        let least = self.end.saturating_add(since.as_millis() as u64);
+        wall.clamp(least, least.saturating_add(LATE))
+    }
+
     /// The whole text, in pieces. `now` is the time in milliseconds since 1970, by which players set their clocks; at
     /// `location` they are to ask for the manifest again.
     pub fn pieces(&self, location: Option<&str>, now: u64) -> Vec<Bytes> {
@@ -77,7 +92,7 @@ impl Segmenter {
         for period in segments.chunk_by(|segment, next| segment.period == next.period) {
             self.write_period(period, last.number, &mut periods);
         }
-        Some(Manifest { head: head.into(), periods: periods.into(), is_live: !self.ended })
+        Some(Manifest { head: head.into(), periods: periods.into(), is_live: !self.ended, end: end.div_ceil(1000) })
     }
 
     /// What tells manifests from each other: the numbers of the first and the last segment, and whether it has ended.

@@ -159,6 +159,8 @@ pub(super) struct Channel<T> {
     late: i64,
     /// When something came for its segments.
     newest: Option<Instant>,
+    /// How many segments there have been, and when the last one was complete.
+    completed: (u64, Instant),
     /// When another quality had one more discontinuity.
     pub(super) breaks_since: Option<Instant>,
 }
@@ -237,6 +239,7 @@ impl<T> Channel<T> {
             is_single: false,
             late: 0,
             newest: None,
+            completed: (0, now),
             breaks_since: None,
         }
     }
@@ -275,6 +278,14 @@ impl<T> Channel<T> {
 
     /// Takes what is new from the log. `others` is what is known of the times of the stream's other qualities.
     pub(super) fn pump(&mut self, now: Instant, clock: &Clock, others: Option<&OtherTimes>) {
+        self.take_all(now, clock, others);
+        let segments = self.segmenter.stats().segments;
+        if self.completed.0 != segments {
+            self.completed = (segments, now);
+        }
+    }
+
+    fn take_all(&mut self, now: Instant, clock: &Clock, others: Option<&OtherTimes>) {
         let mut before = None;
         loop {
             let mut frames = Vec::new();
@@ -436,8 +447,9 @@ impl<T> Channel<T> {
             }
             _ => {
                 let location = waiting.id.map(|id| answers::address(&waiting.file, &waiting.own, Some(id), None));
+                let since = time.now.saturating_duration_since(self.completed.1);
                 let Some(manifest) = self.manifest() else { return none() };
-                let pieces = manifest.pieces(location.as_deref(), time.wall);
+                let pieces = manifest.pieces(location.as_deref(), manifest.clock(time.wall, since));
                 answers::playlist(pieces, http::Container::Dash.media_type(), kept(PLAYLIST_AGE))
             }
         }

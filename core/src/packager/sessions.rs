@@ -13,7 +13,7 @@ use crate::url::StreamKey;
 pub(super) const MOST_ASKING: usize = 64;
 /// Sessions that the server has ended and that are remembered.
 const MOST_REMOVED: usize = 4096;
-/// How long what a session without an id had in common is refused, after the server has ended it. A player that does not take
+/// How long the requests of a session that have no id are refused, after the server has ended it. A player that does not take
 /// that for an answer asks a few times more; its client may begin again later.
 const KICKED: Duration = Duration::from_secs(60);
 /// Requests of one session with an id that may wait for media: a playlist, a part, and what the player has given up.
@@ -30,7 +30,8 @@ pub(super) struct Sessions<T> {
     by_id: HashMap<SessionId, u64>,
     by_origin: HashMap<Origin, u64>,
     removed: VecDeque<SessionId>,
-    /// What sessions without an id had that the server has ended, and when they made their last requests.
+    /// What sessions had that the server has ended, if their players repeat a request without an id, and when they made
+    /// their last requests.
     kicked: VecDeque<(Instant, Origin)>,
     /// When sessions are to be looked at.
     checks: BTreeSet<(Instant, u64)>,
@@ -166,7 +167,7 @@ impl<T> Sessions<T> {
         self.removed.contains(&id)
     }
 
-    /// True if the server has ended a session without an id that such a request belonged to.
+    /// True if the server has ended a session that such a request without an id belonged to.
     pub(super) fn was_kicked(&mut self, now: Instant, origin: &Origin) -> bool {
         self.kicked.retain(|(last, _)| *last + KICKED > now);
         self.kicked.iter().any(|(_, kicked)| kicked == origin)
@@ -315,10 +316,12 @@ impl<T> Sessions<T> {
         if self.by_origin.get(&session.origin) == Some(&number) {
             self.by_origin.remove(&session.origin);
         }
+        let mut is_repeated = session.id.is_none();
         if let Some(id) = session.id {
             self.by_id.remove(&id);
             if self.repeated.get(&session.origin).is_some_and(|(of, _)| *of == number) {
                 self.repeated.remove(&session.origin);
+                is_repeated = true;
             }
             if by_server {
                 self.removed.truncate(MOST_REMOVED - 1);
@@ -329,7 +332,7 @@ impl<T> Sessions<T> {
             Stage::Asking(wishes) => wishes,
             Stage::Granted(key) => {
                 one_viewer_less(&mut self.viewers, key, session.origin.address.map(one_client));
-                if by_server && session.id.is_none() {
+                if by_server && is_repeated {
                     self.kicked.truncate(MOST_REMOVED - 1);
                     self.kicked.push_front((session.last, session.origin));
                 }

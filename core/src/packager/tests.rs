@@ -682,5 +682,11 @@ fn a_session_of_dash_has_its_address_in_the_manifest_and_goes_on_if_its_first_re
     assert_eq!(server.viewers.len(), 3, "another viewer of HLS is another session");
     server.packager.refused(server.viewers[0], &Answer::text(403, "closed"));
     assert_eq!(server.get(&format!("/live/{first}")).0, 403);
-    assert_ne!(location(&mut server, 1), first, "it is asked about again");
+    assert_eq!(server.get("/live/cam.mpd?token=a&b=c").0, 403, "the player repeats its first request");
+    assert_eq!(server.viewers.len(), 3, "no back end is asked");
+    location(&mut server, 2);
+    for _ in 0..6 {
+        server.run(10_000);
+    }
+    assert_ne!(location(&mut server, 1), first, "it is asked about again later");
 }

@@ -1,6 +1,8 @@
+use std::sync::Arc;
+
 use super::super::Container;
 use super::super::names::{ByTime, Named, Names};
-use super::super::segment::{Found, Media, Segment};
+use super::super::segment::{Found, Init, Media, Segment};
 use super::Segmenter;
 
 /// Of segments with one track.
@@ -18,9 +20,7 @@ impl Segmenter {
         };
         match Names::parse(name) {
             Some(named @ Named::Init(number)) => {
-                let newest = self.open.iter().filter_map(|open| open.init.as_ref());
-                let mut inits = all().map(|segment| &segment.init).chain(newest);
-                match inits.find(|init| init.number == number && is(init.publication, named, "mp4")) {
+                match self.inits().find(|init| init.number == number && is(init.publication, named, "mp4")) {
                     Some(init) if !init.bytes.is_empty() => Found::Media(Media {
                         pieces: vec![init.bytes.clone()],
                         length: init.bytes.len(),
@@ -33,8 +33,7 @@ impl Segmenter {
                 all().find(|segment| segment.number == number && *segment.name == *name).map_or(Found::Missing, segment)
             }
             Some(named @ Named::TrackInit(number, is_video)) => {
-                let mut inits = all().map(|segment| &segment.init);
-                let init = inits.find(|init| init.number == number && is(init.publication, named, "mp4"));
+                let init = self.inits().find(|init| init.number == number && is(init.publication, named, "mp4"));
                 init.and_then(|init| init.track(is_video)).map_or(Found::Missing, |track| {
                     Found::Media(Media {
                         pieces: vec![track.bytes.clone()],
@@ -62,6 +61,18 @@ impl Segmenter {
             }
             None => Found::Missing,
         }
+    }
+
+    /// The init segments, one after another: most segments have that of the one before. The names of each are made for
+    /// one that may be wrong.
+    fn inits(&self) -> impl Iterator<Item = &Arc<Init>> {
+        let of_all = self.retired.iter().map(|(_, segment)| segment).chain(&self.listed).map(|segment| &segment.init);
+        let mut before: Option<&Arc<Init>> = None;
+        of_all.chain(self.open.iter().filter_map(|open| open.init.as_ref())).filter(move |init| {
+            let is_same = before.is_some_and(|before| Arc::ptr_eq(before, init));
+            before = Some(*init);
+            !is_same
+        })
     }
 
     /// One track of a segment, whose name is right.

@@ -129,3 +129,50 @@ fn the_target_duration_is_that_of_the_groups_that_the_stream_has_had_and_not_of_
     assert!(first.contains("#EXTINF:1.2"), "it is not waited for: {first}");
     assert_eq!(server.packager.stats().segmented.forced_cuts, cuts, "no group is cut");
 }
+
+/// The clock of a manifest and the end of its newest segment, in milliseconds of the day.
+fn clock_and_end(manifest: &str) -> (u64, u64) {
+    let clock = manifest.split_once("utc:direct:2014\" value=\"").expect("it has a clock").1;
+    let number = |range: std::ops::Range<usize>| clock[range].parse::<u64>().expect("a number");
+    let clock = ((number(11..13) * 60 + number(14..16)) * 60 + number(17..19)) * 1000 + number(20..23);
+    let sound = manifest.find(" contentType=\"audio\"").expect("there is sound");
+    let newest = manifest[..sound].rsplit_once("<S t=\"").expect("there are pictures").1;
+    let numbers: Vec<u64> = newest.split('"').step_by(2).take(2).filter_map(|text| text.parse().ok()).collect();
+    (clock, numbers.iter().sum::<u64>() / 90 % 86_400_000)
+}
+
+#[test]
+fn the_clock_of_a_manifest_follows_its_segments_if_an_encoder_drifts_or_the_wall_clock_is_set() {
+    let check = |server: &mut Server| {
+        let (status, manifest) = server.get("/live/cam.mpd");
+        assert_eq!(status, 200);
+        let (clock, end) = clock_and_end(&manifest);
+        assert!(clock + 1 >= end, "its newest segment is there by its clock: {clock} {end}");
+        // A segment is complete when the next one has begun, and frames may be late.
+        assert!(clock < end + 4000 + 1200, "it is not far ahead: {clock} {end}");
+    };
+    for set in [0, -3_600_000, 3_600_000] {
+        let mut server = Server::new(hls::Config::default());
+        server.settings.mode = Mode::Always;
+        server.time = 20_000;
+        server.publish();
+        server.run(20_000);
+        check(&mut server);
+        server.set = set;
+        for _ in 0..10 {
+            server.run(2000);
+            check(&mut server);
+        }
+    }
+    // An encoder whose clock is fast.
+    let mut server = Server::new(hls::Config::default());
+    server.settings.mode = Mode::Always;
+    (server.time, server.late) = (20_000, 10_000);
+    server.publish();
+    server.run(20_000);
+    while server.late > 0 {
+        server.late -= 40;
+        server.run(400);
+        check(&mut server);
+    }
+}
