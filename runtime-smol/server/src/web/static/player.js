@@ -46,6 +46,8 @@ const SILENCE = 15_000;
 const CALM = 10_000;
 /** A medium of which nothing comes for so many milliseconds is left out, so that the other one can be played. */
 const MISSING = 2_000;
+/** It is left out for CALM the first time, and each time twice as long, but not longer than so many milliseconds. */
+const LONGEST_LEFT_OUT = 600_000;
 /** After so many connections that the browser could not play it takes the stream for one that it cannot. */
 const MOST_FAILURES = 3;
 /** The same for HLS by the browser: Chromium refuses playlists of fewer than three segments. */
@@ -108,8 +110,9 @@ export class Player extends EventTarget {
   #masked = new Set();
   #seen = new Map();
   #attached = 0;
-  /** Kinds of media that have not come, and since when. */
+  /** Kinds of media that have not come, and since when; and for how long each is left out at least. */
   #silent = new Map();
+  #leftOut = new Map();
   #stalledSince = 0;
   #calmSince = 0;
   #placed = false;
@@ -495,10 +498,13 @@ export class Player extends EventTarget {
     let isNew = false;
     for (const track of this.#tracks) {
       const since = this.#silent.get(track.isPicture);
+      const leftOut = this.#leftOut.get(track.isPicture) ?? CALM / 2;
       if (since === undefined && isStuck && !this.#masked.has(track.id) && isMissing(track)) {
         this.#silent.set(track.isPicture, now);
+        // Sound may come now and then only: each attempt to play it is a break.
+        this.#leftOut.set(track.isPicture, Math.min(leftOut * 2, LONGEST_LEFT_OUT));
         isNew = true;
-      } else if (since !== undefined && this.#seen.has(track.id) && now - since > CALM) {
+      } else if (since !== undefined && age(track) < MISSING / 2 && this.#seen.has(track.id) && now - since > leftOut) {
         this.#silent.delete(track.isPicture);
         isNew = true;
       }
