@@ -44,7 +44,7 @@ use crate::tls::TlsSettings;
 pub(crate) use environment::names_of_keys;
 pub(crate) use example::example;
 pub(crate) use flags::flags;
-pub(crate) use hls::{HlsSettings, rendition_fault};
+pub(crate) use hls::{HlsMode, HlsSettings, rendition_fault};
 pub(crate) use load::{Loaded, Problems, Sources};
 pub(crate) use of_streams::OfStreams;
 #[cfg(test)]

@@ -68,6 +68,26 @@ const CASES: &[Case] = &[
          [[defaults.application]]\nstreams = ['live/*_hd']\nsecurity.rules = ['deny play all']\n",
         &["defaults.hls.renditions", "live/*_hd has rules that do not hold", "give the stream"],
     ),
+    // The rules of an application whose pattern has more than the qualities.
+    case(
+        Warning,
+        "[defaults.hls]\nrenditions = ['_hd']\n\
+         [[defaults.application]]\nstreams = ['live/cam']\n\
+         [[defaults.application]]\nstreams = ['live/*']\nsecurity.rules = ['deny play all']\n",
+        &["hls.renditions", "live/* has rules that do not hold", "give the stream"],
+    ),
+    case(
+        Warning,
+        "[defaults.hls]\nrenditions = ['_hd']\n\
+         [[defaults.application]]\nstreams = ['live/cam_*']\nhls.mode = 'off'\n",
+        &["defaults.hls.renditions", "live/cam_* has rules that do not hold", "give the stream"],
+    ),
+    case(
+        Good,
+        "[defaults.hls]\nrenditions = ['_hd']\n\
+         [[defaults.application]]\nstreams = ['live/*']\nsecurity.rules = ['deny play all']\n",
+        &[],
+    ),
     // Fallbacks.
     case(
         Warning,
