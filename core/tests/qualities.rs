@@ -419,6 +419,112 @@ fn a_stream_is_there_when_only_another_quality_is_published() {
     assert_eq!(playlists[0].target, playlists[1].target);
 }
 
+/// The discontinuity sequence number of the newest segment.
+fn newest_number(server: &mut Server, uri: &str) -> u64 {
+    let playlist = Playlist::parse(&server.ok(uri));
+    let listed = playlist.segments.iter().filter(|segment| segment.discontinuity).count();
+    playlist.discontinuity_sequence + listed as u64
+}
+
+fn republish(server: &mut Server, stream: &str) {
+    server.unpublish(stream);
+    server.run(1000);
+    server.publish(stream, 2000, 0);
+    server.run(3000);
+}
+
+#[test]
+fn a_quality_that_was_viewed_before_its_stream_has_the_same_numbers_and_times() {
+    for milliseconds in [5000, 30_000] {
+        let mut server = Server::new(&["_low", "_mid"]);
+        for stream in ["cam", "cam_low", "cam_mid"] {
+            server.publish(stream, 2000, if stream == "cam_low" { 10_000 } else { 0 });
+        }
+        server.ok("cam_low.m3u8");
+        for _ in 0..milliseconds / 1000 {
+            server.run(1000);
+            server.ok("cam_low.m3u8");
+        }
+        server.ok("cam_mid.m3u8");
+        let all = addresses(&server.ok("cam.m3u8"));
+        assert_eq!(all.len(), 3);
+        let playlists = play_all(&mut server, &all, 50_000);
+        let first = ahead(&mut server, &playlists[0]);
+        for playlist in &playlists {
+            assert_eq!(playlist.discontinuity_sequence, playlists[0].discontinuity_sequence);
+            assert_eq!(playlist.target, playlists[0].target);
+            assert!(playlist.segments.iter().all(|segment| !segment.discontinuity), "nothing was missing");
+            assert!(ahead(&mut server, playlist).abs_diff(first) <= 2 * TICKS, "pictures of one moment");
+        }
+    }
+}
+
+#[test]
+fn a_quality_that_begins_late_or_again_has_the_discontinuity_number_of_its_moment() {
+    let mut server = Server::new(&["_low"]);
+    server.publish("cam", 2000, 0);
+    server.ok("cam.m3u8");
+    let both = ["cam.m3u8?_quality=0", "cam.m3u8?_quality=1"];
+    for _ in 0..2 {
+        for _ in 0..12 {
+            republish(&mut server, "cam");
+            server.ok(both[0]);
+        }
+        server.publish("cam_low", 2000, 0);
+        server.run(10_000);
+        assert_eq!(newest_number(&mut server, both[0]), newest_number(&mut server, both[1]));
+        server.unpublish("cam_low");
+        // Its playlist ends.
+        for _ in 0..70 {
+            server.run(1000);
+            server.ok(both[0]);
+        }
+    }
+}
+
+#[test]
+fn encoders_that_come_back_one_after_the_other_make_one_discontinuity_each_time() {
+    let mut server = Server::new(&["_low"]);
+    server.publish("cam", 2000, 0);
+    server.publish("cam_low", 2000, 0);
+    let both = addresses(&server.ok("cam.m3u8"));
+    play_all(&mut server, &both, 20_000);
+    let before = newest_number(&mut server, &both[0]);
+    for times in 1..=6 {
+        server.unpublish("cam");
+        server.publish("cam", 2000, 0);
+        // Its segments are closed at other moments each time.
+        server.run(1400);
+        server.unpublish("cam_low");
+        server.publish("cam_low", 2000, 0);
+        play_all(&mut server, &both, 30_000 + times * 600);
+        let numbers = [&both[0], &both[1]].map(|uri| newest_number(&mut server, uri));
+        assert_eq!(numbers, [before + times; 2]);
+    }
+}
+
+#[test]
+fn a_quality_whose_hold_is_short_is_gone_and_does_not_end_the_stream() {
+    let mut server = Server::new(&["_low"]);
+    server.settings.config.hold = Duration::from_secs(2);
+    server.publish("cam", 2000, 0);
+    server.publish("cam_low", 2000, 0);
+    let both = addresses(&server.ok("cam.m3u8"));
+    play_all(&mut server, &both, 10_000);
+    server.unpublish("cam_low");
+    for second in 0..20 {
+        let (status, playlist) = server.get(&both[1]);
+        assert!(!playlist.contains("#EXT-X-ENDLIST"), "{playlist}");
+        assert!(status == 404 || second < 4, "{second}: {playlist}");
+        server.ok(&both[0]);
+        server.run(1000);
+    }
+    server.unpublish("cam");
+    server.run(3000);
+    let playlist = server.ok(&both[0]);
+    assert!(playlist.contains("#EXT-X-ENDLIST") && !playlist.contains("RENDITION-REPORT"), "{playlist}");
+}
+
 #[test]
 fn all_qualities_end_when_none_is_published_any_more() {
     let mut server = Server::new(&["_low"]);

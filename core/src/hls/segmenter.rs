@@ -85,6 +85,8 @@ pub struct Segmenter {
     pub(super) part_target: Option<u64>,
     /// What it will be, since the stream's other qualities have it.
     agreed_part: Option<u64>,
+    /// What the discontinuity sequence number of the next playlist is at least.
+    agreed_discontinuities: u64,
     video: Lane,
     audio: Lane,
     /// True until the next key frame: pictures before it cannot be decoded.
@@ -146,6 +148,7 @@ impl Segmenter {
             target: config.target.map(|target| target.clamp(1, 30)),
             part_target: None,
             agreed_part: None,
+            agreed_discontinuities: 0,
             video: Lane::new(VIDEO_TRACK),
             audio: Lane::new(AUDIO_TRACK),
             needs_key: true,
@@ -198,7 +201,8 @@ impl Segmenter {
         if self.ended {
             // Clients of the old playlist have stopped. What comes is a new one, with higher numbers.
             let discontinuities = self.listed.iter().filter(|segment| segment.discontinuity).count() as u64;
-            self.discontinuity_sequence += discontinuities + 1;
+            let next = self.discontinuity_sequence + discontinuities + 1;
+            self.discontinuity_sequence = next.max(self.agreed_discontinuities);
             self.next_number = self.next_number.max(now / 1000);
             self.listed.clear();
             self.retired.clear();

@@ -335,6 +335,13 @@ impl<T> Channel<T> {
         }
     }
 
+    /// Ends the playlist, and takes what comes for the next one from `player`.
+    pub(super) fn begin_again(&mut self, steady: u64, player: Player) {
+        self.end(steady);
+        self.segmenter.end_playlist();
+        self.player = player;
+    }
+
     /// The publication is over, if there is one.
     fn end(&mut self, steady: u64) {
         if self.publication.take().is_some() {

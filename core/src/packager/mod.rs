@@ -451,11 +451,17 @@ impl<T: Ticket> Packager<T> {
 
     /// The channel of a stream, which begins if there is none.
     fn channel(&mut self, time: Time, stream: &StreamKey, settings: &hls::Settings) {
-        self.channel_of(time, &ChannelKey::of(stream), settings, None);
         // A stream with such a name is a quality itself.
         let is_quality =
             |end: &str| !end.is_empty() && stream.stream().strip_suffix(end).is_some_and(|name| !name.is_empty());
-        if !settings.renditions.is_empty() && !settings.renditions.iter().any(|end| is_quality(end)) {
+        let is_united = !settings.renditions.is_empty() && !settings.renditions.iter().any(|end| is_quality(end));
+        let key = ChannelKey::of(stream);
+        if is_united && !self.channels.contains_key(&key) {
+            self.expect_qualities(time, stream, &settings.renditions);
+        }
+        let of = Some(stream).filter(|_| self.qualities.contains_key(stream));
+        self.channel_of(time, &key, settings, of);
+        if is_united {
             self.unite(time, stream, &settings.renditions);
         }
     }

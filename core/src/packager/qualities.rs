@@ -90,6 +90,8 @@ pub(super) struct Qualities {
     zero: Option<u64>,
     /// Since when there is one to list, with the publication of the stream itself.
     since: Option<(Option<u64>, Instant)>,
+    /// The quality that had segments before the stream itself: the others begin with its times and numbers.
+    begun: Option<ChannelKey>,
 }
 
 #[derive(Debug)]
@@ -102,6 +104,10 @@ struct Member {
 }
 
 impl Qualities {
+    fn new(zero: Option<u64>, begun: Option<ChannelKey>) -> Self {
+        Qualities { renditions: Vec::new(), separate: false, members: Vec::new(), zero, since: None, begun }
+    }
+
     fn add(&mut self, name: String, key: ChannelKey, is_listed: bool) {
         if self.members.len() < MOST_MEMBERS && self.members.iter().all(|member| member.key != key) {
             self.members.push(Member { name, key, is_listed });
@@ -128,17 +134,44 @@ impl Qualities {
 }
 
 impl<T: Ticket> Packager<T> {
+    /// The stream is about to begin. If some of its qualities have segments already, it begins as they did; those that
+    /// do not agree begin again.
+    pub(super) fn expect_qualities(&mut self, time: Time, stream: &StreamKey, renditions: &[Box<str>]) {
+        let names = renditions.iter().take(MOST_RENDITIONS).map(|end| format!("{}{end}", stream.stream()));
+        let keys = names.filter_map(|name| StreamKey::new(stream.vhost(), stream.app(), &name).ok());
+        let mut begun: Vec<_> = keys
+            .map(|key| ChannelKey::of(&key))
+            .filter_map(|key| {
+                let channel = self.channels.get(&key).filter(|channel| channel.of.is_none())?;
+                let segmenter = &channel.segmenter;
+                let is_on = segmenter.has_segments() && !segmenter.has_ended();
+                let moment = segmenter.moment().filter(|_| is_on && key.stream != *stream)?;
+                Some((segmenter.discontinuities(), moment.wall.saturating_sub(moment.media), key))
+            })
+            .collect();
+        begun.sort_by_key(|(number, ..)| *number);
+        let Some((number, zero, key)) = begun.pop() else { return };
+        self.qualities.insert(stream.clone(), Qualities::new(Some(zero), Some(key)));
+        for (_, own, other) in begun {
+            let Some(channel) = self.channels.get_mut(&other).filter(|_| own != zero) else { continue };
+            // What its viewers have is like a playlist that has ended: the next one has higher numbers.
+            channel.begin_again(self.clock.steady(time.now), self.hub.follow_for_clients(&other.stream));
+            channel.segmenter.begin_discontinuities(number);
+            channel.of = Some(stream.clone());
+            self.feed(time, &other);
+        }
+    }
+
     /// The stream has several qualities from now on: `renditions` are the ends of names of other streams.
     pub(super) fn unite(&mut self, time: Time, stream: &StreamKey, renditions: &[Box<str>]) {
         let key = ChannelKey::of(stream);
         let Some(channel) = self.channels.get_mut(&key) else { return };
         channel.of.get_or_insert_with(|| stream.clone());
-        if !self.qualities.contains_key(stream) {
-            let separate = channel.tracks.audio.len() > 1 && !channel.tracks.video.is_empty();
-            let zero = channel.segmenter.moment().map(|moment| moment.wall.saturating_sub(moment.media));
-            let mut qualities = Qualities { renditions: Vec::new(), separate, members: Vec::new(), zero, since: None };
-            qualities.add("0".to_owned(), key.clone(), !separate);
-            self.qualities.insert(stream.clone(), qualities);
+        let zero = channel.segmenter.moment().map(|moment| moment.wall.saturating_sub(moment.media));
+        let qualities = self.qualities.entry(stream.clone()).or_insert_with(|| Qualities::new(zero, None));
+        if qualities.members.is_empty() {
+            qualities.separate = channel.tracks.audio.len() > 1 && !channel.tracks.video.is_empty();
+            qualities.add("0".to_owned(), key.clone(), !qualities.separate);
         }
         if let (Some(channel), Some(qualities)) = (self.channels.get(&key), self.qualities.get_mut(stream)) {
             if qualities.renditions.is_empty() {
@@ -235,9 +268,12 @@ impl<T: Ticket> Packager<T> {
     /// True if a quality is not there any more while others are, so that players are to choose one of those. Otherwise
     /// all wait for their publishers.
     fn is_over_alone(&self, time: Time, qualities: &Qualities, key: &ChannelKey) -> bool {
-        let silent = |key: &ChannelKey| self.channels.get(key).is_none_or(|channel| channel.is_silent(time.now));
-        let others = qualities.members.iter().filter(|member| member.is_listed && member.key != *key);
-        silent(key) && others.into_iter().any(|other| !silent(&other.key))
+        let is_gone = |key: &ChannelKey| {
+            let channel = self.channels.get(key);
+            channel.is_none_or(|channel| channel.is_silent(time.now) || channel.segmenter.has_ended())
+        };
+        let mut others = qualities.members.iter().filter(|member| member.is_listed && member.key != *key);
+        is_gone(key) && others.any(|other| !is_gone(&other.key))
     }
 
     /// True if the stream is published in any quality.
@@ -318,7 +354,8 @@ impl<T: Ticket> Packager<T> {
             let channel = self.channels.get(&member.key).filter(|channel| is_on(channel, time))?;
             channel.segmenter.report(answers::address(&waiting.file, &waiting.own, id, Some(&member.name)))
         };
-        if self.channels.get(key).is_none_or(|channel| !channel.segmenter.is_low_latency()) {
+        let has_reports = |channel: &Channel<T>| channel.segmenter.is_low_latency() && !channel.segmenter.has_ended();
+        if !self.channels.get(key).is_some_and(has_reports) {
             return Vec::new();
         }
         others.filter_map(report).collect()
@@ -326,7 +363,14 @@ impl<T: Ticket> Packager<T> {
 
     /// What a channel that begins has in common with the other qualities of a stream.
     pub(super) fn agree(&self, stream: &StreamKey, key: &ChannelKey, channel: &mut Channel<T>) {
-        let others = self.members(stream);
+        let mut others = self.members(stream);
+        if *key == ChannelKey::of(stream) {
+            let begun = self.qualities.get(stream).and_then(|qualities| qualities.begun.as_ref());
+            if let Some(first) = begun.and_then(|begun| self.channels.get(begun)) {
+                channel.segmenter.begin_discontinuities(first.segmenter.discontinuities());
+            }
+            others.extend(begun.cloned());
+        }
         let mut others = others.iter().filter(|other| *other != key).filter_map(|other| self.channels.get(other));
         if let Some(first) = self.channels.get(&ChannelKey::of(stream)).filter(|_| *key != ChannelKey::of(stream)) {
             channel.segmenter.begin_discontinuities(first.segmenter.discontinuities());
@@ -358,15 +402,28 @@ impl<T: Ticket> Packager<T> {
         if let (Some(moment), Some(qualities)) = (channel.segmenter.moment(), self.qualities.get_mut(stream)) {
             qualities.zero.get_or_insert(moment.wall.saturating_sub(moment.media));
         }
-        let (targets, number) = (channel.segmenter.targets(), channel.segmenter.discontinuities());
+        let targets = channel.segmenter.targets();
+        let on = members.iter().filter_map(|key| self.channels.get(key)).map(|channel| &channel.segmenter);
+        let on = on.filter(|segmenter| segmenter.has_segments() && !segmenter.has_ended());
+        let highest = on.map(hls::Segmenter::discontinuities).max();
         for other in members.iter().filter(|other| *other != key) {
             let Some(other) = self.channels.get_mut(other) else { continue };
             if let Some(targets) = targets {
                 other.segmenter.take_targets(targets);
             }
             // The segments of one moment are to have the same number. Most breaks are at about the same time in all.
-            let missing = number.saturating_sub(other.segmenter.discontinuities());
-            if !(1..=MOST_BREAKS).contains(&missing) || !other.segmenter.has_segments() {
+            if !other.segmenter.has_segments() || other.segmenter.has_ended() {
+                if let Some(highest) = highest {
+                    other.segmenter.begin_discontinuities(highest);
+                }
+                continue;
+            }
+            let missing = highest.unwrap_or_default().saturating_sub(other.segmenter.discontinuities());
+            if missing == 0 {
+                // It has caught up. The next difference is another one.
+                other.breaks_since = None;
+            }
+            if !(1..=MOST_BREAKS).contains(&missing) {
                 continue;
             }
             let wait = Duration::from_secs(u64::from(SILENCE * other.segmenter.target().unwrap_or(LONGEST_TARGET)));
@@ -390,7 +447,8 @@ impl<T: Ticket> Packager<T> {
         };
         let has =
             |track: &u8| qualities.members.iter().any(|one| one.key.stream == *stream && one.key.video == Some(*track));
-        channel.tracks.are_several() && qualities.members.len() < MOST_MEMBERS && !channel.tracks.video.iter().all(has)
+        let has_room = (1..MOST_MEMBERS).contains(&qualities.members.len());
+        channel.tracks.are_several() && has_room && !channel.tracks.video.iter().all(has)
     }
 
     /// The tracks of a stream have the memory of its segments together.

@@ -70,11 +70,20 @@ impl Segmenter {
         self.discontinuity_sequence + listed + u64::from(open)
     }
 
-    /// Begins with this discontinuity sequence number, if it has no segment.
+    /// Begins with this discontinuity sequence number, if it has no segment. If the playlist has ended, the next one begins
+    /// with this number or a higher one.
     pub fn begin_discontinuities(&mut self, number: u64) {
-        if self.next_number_is_first() {
+        if self.ended {
+            self.agreed_discontinuities = number;
+        } else if self.next_number_is_first() {
             self.discontinuity_sequence = number;
         }
+    }
+
+    /// Ends the playlist now, since the next publication does not go on from it.
+    pub fn end_playlist(&mut self) {
+        self.ended = true;
+        self.version += 1;
     }
 
     /// Has the next segment begin behind a discontinuity, because another quality has one there.
