@@ -19,6 +19,9 @@ use playlist::{Checker, Playlist};
 
 const AVC: &str = "0164001effe1001a6764001eacd940a02fea4c0440000003004000000c83c58b658001000668ebe3cb22c0fdf8f800";
 const AAC: [u8; 2] = [0x12, 0x10];
+/// The track of sound that is in Opus, and its configuration.
+const OPUS: u8 = 3;
+const OPUS_HEAD: &[u8] = b"OpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0";
 /// Some day in 2026, in milliseconds.
 const WALL: u64 = 1_790_000_000_000;
 /// Units of a millisecond in the times of pictures.
@@ -101,6 +104,7 @@ fn picture_head(track: u8, key: bool, packet: u8, data: &[u8]) -> Vec<u8> {
 fn sound_head(track: u8, packet: u8, data: &[u8]) -> Vec<u8> {
     match track {
         0 => [&[0xaf, packet][..], data].concat(),
+        OPUS => [&[0x95, packet][..], b"Opus", &[track], if packet == 0 { OPUS_HEAD } else { data }].concat(),
         track => [&[0x95, packet][..], b"mp4a", &[track], data].concat(),
     }
 }
@@ -640,6 +644,18 @@ fn several_tracks_of_sound_have_their_own_playlists() {
         if let Some(track) = sound {
             assert!(bytes.ends_with(&[7, track]), "the sound of its track");
         }
+    }
+}
+
+#[test]
+fn each_variant_names_the_codecs_of_all_its_tracks_of_sound() {
+    let mut server = Server::new(&[]);
+    let encoder = server.publish("cam", 2000, 0);
+    (encoder.video, encoder.audio) = (vec![0, 1], vec![0, 2, OPUS]);
+    let list = server.ok("cam.m3u8");
+    assert_eq!(list.lines().filter(|line| line.starts_with("#EXT-X-MEDIA:TYPE=AUDIO")).count(), 3, "{list}");
+    for (_, said) in variants(&list) {
+        assert!(said.contains("CODECS=\"avc1.64001e,mp4a.40.2,opus\""), "{said}");
     }
 }
 

@@ -31,13 +31,15 @@ pub struct VariantInfo {
 }
 
 impl VariantInfo {
-    /// The same with sound from a separate playlist.
+    /// The same with sound from one of these separate playlists: it has the codecs of all, and the highest rates.
     #[must_use]
-    pub fn with_sound(mut self, sound: &VariantInfo) -> Self {
-        self.bandwidth += sound.bandwidth;
-        self.average_bandwidth += sound.average_bandwidth;
-        if !sound.codecs.is_empty() {
-            self.codecs = format!("{},{}", self.codecs, sound.codecs);
+    pub fn with_sounds(mut self, sounds: &[VariantInfo]) -> Self {
+        self.bandwidth += sounds.iter().map(|sound| sound.bandwidth).max().unwrap_or_default();
+        self.average_bandwidth += sounds.iter().map(|sound| sound.average_bandwidth).max().unwrap_or_default();
+        for codec in sounds.iter().flat_map(|sound| sound.codecs.split(',')) {
+            if !codec.is_empty() && self.codecs.split(',').all(|known| known != codec) {
+                self.codecs = format!("{},{codec}", self.codecs);
+            }
         }
         self
     }

@@ -318,14 +318,13 @@ impl<T: Ticket> Packager<T> {
         let uri = |member: &Member| answers::address(&waiting.file, &waiting.own, id, Some(&member.name));
         let infos = ready.iter().filter_map(|(member, channel)| Some((member, channel.segmenter.info()?)));
         let (sounds, pictures): (Vec<_>, Vec<_>) = infos.partition(|(member, _)| member.key.video.is_none());
-        let sound = sounds.iter().max_by_key(|(_, info)| info.bandwidth).map(|(_, info)| info.clone());
+        let of_sounds: Vec<_> = sounds.iter().map(|(_, info)| info.clone()).collect();
         let variants: Vec<_> = pictures
             .into_iter()
-            .map(|(member, info)| match &sound {
-                Some(sound) if member.key.audio.is_none() => {
-                    Variant { uri: uri(member), info: info.with_sound(sound), audio: Some(SOUND.to_owned()) }
-                }
-                _ => Variant { uri: uri(member), info, audio: None },
+            .map(|(member, info)| {
+                let is_apart = member.key.audio.is_none() && !of_sounds.is_empty();
+                let info = if is_apart { info.with_sounds(&of_sounds) } else { info };
+                Variant { uri: uri(member), info, audio: is_apart.then(|| SOUND.to_owned()) }
             })
             .collect();
         let sounds: Vec<_> = sounds
