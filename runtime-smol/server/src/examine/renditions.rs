@@ -54,6 +54,10 @@ fn ruled_quality(settings: &VhostSettings, host: &VhostSettings, place: Option<u
         None => vec!["*"],
     };
     for name in names {
+        // Such streams are qualities and have none.
+        if settings.hls.renditions.iter().any(|other| name.ends_with(other.as_str())) {
+            continue;
+        }
         let quality = format!("{name}{end}");
         let is_one_of_these = |of: &String| {
             meet(of, name) && !before.iter().flat_map(patterns).any(|earlier| covers(earlier.as_str(), of))
@@ -108,6 +112,7 @@ fn streams_of(quality: &str, end: &str) -> Vec<String> {
         }
     }
     found.retain(|stream| !stream.is_empty() && !stream.ends_with('/'));
+    found.dedup();
     found
 }
 
