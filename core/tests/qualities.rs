@@ -122,6 +122,7 @@ struct Server {
     answers: HashMap<u32, Answer>,
     viewers: u64,
     left: u64,
+    short: Vec<hls::Shortage>,
     last: u32,
 }
 
@@ -142,6 +143,7 @@ impl Server {
             answers: HashMap::new(),
             viewers: 0,
             left: 0,
+            short: Vec::new(),
             last: 0,
         }
     }
@@ -200,7 +202,8 @@ impl Server {
                 }
                 Effect::Leave(_) => self.left += 1,
                 Effect::Follow(stream) => _ = self.packager.wake(stream),
-                Effect::Unfollow(_) | Effect::Complete(..) | Effect::Short(..) => {}
+                Effect::Short(_, shortage) => self.short.push(shortage),
+                Effect::Unfollow(_) | Effect::Complete(..) => {}
             }
         }
     }
@@ -710,6 +713,8 @@ fn the_tracks_of_a_stream_share_its_memory() {
         assert!(server.packager.stats().bytes <= 450_000, "{:?}", server.packager.stats());
     }
     assert!(server.packager.stats().segmented.dropped > 0);
+    let [shortage] = &server.short[..] else { panic!("it is told once: {:?}", server.short) };
+    assert!(shortage.bytes == 300_000 && shortage.needed > 300_000, "{shortage:?}");
 }
 
 #[test]

@@ -181,11 +181,13 @@ pub(super) struct OtherTimes {
 const LEAD: i64 = 1000;
 
 impl OtherTimes {
-    /// The moment of the first frame of a publication. `arrival` is when it came, in milliseconds since 1970.
-    fn first(&self, publication: u64, timestamp: u32, arrival: u64) -> Moment {
+    /// The moment of the first frame of a publication. `newest` is the timestamp of the frame that came with the least
+    /// delay: the first one may come late, with others from the last key frame on. `arrival` is when the first one would have
+    /// come with that delay, in milliseconds since 1970.
+    pub(super) fn first(&self, publication: u64, timestamp: u32, newest: u32, arrival: u64) -> Moment {
         let same = self.same.iter().find(|(known, _)| *known == Some(publication)).map(|(_, moment)| moment);
         let source = self.source.as_ref().filter(|(source, longest)| {
-            let delay = i64::from(source.timestamp.wrapping_sub(timestamp) as i32);
+            let delay = i64::from(source.timestamp.wrapping_sub(newest) as i32);
             (-LEAD..=*longest).contains(&delay)
         });
         let known = same.or_else(|| source.map(|(source, _)| source));
@@ -305,7 +307,7 @@ impl<T> Channel<T> {
                     self.late = 0;
                     match others {
                         Some(others) => {
-                            let moment = others.first(begun, first, arrival);
+                            let moment = others.first(begun, first, timestamp, arrival);
                             self.late = arrival.wrapping_sub(moment.wall) as i64;
                             self.segmenter.begin_at(self.last_id, moment);
                         }

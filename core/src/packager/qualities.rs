@@ -459,7 +459,15 @@ impl<T: Ticket> Packager<T> {
         let bytes = |channels: &Self, key: &ChannelKey| {
             channels.channels.get(key).map_or(0, |channel| channel.segmenter.bytes())
         };
-        while keys.len() > 1 && keys.iter().map(|key| bytes(self, key)).sum::<usize>() > most {
+        let is_over = |channels: &Self| keys.iter().map(|key| bytes(channels, key)).sum::<usize>() > most;
+        if keys.len() > 1 && is_over(self) {
+            let all = keys.iter().filter_map(|key| self.channels.get(key));
+            let needed = all.map(|channel| channel.segmenter.needed_for_window()).sum();
+            if let Some(first) = self.channels.get_mut(&ChannelKey::of(stream)) {
+                first.segmenter.note_shared_shortage(needed);
+            }
+        }
+        while keys.len() > 1 && is_over(self) {
             let Some(largest) = keys.iter().max_by_key(|key| bytes(self, key)) else { return };
             let Some(channel) = self.channels.get_mut(largest) else { return };
             if !channel.segmenter.give_up_oldest() {

@@ -59,11 +59,22 @@ impl Segmenter {
         if std::mem::replace(&mut self.is_short, true) {
             return;
         }
-        let held = self.needed();
         let (segments, window) = (self.listed.len(), self.config.window.max(self.listed.len()));
-        // As much for each segment as for those that are there.
-        let needed = held / (2 * segments + 3) * (2 * window + 3);
-        self.shortage = Some(Shortage { segments, window, bytes: self.config.bytes, needed });
+        self.shortage = Some(Shortage { segments, window, bytes: self.config.bytes, needed: self.needed_for_window() });
+    }
+
+    /// About how many bytes a full window takes: as much for each segment as for those that are there.
+    pub fn needed_for_window(&self) -> usize {
+        let (segments, window) = (self.listed.len(), self.config.window.max(self.listed.len()));
+        self.needed() / (2 * segments + 3) * (2 * window + 3)
+    }
+
+    /// It has to give up segments because others share its memory, which need so many bytes with it.
+    pub fn note_shared_shortage(&mut self, needed: usize) {
+        self.note_shortage();
+        if let Some(shortage) = &mut self.shortage {
+            shortage.needed = shortage.needed.max(needed);
+        }
     }
 
     /// Gives up its oldest segment, because others need the memory. False if it has only its newest one.

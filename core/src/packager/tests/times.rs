@@ -1,5 +1,6 @@
 //! Dates, clocks that are set, target durations, and what ends for a while only.
 
+use super::super::channel::OtherTimes;
 use super::*;
 
 #[test]
@@ -175,4 +176,15 @@ fn the_clock_of_a_manifest_follows_its_segments_if_an_encoder_drifts_or_the_wall
         server.run(400);
         check(&mut server);
     }
+}
+
+#[test]
+fn a_quality_that_is_pulled_from_its_last_key_frame_on_is_dated_by_what_it_is_made_from() {
+    let source = hls::Moment { timestamp: 100_000, media: 100_000, wall: WALL };
+    let others = OtherTimes { zero: None, same: Vec::new(), source: Some((source, 5000)) };
+    // Its newest frame is two seconds behind, and the key frame 8.3 s before that one.
+    let moment = others.first(1, 89_700, 98_000, WALL - 8300);
+    assert_eq!((moment.timestamp, moment.wall), (89_700, WALL - 10_300));
+    // The timestamps are others.
+    assert_eq!(others.first(1, 9_700, 18_000, WALL - 8300).wall, WALL - 8300);
 }
