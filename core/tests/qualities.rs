@@ -533,6 +533,28 @@ fn a_quality_whose_hold_is_short_is_gone_and_does_not_end_the_stream() {
 }
 
 #[test]
+fn the_fallback_of_one_quality_is_for_viewers_that_have_no_other() {
+    let mut server = Server::new(&["_low"]);
+    server.publish("cam", 2000, 0);
+    server.publish("cam_low", 2000, 0);
+    let both = addresses(&server.ok("cam.m3u8"));
+    play_all(&mut server, &both, 10_000);
+    server.unpublish("cam");
+    let fallback = server.hub.publish_fallback(&key("cam")).expect("it is free");
+    server.encode("cam", fallback, 2000, 0);
+    for _ in 0..10 {
+        server.run(1000);
+        assert_eq!(server.get(&both[0]).0, 404);
+        assert_eq!(addresses(&server.ok("cam.m3u8")), both[1..]);
+        server.ok(&both[1]);
+    }
+    server.unpublish("cam_low");
+    server.run(14_000);
+    assert_eq!(addresses(&server.ok("cam.m3u8")), both[..1]);
+    server.ok(&both[0]);
+}
+
+#[test]
 fn all_qualities_end_when_none_is_published_any_more() {
     let mut server = Server::new(&["_low"]);
     server.publish("cam", 2000, 0);

@@ -125,6 +125,11 @@ impl Player {
         source.is_live() && counts || !self.takes_fallback && self.stream.awaited.load(Ordering::Relaxed)
     }
 
+    /// True while the stream's fallback plays.
+    pub(crate) fn is_fallback(&self) -> bool {
+        self.stream.source().is_fallback()
+    }
+
     /// True if no origin has the stream, or none gives it to this client: there is no use in waiting for it.
     pub(crate) fn is_absent(&self) -> bool {
         self.stream.absent.load(Ordering::Relaxed) || self.wish.as_ref().is_some_and(|wish| wish.is_refused())

@@ -254,6 +254,11 @@ impl<T> Channel<T> {
         self.player.is_live()
     }
 
+    /// True while it has what the stream's fallback plays.
+    pub(super) fn is_fallback(&self) -> bool {
+        self.player.is_fallback()
+    }
+
     /// Has other servers send the stream.
     pub(super) fn want(&mut self) {
         self.player.want();

@@ -272,8 +272,14 @@ impl<T: Ticket> Packager<T> {
             let channel = self.channels.get(key);
             channel.is_none_or(|channel| channel.is_silent(time.now) || channel.segmenter.has_ended())
         };
-        let mut others = qualities.members.iter().filter(|member| member.is_listed && member.key != *key);
-        is_gone(key) && others.any(|other| !is_gone(&other.key))
+        // A fallback is for viewers that have nothing else.
+        let is_fallback = |key: &ChannelKey| self.channels.get(key).is_some_and(Channel::is_fallback);
+        let others = qualities.members.iter().filter(|member| member.is_listed && member.key != *key);
+        let mut others = others.filter(|other| !is_gone(&other.key));
+        if is_gone(key) {
+            return others.next().is_some();
+        }
+        is_fallback(key) && others.any(|other| !is_fallback(&other.key))
     }
 
     /// True if the stream is published in any quality.
@@ -288,7 +294,10 @@ impl<T: Ticket> Packager<T> {
         let Qualities { members, since, .. } = self.qualities.get_mut(stream)?;
         let listed = || members.iter().filter(|member| member.is_listed);
         let channels: Vec<_> = listed().filter_map(|member| Some((member, self.channels.get(&member.key)?))).collect();
-        let on: Vec<_> = channels.iter().filter(|(_, channel)| is_on(channel, time)).collect();
+        let mut on: Vec<_> = channels.iter().filter(|(_, channel)| is_on(channel, time)).collect();
+        if on.iter().any(|(_, channel)| !channel.is_fallback()) {
+            on.retain(|(_, channel)| !channel.is_fallback());
+        }
         if !on.is_empty() {
             let longest = Duration::from_secs(u64::from(SILENCE * LONGEST_TARGET));
             waiting.waits_for_media(time.now + longest.max(waiting.wait));
