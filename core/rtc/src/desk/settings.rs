@@ -1,0 +1,45 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How the desk serves peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where peers reach the server by UDP and TCP, as answers tell them. If both are empty, the address that the request
+    /// reached, with the ports of [`listening`](Self::listening), and then the addresses of the interfaces.
+    pub candidates: Vec<SocketAddr>,
+    /// The same by TCP.
+    pub tcp_candidates: Vec<SocketAddr>,
+    /// The port of UDP, and of TCP if peers may come that way.
+    pub listening: (u16, Option<u16>),
+    /// The addresses of the interfaces, without the loopback.
+    pub interfaces: Vec<std::net::IpAddr>,
+    /// Peers that may be there at the same time. Requests of more are answered with 503.
+    pub most_peers: usize,
+    /// Offers that are answered in one second. More wait, up to the same number, and then are answered with 503.
+    pub most_joins: u32,
+    /// The longest offer, in bytes. A longer one is answered with 413.
+    pub longest_offer: usize,
+    /// A peer that has not connected by then is gone.
+    pub connect: Duration,
+    /// Bytes of a stream's packets that are kept for viewers that join: from the newest key frame on.
+    pub most_kept: usize,
+    /// The name of this node of a cluster in the URLs of sessions; empty without one.
+    pub node: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            candidates: Vec::new(),
+            tcp_candidates: Vec::new(),
+            listening: (8000, None),
+            interfaces: Vec::new(),
+            most_peers: 10_000,
+            most_joins: 200,
+            longest_offer: 64 * 1024,
+            connect: Duration::from_secs(15),
+            most_kept: 16 * 1024 * 1024,
+            node: String::new(),
+        }
+    }
+}
