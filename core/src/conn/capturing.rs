@@ -6,7 +6,7 @@ use super::publisher::Stopped;
 use super::slow_path::SlowPath;
 use super::{Action, AskId, Output, Report, Subject};
 use crate::capture::{Call, Capturing, Closing, Joined, Opening, Polled, Recorder, Replayer, Returned, Step, Tap};
-use crate::session::{Accepts, ChunkStreams, Outbound, Phase, Rejection, Tally};
+use crate::session::{Accepts, ChunkStreams, Delivery, Outbound, Phase, Rejection, Tally};
 use crate::url::{DEFAULT_VHOST, StreamKey};
 
 /// Why a connection is not captured from its middle on.
@@ -22,6 +22,9 @@ pub enum NotCaptured {
     /// The server closes it.
     #[error("the connection is being closed")]
     Closing,
+    /// It publishes or plays by WebRTC, of which captures have nothing.
+    #[error("the client publishes or plays by WebRTC, which is not captured")]
+    WebRtc,
     /// It speaks HTTP: such a connection is captured from its beginning or not at all.
     #[error("the connection is by HTTP, which is captured only from its beginning")]
     Web,
@@ -46,7 +49,10 @@ impl SlowPath {
         let Some(ChunkStreams { input, unread, chunk_size }) = self.session.chunk_streams() else {
             return Err(match phase {
                 Phase::Handshake => NotCaptured::Handshake,
-                _ if self.session.is_web() && !self.session.is_closing() => NotCaptured::Web,
+                _ if self.session.is_web() && !self.session.is_closing() => match self.session.delivery() {
+                    Delivery::WebRtc => NotCaptured::WebRtc,
+                    _ => NotCaptured::Web,
+                },
                 _ => NotCaptured::Closing,
             });
         };

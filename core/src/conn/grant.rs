@@ -282,8 +282,8 @@ impl SlowPath {
         let closed = matches!(subject, Subject::Connect).then(|| Closed {
             reason: CloseReason::Rejected(request.refusal(Refusal::HookUnanswered).code),
             refused: self.past.refused,
-            received: self.session.received(),
-            sent: self.session.outbound().written(),
+            received: self.received(),
+            sent: self.sent(),
             duration: self.session.now().saturating_duration_since(self.start),
         });
         self.notify(request.entering(), Some(subject), closed);
@@ -609,8 +609,8 @@ impl SlowPath {
         self.go_by(&application);
         let capabilities = self.session.capabilities();
         let understands = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
-        let (asked, views) = (asked.then_some(facts), self.session.views());
-        let mut playing = Playing::new(&request, player, understands, application, asked, by_pass, views);
+        let (asked, elsewhere) = (asked.then_some(facts), self.session.plays_elsewhere());
+        let mut playing = Playing::new(&request, player, understands, application, asked, by_pass, elsewhere);
         if self.drained.is_some() && !self.leaves_late() {
             playing.finish();
         }

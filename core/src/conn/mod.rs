@@ -52,7 +52,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 pub use crate::fast_path::{Batches, Share};
-pub use crate::session::{Accepts, Delivery, Viewed, WebRequest};
+pub use crate::session::{Accepts, Admission, Delivery, WebRequest};
 pub use action::{Action, Attachment, LeftOut, Output, Remark, Report, Role};
 pub use agreement::Agreement;
 pub use any::{AnyConn, AnyOutput, Ended};
@@ -71,6 +71,7 @@ use crate::capture::{Replayer, Tap};
 use crate::hls;
 use crate::http::Answer;
 use crate::hub::StreamId;
+use crate::message::Message;
 pub use crate::policy::Verdict;
 use crate::session::{CloseReason, Session};
 use crate::stats::ConnStatsView;
@@ -127,9 +128,26 @@ impl Conn {
         self.slow_path().respond(now, id, answer);
     }
 
-    /// What a [viewer](Core::view) is told; each once.
-    pub fn take_viewed(&mut self) -> Option<Viewed> {
-        self.slow_path().session.take_viewed()
+    /// What becomes of a client without a socket ([`Core::view`], [`Core::offer`]); each once. After a refusal, call
+    /// [`handle_disconnect`](Self::handle_disconnect).
+    pub fn take_admission(&mut self) -> Option<Admission> {
+        self.slow_path().session.take_admission()
+    }
+
+    /// Takes media of a publisher without a socket ([`Core::offer`]), as if it had come in a message of RTMP. Then poll.
+    pub fn publish_media(&mut self, now: Instant, message: Message) {
+        self.slow_path().publish_media(now, message);
+    }
+
+    /// A player without a socket ([`Core::view`]) was sent so much, for its statistics.
+    pub fn note_sent(&mut self, now: Instant, frames: u32, bytes: usize) {
+        self.slow_path().note_sent(now, frames, bytes);
+    }
+
+    /// A client without a socket says that it leaves: that is an end in good order, which a publisher's disconnect alone is
+    /// not.
+    pub fn leave(&mut self, now: Instant) {
+        self.slow_path().session.leave(now);
     }
 
     /// The stream that a [viewer](Core::view) views, and how it is segmented, once that is granted.

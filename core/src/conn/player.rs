@@ -8,7 +8,7 @@ use crate::capture::Capturing;
 use crate::command::reply::{self, Level};
 use crate::hub::{Player, PullEnd, Pulled, Slowness, StreamId};
 use crate::message::UserControl;
-use crate::session::{Due, DueKind, PlayRequest, Session, Track};
+use crate::session::{Delivery, Due, DueKind, PlayRequest, Session, Track};
 use crate::source::{Batch, Form, Frame, FrameKind, Gap, Place};
 use crate::stats::ConnStats;
 use crate::time_limit::TimeLimit;
@@ -48,8 +48,9 @@ pub(super) struct Playing {
     left_out: LeftOut,
     slowness: Slowness,
     beginning: Beginning,
-    /// True if it views segments, which are made elsewhere: it gets no frames, and only makes the stream a wanted one.
-    views: bool,
+    /// How it gets the stream, if that is in another way than through its connection: it gets no frames here, and only
+    /// makes the stream a wanted one.
+    elsewhere: Option<Delivery>,
 }
 
 /// Whether a player gets frames. A player that waits for a publisher is reported, and once more when the stream begins.
@@ -133,7 +134,7 @@ impl Playing {
         application: Arc<Application>,
         asked: Option<StreamFacts>,
         by_pass: bool,
-        views: bool,
+        elsewhere: Option<Delivery>,
     ) -> Self {
         Playing {
             message_stream_id: request.message_stream_id(),
@@ -152,7 +153,7 @@ impl Playing {
             left_out: LeftOut::default(),
             slowness: Slowness::default(),
             beginning: Beginning::New,
-            views,
+            elsewhere,
             paused: false,
             audio: true,
             video: VideoState::On,
@@ -196,8 +197,8 @@ impl Playing {
     /// Plays to the end of the GOP and no further.
     pub(super) fn finish(&mut self) {
         self.finishing = true;
-        // A viewer of segments has no GOP to end.
-        self.finished |= self.views;
+        // There is no GOP here to end.
+        self.finished |= self.elsewhere.is_some();
     }
 
     /// Plays on after that GOP, even if its end has come and the connection is still open.
@@ -300,9 +301,14 @@ impl Playing {
         mut capturing: Option<&mut Capturing>,
         remarks: &mut Vec<Remark>,
     ) -> Option<Due> {
-        if self.views {
-            self.in_vain = !self.player.is_live() && self.player.is_absent();
-            return None;
+        match self.elsewhere {
+            // How long it waits depends on its requests.
+            Some(delivery) if delivery.is_segmented() => {
+                self.in_vain = !self.player.is_live() && self.player.is_absent();
+                return None;
+            }
+            Some(_) => return self.watch(now, session, remarks),
+            None => {}
         }
         let config = &self.application.config;
         if self.finished || self.in_vain {
@@ -402,6 +408,24 @@ impl Playing {
         };
         let told = ended.and_then(|ended| self.end_grace(now, ended, session));
         Due::first(told.into_iter().chain([next_check]).chain(slow).chain(silent))
+    }
+
+    /// It gets the stream in another way. Looks whether there is one. Returns when to look again.
+    fn watch(&mut self, now: Instant, session: &mut Session, remarks: &mut Vec<Remark>) -> Option<Due> {
+        if self.finished || self.in_vain {
+            return None;
+        }
+        if self.player.is_live() {
+            self.waiting = None;
+            return self.remark_beginning(now, true, PullEnd::Pending, remarks);
+        }
+        let ended = self.player.ended();
+        let silent = self.remark_beginning(now, false, PullEnd::Ended(ended), remarks);
+        self.in_vain = self.player.is_absent();
+        let next_check = if self.in_vain { None } else { self.wait(now) };
+        self.in_vain |= next_check.is_none();
+        let told = ended.filter(|_| !self.in_vain).and_then(|ended| self.end_grace(now, ended, session));
+        Due::first(told.into_iter().chain(next_check).chain(silent))
     }
 
     /// Its queue is full. Returns when to check again whether it takes anything.

@@ -13,7 +13,7 @@ use crate::command::{ConnectInfo, Signature};
 use crate::hls;
 use crate::message::Message;
 use crate::policy::Refusal;
-use crate::session::{CloseReason, ConnectRequest, Rejection, SessionEvent};
+use crate::session::{CloseReason, ConnectRequest, Delivery, Rejection, SessionEvent};
 use crate::url::UrlError;
 
 impl SlowPath {
@@ -116,7 +116,7 @@ impl SlowPath {
             Wanted::Play(request) => {
                 let found = found.map_err(|refusal| Rejection::bad_play_name(refusal.to_string()).because(refusal));
                 let pull = self.client.as_ref().and_then(|client| client.pull.as_ref());
-                let views = self.session.views();
+                let views = self.session.plays_elsewhere().is_some_and(Delivery::is_segmented);
                 let allowed = found.and_then(|found| match pull {
                     _ if views && found.vhost.application(found.key()).config.hls.mode == hls::Mode::Off => {
                         Err(Rejection::bad_play_name("HLS and DASH are off for this stream"))

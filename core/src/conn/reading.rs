@@ -5,7 +5,7 @@ use super::slow_path::SlowPath;
 impl SlowPath {
     /// Until when reading may wait, see [`Read::from`](crate::session::Read::from).
     pub(super) fn next_read(&mut self, now: Instant) -> Option<Instant> {
-        if self.pending.is_some() || !self.playing.is_empty() || self.session.is_closing() {
+        if self.session.is_web() || self.pending.is_some() || !self.playing.is_empty() || self.session.is_closing() {
             return None;
         }
         let (received, sockets) = (self.session.received(), self.server.sockets());

@@ -16,7 +16,7 @@ use crate::pacing::Sockets;
 use crate::policy::{Network, Passes, Refusal, canonical};
 use crate::pool::{Pool, Portion};
 use crate::relay::Relays;
-use crate::session::{Accepts, Session, Tally};
+use crate::session::{Accepts, Delivery, Session, Tally};
 use crate::url::StreamKey;
 
 /// What all connections of one server share. Cheap to clone.
@@ -135,11 +135,40 @@ impl Core {
         Conn::new(self.make_next(now, peer.map(canonical), accepts))
     }
 
-    /// A viewer of a stream in segments, who has asked for a playlist: a connection without bytes. It is granted, counted,
-    /// told of and closed as one that plays, and gets no frames. `peer` is the client.
-    pub fn view(&self, now: Instant, peer: Option<SocketAddr>, request: &http::Request, path: http::LivePath) -> Conn {
+    /// A client that has asked for a stream by a request on another connection, and gets it in another way: in segments or
+    /// by WebRTC. It is a connection without a socket. It is granted, counted, told of and closed as one that plays, and
+    /// gets no frames; [`Conn::take_admission`] says what becomes of it. `peer` is the client.
+    ///
+    /// Poll it when its stream is woken while the stream has no publisher, and at its deadlines.
+    pub fn view(
+        &self,
+        now: Instant,
+        peer: Option<SocketAddr>,
+        request: &http::Request,
+        app: &str,
+        stream: &str,
+        delivery: Delivery,
+    ) -> Conn {
+        self.elsewhere(now, peer, |session| session.view(request, app, stream.to_owned(), delivery))
+    }
+
+    /// A client that has offered, by a request on another connection, to publish a stream by WebRTC. It is a connection
+    /// without a socket, for which all holds that holds for publishers; [`Conn::take_admission`] says what becomes of it.
+    /// Give its media to [`Conn::publish_media`] once it is granted. `peer` is the client.
+    pub fn offer(
+        &self,
+        now: Instant,
+        peer: Option<SocketAddr>,
+        request: &http::Request,
+        app: &str,
+        stream: &str,
+    ) -> Conn {
+        self.elsewhere(now, peer, |session| session.offer(request, app, stream.to_owned()))
+    }
+
+    fn elsewhere(&self, now: Instant, peer: Option<SocketAddr>, begin: impl FnOnce(&mut Session)) -> Conn {
         let mut conn = self.make_next(now, peer.map(canonical), Accepts::Web);
-        conn.session.view(request, path);
+        begin(&mut conn.session);
         conn.count_asking();
         Conn::new(conn)
     }

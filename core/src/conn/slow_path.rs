@@ -19,6 +19,7 @@ use crate::capture::{Call, Capturing};
 use crate::cluster::SignedPull;
 use crate::command::{Capabilities, ConnectInfo};
 use crate::hub::{HeldBy, StreamId};
+use crate::message::Message;
 use crate::policy;
 use crate::pool::{FREE, Portion};
 use crate::relay::Seat;
@@ -63,6 +64,8 @@ pub(super) struct SlowPath {
     pub(super) delayed: Option<Box<Output>>,
     /// What ended publishers and players of this connection add to the report.
     pub(super) past: Past,
+    /// Bytes that a client without a socket has sent and got.
+    pub(super) carried: Carried,
     pub(super) start: Instant,
     /// When a draining server closes the connection.
     pub(super) drained: Option<Instant>,
@@ -84,6 +87,13 @@ pub(super) struct Past {
     pub(super) unsent: Gap,
     pub(super) left_out: LeftOut,
     pub(super) malformed: u64,
+}
+
+/// Bytes that go another way than through the connection.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    received: u64,
+    sent: u64,
 }
 
 /// The content of `connect`, and its result.
@@ -184,6 +194,7 @@ impl SlowPath {
             told_before: false,
             delayed: None,
             past: Past::default(),
+            carried: Carried::default(),
             start,
             stats: ConnStats::new(start),
             drained: None,
@@ -206,6 +217,31 @@ impl SlowPath {
         if !self.unfinished.hold(self.session.unfinished_bytes(), publishes) {
             self.close_for_memory();
         }
+    }
+
+    /// A publisher without a socket has sent this.
+    pub(super) fn publish_media(&mut self, now: Instant, message: Message) {
+        let bytes = message.payload.len();
+        self.carried.received += bytes as u64;
+        self.stats.received(now, bytes);
+        self.session.publish_media(now, message);
+    }
+
+    /// A player without a socket was sent so much.
+    pub(super) fn note_sent(&mut self, now: Instant, frames: u32, bytes: usize) {
+        self.carried.sent += bytes as u64;
+        self.stats.sent(now, bytes);
+        self.stats.queued_frames(now, frames);
+    }
+
+    /// Bytes that the client has sent.
+    pub(super) fn received(&self) -> u64 {
+        self.session.received() + self.carried.received
+    }
+
+    /// Bytes that the client was sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.session.waiting().written() + self.carried.sent
     }
 
     /// The program answers a request by HTTP.
@@ -624,8 +660,8 @@ impl SlowPath {
         }
         let closed = Closed {
             reason: close.reason.clone(),
-            received: self.session.received(),
-            sent: self.session.outbound().written(),
+            received: self.received(),
+            sent: self.sent(),
             duration: now.saturating_duration_since(self.start),
             refused: self.past.refused,
         };
@@ -644,8 +680,8 @@ impl SlowPath {
         Report {
             close,
             peer: self.peer(),
-            received: self.session.received(),
-            sent: self.session.outbound().written(),
+            received: self.received(),
+            sent: self.sent(),
             duration: now.saturating_duration_since(self.start),
             role: self.past.role,
             vhost,

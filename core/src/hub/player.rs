@@ -125,6 +125,12 @@ impl Player {
         source.is_live() && counts || !self.takes_fallback && self.stream.awaited.load(Ordering::Relaxed)
     }
 
+    /// When the stream's last publisher left, if it has none and that was after the player joined.
+    pub(crate) fn ended(&self) -> Option<Instant> {
+        let source = self.stream.source();
+        if source.epoch() > self.over_before { source.ended() } else { None }
+    }
+
     /// True while the stream's fallback plays.
     pub(crate) fn is_fallback(&self) -> bool {
         self.stream.source().is_fallback()

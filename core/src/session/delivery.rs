@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::http::{Container, Framing};
 
-/// How a client gets what it plays.
+/// How a client gets what it plays, or sends what it publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Delivery {
     /// By RTMP.
@@ -20,11 +20,13 @@ pub enum Delivery {
     Hls,
     /// As segments of MPEG-DASH.
     Dash,
+    /// By WebRTC.
+    WebRtc,
 }
 
 impl Delivery {
     /// All forms.
-    pub const ALL: [Delivery; 7] = [
+    pub const ALL: [Delivery; 8] = [
         Delivery::Rtmp,
         Delivery::HttpFlv,
         Delivery::WebSocketFlv,
@@ -32,9 +34,11 @@ impl Delivery {
         Delivery::WebSocketMp4,
         Delivery::Hls,
         Delivery::Dash,
+        Delivery::WebRtc,
     ];
 
-    pub(super) fn of(container: Container, framing: Framing) -> Self {
+    /// How a stream is got in this form. Playlists have no framing.
+    pub fn of(container: Container, framing: Framing) -> Self {
         match (container, framing) {
             (Container::Flv, Framing::Messages) => Delivery::WebSocketFlv,
             (Container::Flv, _) => Delivery::HttpFlv,
@@ -43,6 +47,11 @@ impl Delivery {
             (Container::Hls, _) => Delivery::Hls,
             (Container::Dash, _) => Delivery::Dash,
         }
+    }
+
+    /// True if the client asks for segments, one after the other.
+    pub(crate) fn is_segmented(self) -> bool {
+        matches!(self, Delivery::Hls | Delivery::Dash)
     }
 
     /// The name in the log, the API and metrics.
@@ -55,6 +64,7 @@ impl Delivery {
             Delivery::WebSocketMp4 => "ws-mp4",
             Delivery::Hls => "hls",
             Delivery::Dash => "dash",
+            Delivery::WebRtc => "webrtc",
         }
     }
 
@@ -66,6 +76,7 @@ impl Delivery {
             Delivery::HttpMp4 | Delivery::WebSocketMp4 => "mp4-play",
             Delivery::Hls => "hls-play",
             Delivery::Dash => "dash-play",
+            Delivery::WebRtc => "rtc-play",
         }
     }
 }

@@ -242,6 +242,8 @@ pub enum CloseReason {
     PeerLost(String),
     /// The TLS layer failed, with the error text of the TLS implementation.
     Tls(TlsFault, String),
+    /// The connection of a client by WebRTC has ended otherwise than by its wish.
+    WebRtc(WebRtcFault),
     /// The peer broke the protocol.
     Protocol(Error),
     /// The peer took too long.
@@ -326,6 +328,49 @@ impl TlsFault {
     }
 }
 
+/// How the connection of a client by WebRTC ended, if the client did not say that it leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebRtcFault {
+    /// No datagrams went between the client and the server in time, or they did not agree on keys.
+    NotConnected,
+    /// The client does not answer any more.
+    Silent,
+    /// The client breaks the protocol.
+    Broken,
+    /// The part of the server that serves the client has failed: a bug.
+    Bug,
+}
+
+impl WebRtcFault {
+    fn name(self) -> &'static str {
+        match self {
+            WebRtcFault::NotConnected => "webrtc_not_connected",
+            WebRtcFault::Silent => "webrtc_silent",
+            WebRtcFault::Broken => "webrtc_error",
+            WebRtcFault::Bug => "webrtc_bug",
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        match self {
+            WebRtcFault::NotConnected | WebRtcFault::Broken => Outcome::Failed,
+            WebRtcFault::Silent => Outcome::Lost,
+            WebRtcFault::Bug => Outcome::Closed,
+        }
+    }
+}
+
+impl fmt::Display for WebRtcFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WebRtcFault::NotConnected => "the client did not connect by WebRTC in time",
+            WebRtcFault::Silent => "the client does not answer by WebRTC any more",
+            WebRtcFault::Broken => "the client breaks the protocol of WebRTC",
+            WebRtcFault::Bug => "the server failed to serve the client by WebRTC, which is a bug",
+        })
+    }
+}
+
 /// How a connection ended, in one word: whether the client wanted the end, the network failed, or the server decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -366,6 +411,7 @@ impl Close {
                 Outcome::Orderly
             }
             CloseReason::PeerLost(_) => Outcome::Lost,
+            CloseReason::WebRtc(fault) => fault.outcome(),
             CloseReason::Timeout(TimeoutKind::FirstMessage | TimeoutKind::NextMessage | TimeoutKind::Write) => {
                 Outcome::Lost
             }
@@ -389,13 +435,17 @@ impl Close {
 
 impl CloseReason {
     /// All names except those of [`Refused`](Self::Refused), which are [`Refusal::CODES`].
-    pub const NAMES: [&'static str; 33] = [
+    pub const NAMES: [&'static str; 37] = [
         "peer_closed",
         "peer_lost",
         "tls_error",
         "tls_beginning_too_long",
         "tls_without_content",
         "tls_too_many_begin",
+        "webrtc_not_connected",
+        "webrtc_silent",
+        "webrtc_error",
+        "webrtc_bug",
         "proxy_header_error",
         "handshake_error",
         "chunk_error",
@@ -431,6 +481,7 @@ impl CloseReason {
             CloseReason::PeerClosed => "peer_closed",
             CloseReason::PeerLost(_) => "peer_lost",
             CloseReason::Tls(fault, _) => fault.name(),
+            CloseReason::WebRtc(fault) => fault.name(),
             CloseReason::Protocol(error) => error.name(),
             CloseReason::Timeout(TimeoutKind::Connect) => "connect_timeout",
             CloseReason::Timeout(TimeoutKind::Identify) => "identify_timeout",
@@ -462,6 +513,7 @@ impl fmt::Display for CloseReason {
             CloseReason::PeerClosed => f.write_str("the client closed the connection"),
             CloseReason::PeerLost(words) => write!(f, "connection lost: {words}"),
             CloseReason::Tls(_, words) => write!(f, "TLS: {words}"),
+            CloseReason::WebRtc(fault) => fault.fmt(f),
             CloseReason::Protocol(error) => write!(f, "protocol error: {error}"),
             CloseReason::Timeout(kind) => f.write_str(match kind {
                 TimeoutKind::Connect => "the client sent no connect, or no request, in time",

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// Which kind of client publishes, by the order of its commands.
+/// Which kind of client publishes: with RTMP, by the order of its commands.
 ///
 /// ```text
 ///                releaseStream | FCPublish             createStream
@@ -22,6 +22,8 @@ pub enum ClientKind {
     Haivision,
     /// createStream, publish: Flash Player.
     Flash,
+    /// An offer by HTTP, then WebRTC.
+    WebRtc,
 }
 
 impl ClientKind {
@@ -31,6 +33,7 @@ impl ClientKind {
             ClientKind::Fmle => "fmle-publish",
             ClientKind::Haivision => "haivision-publish",
             ClientKind::Flash => "flash-publish",
+            ClientKind::WebRtc => "rtc-publish",
         }
     }
 }

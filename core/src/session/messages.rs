@@ -60,7 +60,7 @@ impl Session {
         Ok(())
     }
 
-    fn handle_media(&mut self, mut message: Message) {
+    pub(super) fn handle_media(&mut self, mut message: Message) {
         match self.publishing(message.message_stream_id) {
             Some(message_stream_id) => {
                 message.message_stream_id = message_stream_id;
@@ -95,7 +95,7 @@ impl Session {
         }
     }
 
-    fn handle_data(&mut self, mut message: Message) {
+    pub(super) fn handle_data(&mut self, mut message: Message) {
         let Some(message_stream_id) = self.publishing(message.message_stream_id) else {
             self.counters.stray_media += 1;
             return;

@@ -70,11 +70,11 @@ pub use config::{SessionConfig, SessionLimits, SessionTimeouts};
 pub use delivery::Delivery;
 pub use event::{
     CloseReason, ConnectRequest, Outcome, PlayRequest, PublishRequest, Rejection, SessionEvent, SessionOutput,
-    TimeoutKind, TlsFault, Track, WebRequest,
+    TimeoutKind, TlsFault, Track, WebRequest, WebRtcFault,
 };
 pub use identify::ClientKind;
 pub use request::Answerable;
-pub use web::{Accepts, Viewed};
+pub use web::{Accepts, Admission};
 
 use crate::chunk::{ChunkReader, ReaderState};
 use crate::command::reply::{self, Level};
@@ -392,9 +392,9 @@ impl Session {
         })
     }
 
-    /// Which kind of client publishes, judged by the commands it has sent so far.
+    /// Which kind of client publishes; one that speaks RTMP is judged by the commands it has sent so far.
     pub fn manner(&self) -> ClientKind {
-        self.identification.publisher()
+        if self.delivery() == Delivery::WebRtc { ClientKind::WebRtc } else { self.identification.publisher() }
     }
 
     /// The client's address, if a trusted proxy sent one.

@@ -84,6 +84,9 @@ impl sealed::Sealed for PublishRequest {
         if !session.endpoint.state.change(Change::StreamGranted) {
             return;
         }
+        if session.is_web() {
+            return session.elsewhere_begins(Activity::Publishing);
+        }
         session.streams.begin(self.message_stream_id, Activity::Publishing, &self.name);
         session.endpoint.reader.set_limits(session.config.limits.chunks_publishing());
         session.activity_changed();

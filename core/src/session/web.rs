@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::as_play::{RETRY_AFTER, connect_info};
+use super::as_play::{RETRY_AFTER, connect_info, folder};
 use super::event::{CloseReason, PlayRequest, SessionEvent, TimeoutKind, WebRequest};
 use super::forwarded::Forwarded;
 use super::state::Change;
@@ -20,6 +20,10 @@ use crate::source::{Form, Frame, FrameKind, Mp4Tracks, Tracks};
 use crate::time_limit::{TimeLimit, deadline_after};
 
 mod answers;
+mod elsewhere;
+
+pub use elsewhere::Admission;
+use elsewhere::Elsewhere;
 
 /// How long the beginning of a live stream waits for a second medium after the first. Some players go by what the header
 /// says of the media, and wait for ever for one that does not come.
@@ -81,17 +85,8 @@ pub(super) struct Web {
     drains: bool,
     /// True once the sending side is over.
     is_finished: bool,
-    /// What a viewer of segments is told and has not taken yet.
-    viewed: Option<Viewed>,
-}
-
-/// What becomes of a viewer of segments, see [`Core::view`](crate::conn::Core::view).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Viewed {
-    /// It may view the stream.
-    Granted,
-    /// It may not, or may no longer: the answer to its requests.
-    Refused(Answer),
+    /// What a client without a socket is told and has not taken yet.
+    admission: Option<Admission>,
 }
 
 #[derive(Debug)]
@@ -102,6 +97,8 @@ enum Stage {
     Asked { is_head: bool, fields: String },
     /// A live stream is asked for, or sent.
     Live(Box<Live>),
+    /// The client has no socket: its media goes another way.
+    Elsewhere(Elsewhere),
     /// Nothing more is to be said.
     Over,
 }
@@ -130,14 +127,8 @@ struct Live {
 /// Whether the head of the answer is sent. It is held back until it is clear what the stream has.
 #[derive(Debug)]
 enum Beginning {
-    Held {
-        frames: Vec<Frame>,
-        bytes: usize,
-        tracks: Tracks,
-    },
+    Held { frames: Vec<Frame>, bytes: usize, tracks: Tracks },
     Begun(Form),
-    /// It never is: the stream is viewed in segments, by requests of other connections.
-    Viewing,
 }
 
 impl Web {
@@ -154,7 +145,7 @@ impl Web {
             is_last: false,
             drains: false,
             is_finished: false,
-            viewed: None,
+            admission: None,
         }
     }
 
@@ -189,7 +180,7 @@ impl Session {
     /// True if it is there for requests by HTTP, and plays no live stream.
     pub(crate) fn asks_by_web(&self) -> bool {
         let asks = match self.web.as_deref() {
-            Some(web) => !matches!(web.stage, Stage::Live(_)),
+            Some(web) => !matches!(web.stage, Stage::Live(_) | Stage::Elsewhere(_)),
             None => self.door.accepts == Accepts::Web,
         };
         asks && !self.is_closing()
@@ -281,7 +272,7 @@ impl Session {
                 }
             }
             // The head of the answer says that it is the last one.
-            Stage::Live(_) | Stage::Over => *input = &[],
+            Stage::Live(_) | Stage::Elsewhere(_) | Stage::Over => *input = &[],
             // While a request waits for its answer nothing is parsed.
             Stage::Asked { .. } => {
                 debug_assert!(false, "it is parsed before it is answered");
@@ -349,7 +340,7 @@ impl Session {
             _ if request.is_http_1_1() => (Framing::Chunks, String::new()),
             _ => (Framing::UntilClose, String::new()),
         };
-        let mut info = connect_info(request, &path, web.forwarded.is_believed());
+        let mut info = connect_info(request, &path.app, folder(request), web.forwarded.is_believed());
         info.is_page_denied = framing == Framing::Messages && !web.settings.admits(request);
         web.delivery = Delivery::of(path.container, framing);
         let live = Live {
@@ -371,48 +362,11 @@ impl Session {
         self.ask(Change::ConnectAsked, SessionEvent::Connect(request));
     }
 
-    /// Begins as a viewer of segments, who asked for a playlist on another connection. Nothing comes in or goes out.
-    pub(crate) fn view(&mut self, request: &Request, path: LivePath) {
-        if !self.endpoint.state.change(Change::WebBegun) {
-            return;
-        }
-        self.endpoint.speak_no_chunks();
-        let settings = self.door.settings.clone().unwrap_or_default();
-        let mut web = Box::new(Web::new(settings, Forwarded::new(None, None), self.start));
-        (web.count, web.is_last) = (1, true);
-        web.delivery = Delivery::of(path.container, Framing::UntilClose);
-        let info = connect_info(request, &path, false);
-        web.stage = Stage::Live(Box::new(Live {
-            framing: Framing::UntilClose,
-            is_head: false,
-            container: path.container,
-            name: path.stream,
-            fields: String::new(),
-            handshake: String::new(),
-            frames: FrameReader::default(),
-            beginning: Beginning::Viewing,
-            mp4: None,
-            is_over: false,
-        }));
-        self.web = Some(web);
-        let request = super::ConnectRequest { transaction: 1.0, info: Box::new(info) };
-        self.ask(Change::ConnectAsked, SessionEvent::Connect(request));
-    }
-
-    /// True if it is a viewer of segments.
-    pub(crate) fn views(&self) -> bool {
-        let is_viewing =
-            |stage: &Stage| matches!(stage, Stage::Live(live) if matches!(live.beginning, Beginning::Viewing));
-        self.web.as_deref().is_some_and(|web| is_viewing(&web.stage))
-    }
-
-    /// What a viewer of segments is told, once.
-    pub(crate) fn take_viewed(&mut self) -> Option<Viewed> {
-        self.web.as_mut().and_then(|web| web.viewed.take())
-    }
-
     /// The `connect` of a live stream is granted: its `play` follows.
     pub(super) fn web_connected(&mut self) {
+        if self.is_elsewhere() {
+            return self.elsewhere_connected();
+        }
         let Some(live) = self.web.as_mut().and_then(|web| web.live()) else {
             return;
         };
@@ -431,21 +385,17 @@ impl Session {
 
     /// The `play` is granted: its first frame must come in time.
     pub(super) fn web_plays(&mut self) {
+        if self.is_elsewhere() {
+            return self.elsewhere_begins(Activity::Playing);
+        }
         let Some(web) = &mut self.web else {
             return;
         };
         let wait = web.settings.wait;
-        let is_viewer = web.live().is_some_and(|live| matches!(live.beginning, Beginning::Viewing));
-        if is_viewer {
-            web.viewed = Some(Viewed::Granted);
-        }
         if let Some(live) = web.live() {
             self.streams.begin(Frame::MESSAGE_STREAM_ID, Activity::Playing, &live.name);
             self.activity_changed();
-            // How long a viewer waits depends on its requests.
-            if !is_viewer {
-                self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, wait));
-            }
+            self.endpoint.timers.limit(Timer::Setup, TimeLimit::new(self.endpoint.now, wait));
         }
     }
 
@@ -455,7 +405,7 @@ impl Session {
             None => (self.chunk_size() == chunk_size).then_some(Form::Rtmp),
             Some(Web { stage: Stage::Live(live), .. }) => match live.beginning {
                 Beginning::Begun(form) => Some(form).filter(|_| !live.is_over),
-                Beginning::Held { .. } | Beginning::Viewing => None,
+                Beginning::Held { .. } => None,
             },
             Some(_) => None,
         }
@@ -466,7 +416,7 @@ impl Session {
         let held = match self.web.as_deref() {
             Some(Web { stage: Stage::Live(live), .. }) => match &live.beginning {
                 Beginning::Held { bytes, .. } => *bytes,
-                Beginning::Begun(_) | Beginning::Viewing => 0,
+                Beginning::Begun(_) => 0,
             },
             _ => 0,
         };
@@ -519,7 +469,6 @@ impl Session {
                 let before = live.framing.before(frame.flv_length());
                 frame.flv_tag(before.bytes(), live.framing.after(), |piece| outbound.push(piece));
             }
-            Beginning::Viewing => {}
         }
     }
 
@@ -601,6 +550,10 @@ impl Session {
                 self.begin_live();
             }
             Stage::Live(_) => self.close(CloseReason::Timeout(TimeoutKind::WaitForStream)),
+            Stage::Elsewhere(client) => {
+                let kind = client.timeout();
+                self.close(CloseReason::Timeout(kind));
+            }
             Stage::Reading | Stage::Over => self.close(CloseReason::Timeout(TimeoutKind::Connect)),
         }
     }
@@ -636,13 +589,18 @@ impl Session {
             return false;
         };
         match reason {
-            CloseReason::PeerClosed | CloseReason::PeerLost(_) | CloseReason::Tls(..) | CloseReason::MemoryShort => {
-                return false;
-            }
+            CloseReason::PeerClosed
+            | CloseReason::PeerLost(_)
+            | CloseReason::Tls(..)
+            | CloseReason::WebRtc(_)
+            | CloseReason::MemoryShort => return false,
             _ => {}
         }
-        let is_viewer = web.live().is_some_and(|live| matches!(live.beginning, Beginning::Viewing));
         match &web.stage {
+            Stage::Elsewhere(_) => {
+                self.end_elsewhere(reason);
+                false
+            }
             Stage::Live(live) if matches!(live.beginning, Beginning::Begun(_)) => {
                 let framing = live.framing;
                 web.stage = Stage::Over;
@@ -664,8 +622,6 @@ impl Session {
                     CloseReason::StreamOver | CloseReason::Timeout(TimeoutKind::WaitForStream) => {
                         Answer::text(404, "the stream is not published")
                     }
-                    // Its client is not to begin again by itself.
-                    CloseReason::Closed(_) if is_viewer => Answer::text(403, "the session was closed by the server"),
                     _ => Answer::text(503, "the server cannot answer at present").with("Retry-After", RETRY_AFTER),
                 };
                 self.queue_last_answer(&answer);
@@ -699,9 +655,9 @@ impl Session {
             return false;
         };
         web.drains = true;
-        if web.live().is_some_and(|live| matches!(live.beginning, Beginning::Viewing)) {
-            // Its player asks again, and may do so elsewhere.
-            return true;
+        if let Stage::Elsewhere(client) = &web.stage {
+            // A player asks again, and may do so at another server. A publisher has until the end of the drain.
+            return client.plays();
         }
         matches!(web.stage, Stage::Reading) && web.count > 0 && !web.reader.has_begun()
     }

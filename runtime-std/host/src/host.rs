@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anabranch_core::conn::{self, Accepts, Action, AnyConn, Attachment, Config, Conn, Ended, Remark, Role, WebRequest};
-use anabranch_core::http;
+use anabranch_core::conn::{
+    self, Accepts, Action, AnyConn, Attachment, Config, Conn, Delivery, Ended, Remark, Role, WebRequest,
+};
+use anabranch_core::http::{self, Framing, LivePath};
 use anabranch_core::hub::StreamId;
 use anabranch_core::packager::{Target, View};
 use anabranch_core::policy::canonical;
@@ -630,7 +632,9 @@ impl<C: Link> Host<C> {
     /// The core of a viewer of segments, and its log lines.
     pub(crate) fn open_viewer(&self, view: &View) -> (AnyConn, AnyLines) {
         let peer = view.client.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        let conn = self.core.view(Instant::now(), view.client, &view.request, view.path.clone());
+        let LivePath { app, stream, container } = &view.path;
+        let delivery = Delivery::of(*container, Framing::UntilClose);
+        let conn = self.core.view(Instant::now(), view.client, &view.request, app, stream, delivery);
         let lines = Lines::opened(conn.id(), canonical(peer), self.addresses.clone(), self.before_connect.clone());
         (conn.into(), AnyLines::Client(lines))
     }

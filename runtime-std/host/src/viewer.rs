@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use anabranch_core::conn::{Action, AnyConn, AnyOutput, Viewed};
+use anabranch_core::conn::{Action, Admission, AnyConn, AnyOutput};
 use anabranch_core::packager::View;
 use anabranch_core::session::CloseReason;
 
@@ -84,18 +84,18 @@ impl Viewer {
             let mut state = self.state();
             let now = Instant::now();
             let output = state.conn.poll(now);
-            let viewed = state.conn.as_client().and_then(|conn| conn.take_viewed());
-            if let Some(Viewed::Refused(_)) = &viewed {
+            let admission = state.conn.as_client().and_then(|conn| conn.take_admission());
+            if let Some(Admission::Refused(_)) = &admission {
                 // There is no socket to wait for.
                 state.conn.handle_disconnect(now, CloseReason::PeerClosed);
             }
-            let granted = match (&viewed, state.conn.as_client()) {
-                (Some(Viewed::Granted), Some(conn)) => conn.viewing().map(|(key, settings)| (key.clone(), settings)),
+            let granted = match (&admission, state.conn.as_client()) {
+                (Some(Admission::Granted), Some(conn)) => conn.viewing().map(|(key, settings)| (key.clone(), settings)),
                 _ => None,
             };
             match &output {
                 AnyOutput::Action(Action::Ask(_)) => state.asked = true,
-                AnyOutput::Wait(wait) if viewed.is_none() => {
+                AnyOutput::Wait(wait) if admission.is_none() => {
                     let due = wait.deadline();
                     let is_new = std::mem::replace(&mut state.due, due) != due;
                     state.busy = false;
@@ -121,11 +121,11 @@ impl Viewer {
                     return control.segments().left(self.session);
                 }
             }
-            match (viewed, granted) {
-                (Some(Viewed::Granted), Some((key, settings))) => {
+            match (admission, granted) {
+                (Some(Admission::Granted), Some((key, settings))) => {
                     control.segments().granted(self.session, &key, &settings, asked);
                 }
-                (Some(Viewed::Refused(answer)), _) => control.segments().refused(self.session, &answer),
+                (Some(Admission::Refused(answer)), _) => control.segments().refused(self.session, &answer),
                 _ => {}
             }
         }

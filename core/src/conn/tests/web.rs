@@ -1,5 +1,6 @@
 //! Live streams and other requests by HTTP.
 
+mod elsewhere;
 mod mp4;
 mod requests;
 mod viewers;

@@ -155,6 +155,18 @@ fn reasons_have_names_that_stay_and_words() {
         (CloseReason::Tls(TlsFault::WithoutContent, "empty".into()), "tls_without_content", "TLS: empty"),
         (CloseReason::Tls(TlsFault::TooManyBegin, "too many".into()), "tls_too_many_begin", "TLS: too many"),
         (
+            CloseReason::WebRtc(WebRtcFault::NotConnected),
+            "webrtc_not_connected",
+            "the client did not connect by WebRTC in time",
+        ),
+        (CloseReason::WebRtc(WebRtcFault::Silent), "webrtc_silent", "the client does not answer by WebRTC any more"),
+        (CloseReason::WebRtc(WebRtcFault::Broken), "webrtc_error", "the client breaks the protocol of WebRTC"),
+        (
+            CloseReason::WebRtc(WebRtcFault::Bug),
+            "webrtc_bug",
+            "the server failed to serve the client by WebRTC, which is a bug",
+        ),
+        (
             protocol(Error::Preface(crate::preface::PrefaceError::TooLong { length: 9 })),
             "proxy_header_error",
             "protocol error: proxy header of 9 bytes is over the limit",
@@ -242,6 +254,7 @@ fn reasons_have_names_that_stay_and_words() {
     assert!(unused.is_empty(), "no reason has these names: {unused:?}");
     let phases = [Phase::Handshake, Phase::Connect, Phase::Connected, Phase::Publishing, Phase::Playing];
     assert_eq!(phases.map(|phase| phase.to_string()), ["handshake", "connect", "connected", "publishing", "playing"]);
-    let kinds = [ClientKind::Fmle, ClientKind::Haivision, ClientKind::Flash];
-    assert_eq!(kinds.map(|kind| kind.to_string()), ["fmle-publish", "haivision-publish", "flash-publish"]);
+    let kinds = [ClientKind::Fmle, ClientKind::Haivision, ClientKind::Flash, ClientKind::WebRtc];
+    let names = ["fmle-publish", "haivision-publish", "flash-publish", "rtc-publish"];
+    assert_eq!(kinds.map(|kind| kind.to_string()), names);
 }

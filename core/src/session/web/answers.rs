@@ -1,6 +1,6 @@
 //! How answers are sent.
 
-use super::{Beginning, Live, Stage, Viewed};
+use super::{Admission, Beginning, Live, Stage};
 use crate::endpoint::Cause;
 use crate::endpoint::{Error, Timer};
 use crate::http::websocket;
@@ -52,8 +52,8 @@ impl Session {
             return;
         };
         let (fields, is_head) = match std::mem::replace(&mut web.stage, Stage::Over) {
-            Stage::Live(live) if matches!(live.beginning, Beginning::Viewing) => {
-                web.viewed = Some(Viewed::Refused(answer.clone()));
+            Stage::Elsewhere(_) => {
+                web.admission = Some(Admission::Refused(answer.clone()));
                 return;
             }
             Stage::Live(live) => (live.fields, live.is_head),
@@ -68,7 +68,8 @@ impl Session {
 
     /// A rule refuses the live stream.
     pub(in crate::session) fn refuse_web(&mut self, rejection: &Rejection) {
-        self.queue_last_answer(&refused(rejection));
+        let delivery = self.delivery();
+        self.queue_last_answer(&refused(rejection, delivery));
     }
 
     /// What the client sent cannot be read.

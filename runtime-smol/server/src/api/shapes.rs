@@ -351,8 +351,8 @@ pub(super) struct Client {
     pub(super) url: String,
     /// The stream's name.
     pub(super) name: String,
-    /// `fmle-publish`, `haivision-publish`, `flash-publish`, `rtmp-play`, `flv-play`, `mp4-play`, `hls-play`,
-    /// `dash-play`, or `unknown` if it neither publishes nor plays.
+    /// `fmle-publish`, `haivision-publish`, `flash-publish`, `rtc-publish`, `rtmp-play`, `flv-play`, `mp4-play`, `hls-play`,
+    /// `dash-play`, `rtc-play`, or `unknown` if it neither publishes nor plays.
     #[serde(rename = "type")]
     pub(super) kind: String,
     /// True if it publishes.
@@ -367,7 +367,7 @@ pub(super) struct Client {
     /// The client's own name and version.
     #[serde(rename = "flashVer")]
     pub(super) flash_ver: String,
-    /// How it gets what it plays: `rtmp`, `http-flv`, `ws-flv`, `http-mp4`, `ws-mp4`, `hls` or `dash`. Empty if
+    /// How it gets what it plays: `rtmp`, `http-flv`, `ws-flv`, `http-mp4`, `ws-mp4`, `hls`, `dash` or `webrtc`. Empty if
     /// it plays nothing.
     pub(super) form: String,
     /// The field `User-Agent` of a player by HTTP; otherwise empty.

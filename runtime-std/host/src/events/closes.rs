@@ -36,6 +36,28 @@ pub(super) const ALL: &[Explanation] = &[
         "If they are real clients, spread them over more servers; otherwise block the address.",
     ),
     close(
+        "webrtc_not_connected",
+        "The client has the answer to its offer, and no datagrams went between it and the server in time, or they did not \
+         agree on keys.",
+        "See whether the UDP port is open in firewalls, and whether the addresses in `rtc.candidates` are those by which \
+         clients reach the server.",
+    ),
+    close(
+        "webrtc_silent",
+        "A client by WebRTC answers no more: it lost its network, or was closed without a word.",
+        "Nothing, if it is rare. If all clients of a network do so, look at its firewall or NAT.",
+    ),
+    close(
+        "webrtc_error",
+        "A client by WebRTC broke the protocol.",
+        "If an ordinary client does so, report it with the name and version of its program.",
+    ),
+    close(
+        "webrtc_bug",
+        "The part of the server that serves a client by WebRTC has failed. Other clients go on.",
+        "Report it with the lines of the log before.",
+    ),
+    close(
         "proxy_header_error",
         "A trusted proxy sent a header (PROXY protocol, or SRS's) that cannot be read.",
         "Check the proxy's settings. The server reads PROXY protocol 1 and 2.",

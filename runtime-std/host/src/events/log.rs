@@ -10,7 +10,7 @@ pub(super) const ALL: &[Explanation] = &[
     event(
         "identified",
         "The client publishes or plays a stream: role, stream, virtual host, and the client's own name. `form` is how a player \
-         gets the stream (`rtmp`, `http-flv`, `ws-flv`, `http-mp4`, `ws-mp4`, `hls`, `dash`), `unknown_host` is the host that it asked for, if the default virtual host took it in the place of another.",
+         gets the stream (`rtmp`, `http-flv`, `ws-flv`, `http-mp4`, `ws-mp4`, `hls`, `dash`, `webrtc`), `unknown_host` is the host that it asked for, if the default virtual host took it in the place of another.",
         "Nothing. If `unknown_host` is a host of yours, add it to `aliases` of a virtual host.",
     ),
     event(

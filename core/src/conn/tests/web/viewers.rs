@@ -10,14 +10,14 @@ fn a_draining_server_ends_viewers_at_once_and_says_that_they_may_ask_again() {
     let request = reader.read(&mut text.as_bytes()).expect("it is legal").expect("it is whole");
     let path = http::LivePath::of(&request).expect("it is a stream");
     let mut viewer = Browser::new(&harness);
-    viewer.conn = harness.server.view(harness.now, None, &request, path);
+    viewer.conn = harness.server.view(harness.now, None, &request, &path.app, &path.stream, Delivery::Hls);
     viewer.poll(&harness);
-    assert_eq!(viewer.conn.take_viewed(), Some(Viewed::Granted));
+    assert_eq!(viewer.conn.take_admission(), Some(Admission::Granted));
     viewer.poll(&harness);
     harness.server.drain();
     viewer.conn.drain(harness.now + Duration::from_secs(60), None);
     viewer.poll(&harness);
-    let Some(Viewed::Refused(answer)) = viewer.conn.take_viewed() else { panic!("it goes on") };
+    let Some(Admission::Refused(answer)) = viewer.conn.take_admission() else { panic!("it goes on") };
     assert_eq!(answer.status, 503);
     assert!(answer.has_field("Retry-After"));
     viewer.conn.handle_disconnect(harness.now, CloseReason::PeerClosed);
