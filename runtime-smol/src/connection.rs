@@ -265,6 +265,10 @@ impl Link for Connection {
         state.wake();
     }
 
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.transport.socket().local_addr().ok()
+    }
+
     fn inspect(&self, look: &mut dyn FnMut(&AnyConn)) {
         look(&self.state().conn);
     }

@@ -376,6 +376,10 @@ impl Link for Connection {
         self.leave_to_writer(state);
     }
 
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.transport.socket().local_addr().ok()
+    }
+
     fn inspect(&self, look: &mut dyn FnMut(&AnyConn)) {
         look(&self.state().conn);
     }

@@ -32,6 +32,14 @@ impl Answer {
         Answer { body, ..Answer::new(status) }.with("Content-Type", "text/plain; charset=utf-8")
     }
 
+    /// The answer to `OPTIONS`, with which browsers ask what a page of another server may do.
+    pub fn preflight(methods: &str) -> Self {
+        let answer = Answer::new(204).with("Allow", methods).with("Access-Control-Allow-Methods", methods);
+        // `*` does not mean `Authorization`.
+        let fields = "*, Authorization, Content-Type, If-Match";
+        answer.with("Access-Control-Allow-Headers", fields).with("Access-Control-Max-Age", "86400")
+    }
+
     /// The same with one more field. A field whose name or value is not legal is left out when it is sent.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {

@@ -4,7 +4,9 @@ use super::request::Request;
 use crate::url;
 
 /// First components that are the program's own, whatever applications there are.
-const RESERVED: [&str; 5] = ["api", "watch", "call", "rtc", "assets"];
+const RESERVED: [&str; 5] = ["api", "watch", "call", SIGNALLING, "assets"];
+/// That of the signalling of WebRTC. Pages of others may use it as they use live streams.
+const SIGNALLING: &str = "rtc";
 
 /// The form in which a live stream is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,10 +50,10 @@ pub struct LivePath {
 }
 
 impl LivePath {
-    /// True if the path is one of the program's own, whatever applications there are.
-    pub fn is_reserved(path: &str) -> bool {
+    /// True if the path is one of the program's own, whatever applications there are, and not for pages of others.
+    pub fn is_private(path: &str) -> bool {
         let first = path.strip_prefix('/').unwrap_or(path).split('/').next().unwrap_or_default();
-        first.is_empty() || RESERVED.contains(&first)
+        first.is_empty() || (RESERVED.contains(&first) && first != SIGNALLING)
     }
 
     /// The stream that a request means, if its path has the form of one.

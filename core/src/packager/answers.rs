@@ -36,8 +36,7 @@ impl<T> Reply<T> {
     }
 
     pub(super) fn options(self) -> Effect<T> {
-        let answer = Answer::new(204).with("Allow", METHODS).with("Access-Control-Allow-Methods", METHODS);
-        self.give(answer.with("Access-Control-Allow-Headers", "*").with("Access-Control-Max-Age", "86400"))
+        self.give(Answer::preflight(METHODS))
     }
 
     pub(super) fn not_allowed(self) -> Effect<T> {

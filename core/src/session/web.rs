@@ -294,7 +294,7 @@ impl Session {
             _ => {
                 let (id, is_head) = (web.count, request.method() == "HEAD");
                 // Nothing that the program has is for pages of others.
-                let is_own = LivePath::is_reserved(request.path());
+                let is_own = LivePath::is_private(request.path());
                 let fields = if is_own { String::new() } else { web.fields(&request) };
                 web.stage = Stage::Asked { is_head, fields };
                 let time = web.settings.answer;
@@ -317,10 +317,7 @@ impl Session {
                 Some(Answer::text(426, "only version 13 of WebSocket is spoken").with("Sec-WebSocket-Version", "13"))
             }
             ("GET", Upgrade::Malformed) => Some(Answer::text(400, "the key of the WebSocket is missing or malformed")),
-            ("OPTIONS", _) => {
-                let answer = Answer::new(204).with("Allow", METHODS).with("Access-Control-Allow-Methods", METHODS);
-                Some(answer.with("Access-Control-Allow-Headers", "*").with("Access-Control-Max-Age", "86400"))
-            }
+            ("OPTIONS", _) => Some(Answer::preflight(METHODS)),
             _ => Some(Answer::text(405, "a live stream can only be got").with("Allow", METHODS)),
         };
         if let Some(answer) = refused {

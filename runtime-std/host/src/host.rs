@@ -51,6 +51,9 @@ pub trait Link: Send + Sync + 'static {
     /// `change` once, and does not wait for the connection's peer.
     fn change(&self, change: &mut dyn FnMut(&mut AnyConn));
 
+    /// The address of this server that the peer has connected to, if there is a socket.
+    fn local_address(&self) -> Option<SocketAddr>;
+
     /// Shows the core of the connection.
     fn inspect(&self, look: &mut dyn FnMut(&AnyConn));
 

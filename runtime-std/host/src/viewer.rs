@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -140,6 +141,10 @@ impl Link for Viewer {
     fn change(&self, change: &mut dyn FnMut(&mut AnyConn)) {
         change(&mut self.state().conn);
         self.serve();
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
     }
 
     fn inspect(&self, look: &mut dyn FnMut(&AnyConn)) {

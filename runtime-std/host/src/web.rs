@@ -1,11 +1,12 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use anabranch_core::conn::WebRequest;
 use anabranch_core::http::{Answer, Request};
 use anabranch_core::packager::Ticket;
+use anabranch_core::policy::canonical;
 
 use crate::host::Link;
 
@@ -38,12 +39,29 @@ pub trait Web: fmt::Debug + Send + Sync + 'static {
     fn request(&self, request: Request, reply: Reply);
 }
 
+/// The connection of a request, which the request does not keep open.
+trait Asking: Send {
+    fn is_gone(&self) -> bool;
+
+    fn local_address(&self) -> Option<SocketAddr>;
+}
+
+impl<C: Link> Asking for Weak<C> {
+    fn is_gone(&self) -> bool {
+        self.strong_count() == 0
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.upgrade()?.local_address()
+    }
+}
+
 /// Answers one request, once, from any thread. If it is dropped, the deadline decides. It does not keep the connection
 /// open: an answer for a client that is gone has no effect.
 #[must_use = "if it is dropped, there is no answer"]
 pub struct Reply {
     client: Option<SocketAddr>,
-    is_gone: Box<dyn Fn() -> bool + Send>,
+    connection: Box<dyn Asking>,
     deliver: Box<dyn FnOnce(Answer) + Send>,
 }
 
@@ -54,19 +72,24 @@ impl Reply {
         let mut client = None;
         connection.inspect_client(&mut |conn| client = conn.peer());
         let connection = Arc::downgrade(connection);
-        let of_connection = connection.clone();
-        let is_gone = move || of_connection.strong_count() == 0;
+        let asking = Box::new(connection.clone());
         let deliver = move |answer: Answer| {
             if let Some(connection) = connection.upgrade() {
                 connection.change_client(&mut |conn| conn.respond(Instant::now(), id, &answer));
             }
         };
-        (request, Reply { client, is_gone: Box::new(is_gone), deliver: Box::new(deliver) })
+        (request, Reply { client, connection: asking, deliver: Box::new(deliver) })
     }
 
     /// The client's address, as far as it is known: the one that a trusted proxy gave, otherwise that of the connection.
     pub fn client(&self) -> Option<SocketAddr> {
         self.client
+    }
+
+    /// The address of this server that the client has connected to. Behind a proxy it is the one that the proxy has
+    /// connected to. `None` if the connection is gone.
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.connection.local_address().map(canonical)
     }
 
     /// Gives the answer. Does not block.
@@ -77,7 +100,7 @@ impl Reply {
 
 impl Ticket for Reply {
     fn is_gone(&self) -> bool {
-        (self.is_gone)()
+        self.connection.is_gone()
     }
 }
 

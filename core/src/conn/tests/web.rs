@@ -732,6 +732,9 @@ fn pages_that_may_play_may_also_read_why_they_may_not() {
         ("/", 404, false),
         ("/api/v1/streams", 401, false),
         ("/assets/x", 404, false),
+        ("/live/cam/whep", 404, true),
+        ("/rtc/v1/whep/?app=live&stream=cam", 409, true),
+        ("/rtc/session/1", 404, true),
     ] {
         let mut browser = Browser::asking(&harness, &from(path));
         browser.conn.respond(harness.now, 1, &Answer::text(status, "words"));

@@ -136,6 +136,31 @@ fn an_empty_line_neither_keeps_a_connection_nor_shortens_its_time() {
 }
 
 #[test]
+fn requests_of_webrtc_are_for_the_program_whatever_their_method() {
+    let harness = Harness::new();
+    let mut browser = Browser::new(&harness);
+    let mut number = 0;
+    for path in ["/live/cam/whip", "/live/cam/whep", "/a/b/cam.flv/whep", "/rtc/v1/play/", "/rtc/session/1"] {
+        for method in ["POST", "PATCH", "DELETE", "OPTIONS", "HEAD", "GET"] {
+            let offer = "v=0\r\n".repeat(1000);
+            let head =
+                format!("{method} {path}?vhost=x HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", offer.len());
+            browser.send(&harness, format!("{head}{offer}").as_bytes());
+            let asked = browser.requests.pop().expect("it is for the program");
+            assert_eq!((asked.request.method(), asked.request.path()), (method, path));
+            assert_eq!(asked.request.body(), offer.as_bytes());
+            number += 1;
+            assert_eq!(asked.id, number);
+            browser.conn.respond(harness.now, asked.id, &Answer::preflight("OPTIONS, POST"));
+            browser.poll(&harness);
+            assert_eq!(browser.reason(), "open", "the connection stays usable");
+        }
+    }
+    let (head, _) = browser.answer();
+    assert!(head.contains("Access-Control-Allow-Headers: *, Authorization, Content-Type, If-Match\r\n"), "{head}");
+}
+
+#[test]
 fn a_client_that_announces_a_body_is_told_to_send_it() {
     let harness = Harness::new();
     let head = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
