@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anabranch_smol::{Carrier, Server, TLS_CONNECTION_MEMORY};
 use anabranch_tests::{TIMEOUT, wait_for};
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -52,7 +52,7 @@ fn half_a_beginning_and_half_a_record_are_within_the_bound() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
     let certificate = made.cert.der().clone();
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let config = config.expect("versions").with_no_client_auth();
     let config = config.with_single_cert(vec![certificate.clone()], key).expect("they belong together");

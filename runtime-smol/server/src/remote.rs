@@ -9,10 +9,12 @@ use base64::prelude::BASE64_STANDARD;
 use clap::{Arg, ArgMatches};
 use serde_json::Value;
 use ureq::Agent;
+use ureq::tls::RootCerts;
 
 use crate::api::ApiSettings;
 use crate::settings::Sources;
 use crate::settings::tree::Step;
+use crate::tls;
 
 const API: &str = "api";
 const TOKEN: &str = "token";
@@ -103,6 +105,7 @@ impl Remote {
 
     fn at(base: String, authorization: Option<String>) -> Self {
         let config = Agent::config_builder()
+            .tls_config(tls::of_calls(RootCerts::PlatformVerifier, true))
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)

@@ -19,7 +19,7 @@ pub(crate) struct OutboundTls(Mutex<Option<Arc<ClientConfig>>>);
 /// # Errors
 /// A root cannot be used, or there are none at all.
 pub fn client_tls(roots: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Verifier::new_with_extra_roots(roots, provider.clone())?;
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 
 use super::{MAX_PAYLOAD, Packets, RtpError, VideoPacketizer};
 
+#[path = "../../tests/support/payloads.rs"]
+mod payloads;
+
 const SPS: &[u8] = &[0x67, 0x42, 0xC0, 0x1F, 0xDA];
 const PPS: &[u8] = &[0x68, 0xCE, 0x3C, 0x80];
 
@@ -48,41 +51,20 @@ fn picture(units: &[Vec<u8>]) -> Bytes {
     picture.into()
 }
 
-/// The units in payloads of H.264 or HEVC, as RFC 6184 and RFC 7798 say they are read.
+/// The units in packets of H.264 or HEVC, by the length of their headers.
 fn units(packets: &Packets, header: usize) -> Vec<Vec<u8>> {
-    let mut units: Vec<Vec<u8>> = Vec::new();
-    let mut is_open = false;
-    for payload in &packets.payloads {
-        assert!(!payload.is_empty() && payload.len() <= MAX_PAYLOAD, "{} bytes", payload.len());
-        let (is_several, is_part) = match header {
-            1 => (payload[0] & 0x1F == 24, payload[0] & 0x1F == 28),
-            _ => (payload[0] >> 1 & 0x3F == 48, payload[0] >> 1 & 0x3F == 49),
-        };
-        assert!(!is_open || is_part, "a fragment has no end");
-        if is_several {
-            let mut rest = &payload[header..];
-            while !rest.is_empty() {
-                let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
-                units.push(rest[2..2 + length].to_vec());
-                rest = &rest[2 + length..];
-            }
-        } else if is_part {
-            let ends = payload[header];
-            assert_eq!(ends & 0x80 == 0, is_open, "a fragment begins where another has not ended");
-            if ends & 0x80 != 0 {
-                units.push(match header {
-                    1 => vec![payload[0] & 0xE0 | ends & 0x1F],
-                    _ => vec![payload[0] & 0x81 | (ends & 0x3F) << 1, payload[1]],
-                });
-            }
-            units.last_mut().expect("a unit has begun").extend_from_slice(&payload[header + 1..]);
-            is_open = ends & 0x40 == 0;
-        } else {
-            units.push(payload.to_vec());
-        }
-    }
-    assert!(!is_open, "the last fragment has no end");
-    units
+    fit(packets);
+    payloads::units(&packets.payloads, header)
+}
+
+/// The OBUs in packets of AV1, without lengths.
+fn obus(packets: &Packets) -> Vec<Vec<u8>> {
+    fit(packets);
+    payloads::obus(&packets.payloads)
+}
+
+fn fit(packets: &Packets) {
+    assert!(packets.payloads.iter().all(|payload| (1..=MAX_PAYLOAD).contains(&payload.len())), "{packets:?}");
 }
 
 /// A unit of H.264 with this header and so many more bytes.
@@ -176,45 +158,6 @@ fn obu(kind: u8, content: &[u8]) -> Vec<u8> {
     obu.push(length as u8);
     obu.extend_from_slice(content);
     obu
-}
-
-/// The OBUs in payloads of AV1, without lengths, as the RTP payload format says they are read.
-fn obus(packets: &Packets) -> Vec<Vec<u8>> {
-    let mut obus: Vec<Vec<u8>> = Vec::new();
-    let mut is_open = false;
-    for payload in &packets.payloads {
-        assert!(payload.len() <= MAX_PAYLOAD, "{} bytes", payload.len());
-        let (header, mut rest) = (payload[0], &payload[1..]);
-        assert_eq!(header & 0x80 != 0, is_open);
-        let number = usize::from(header >> 4 & 3);
-        assert_ne!(number, 0, "elements are counted");
-        for index in 0..number {
-            let element = if index + 1 == number {
-                rest
-            } else {
-                let mut length = 0;
-                for place in 0.. {
-                    let byte = rest[0];
-                    rest = &rest[1..];
-                    length |= usize::from(byte & 0x7F) << (7 * place);
-                    if byte & 0x80 == 0 {
-                        break;
-                    }
-                }
-                let (element, after) = rest.split_at(length);
-                rest = after;
-                element
-            };
-            if index == 0 && is_open {
-                obus.last_mut().expect("an OBU has begun").extend_from_slice(element);
-            } else {
-                obus.push(element.to_vec());
-            }
-        }
-        is_open = header & 0x40 != 0;
-    }
-    assert!(!is_open, "the last OBU has no end");
-    obus
 }
 
 #[test]

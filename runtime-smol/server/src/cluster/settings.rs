@@ -233,7 +233,7 @@ impl ClusterSettings {
         if !self.redis.0.place().is_some_and(|place| place.tls) {
             return Ok(None);
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder = builder.map_err(|error| ("redis", error.to_string()))?;
         let builder = if self.ca_file.as_os_str().is_empty() {

@@ -10,7 +10,7 @@ use std::{fmt, fs};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use tracing::{debug, error};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{PemItem, RootCerts, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Error};
 
@@ -22,6 +22,7 @@ use super::order::Order;
 use super::reply::Reply;
 use super::settings::{Form, HookSettings, HookTarget, HookUrl};
 use super::tally::Tally;
+use crate::tls;
 
 /// How long a thread waits for work before it ends.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
@@ -215,9 +216,8 @@ impl EndpointKey {
                 RootCerts::from(certificates)
             }
         };
-        let tls = TlsConfig::builder().root_certs(root_certs).disable_verification(!self.verify_tls).build();
         let config = Agent::config_builder()
-            .tls_config(tls)
+            .tls_config(tls::of_calls(root_certs, self.verify_tls))
             // The proxy in the environment is for the internet; back ends are usually in the same network.
             .proxy(None)
             // SRS does not follow redirects either, and a redirected POST would become a GET. In nginx-rtmp's form they

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::UtcDateTime;
 use ureq::Agent;
-use ureq::tls::TlsConfig;
+use ureq::tls::RootCerts;
 
 use super::settings::S3Settings;
 use super::sign::{Credentials, Request, authorization, sha256};
+use crate::tls;
 
 /// How long one object may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -132,7 +133,7 @@ impl S3 {
     pub(super) fn new(settings: &S3Settings) -> Result<Self, String> {
         let (base, authority, path) = settings.endpoint()?;
         let config = Agent::config_builder()
-            .tls_config(TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build())
+            .tls_config(tls::of_calls(RootCerts::PlatformVerifier, true))
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)

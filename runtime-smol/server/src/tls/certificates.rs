@@ -6,7 +6,7 @@ use std::{fmt, fs, io, thread};
 
 use anabranch_program::{Fault, file_cure};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
@@ -52,7 +52,7 @@ impl Certificates {
     /// # Errors
     /// rustls does not accept it.
     pub(crate) fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, String> {
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("TLS: {error}"))?;
         let resolver: Arc<dyn ResolvesServerCert> = self.clone();
@@ -197,7 +197,7 @@ fn load(files: &CertificateFiles) -> Result<CertifiedKey, CertificateFault> {
     let private = PrivateKeyDer::from_pem_file(key);
     let private =
         private.map_err(|error| wrong(true, unreadable(key, &error, "a private key in PEM, without password")))?;
-    let certified = CertifiedKey::from_der(chain, private, &ring::default_provider());
+    let certified = CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider());
     certified.map_err(|error| {
         let words = format!("{} with {}: {error}", certificate.display(), key.display());
         wrong(true, Fault::new(words, "name the key that belongs to the certificate: both are made together"))
@@ -240,7 +240,7 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<u64> {
 /// another way. It checks them before it looks for an issuer, so none is needed.
 fn verified_at(certificate: &CertificateDer<'_>, seconds: u64) -> Option<CertificateError> {
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    let algorithms = ring::default_provider().signature_verification_algorithms.all;
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
     let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
     match verify_server_cert_signed_by_trust_anchor(&parsed, &RootCertStore::empty(), &[], now, algorithms) {
         Err(rustls::Error::InvalidCertificate(error)) => Some(error),

@@ -9,14 +9,25 @@ use std::time::Duration;
 use anabranch_host::Listen;
 use anabranch_smol::Carrier;
 use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use ureq::tls::{RootCerts, TlsConfig};
 
 use certificates::Certificates;
 pub(crate) use certificates::Described;
 
 use crate::settings::values::Time;
 use crate::settings::written::Of;
+
+/// TLS for calls by HTTP. Without encryption that it is given, the client would fail at the first such call.
+pub(crate) fn of_calls(roots: RootCerts, verifies: bool) -> TlsConfig {
+    TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+        .root_certs(roots)
+        .disable_verification(!verifies)
+        .build()
+}
 
 /// RTMPS: RTMP in TLS.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use anabranch_tests::conformance::Target;
+use rustls::crypto::aws_lc_rs;
 use rustls::crypto::cipher::{AeadKey, Iv, MessageEncrypter, OutboundChunks, OutboundPlainMessage};
-use rustls::crypto::ring;
 use rustls::crypto::tls13::OkmBlock;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ContentType, KeyLog, ProtocolVersion, RootCertStore, StreamOwned};
@@ -162,8 +162,8 @@ impl KeyLog for Secret {
 /// A client that speaks nothing but the suite of [`Records`].
 fn client(roots: &RootCertStore, secret: Arc<Secret>) -> ClientConnection {
     let provider = rustls::crypto::CryptoProvider {
-        cipher_suites: vec![ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256],
-        ..ring::default_provider()
+        cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256],
+        ..aws_lc_rs::default_provider()
     };
     let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_safe_default_protocol_versions();
     let mut config = config.expect("there is TLS 1.3").with_root_certificates(roots.clone()).with_no_client_auth();
@@ -203,7 +203,7 @@ struct Records {
 impl Records {
     /// With the first keys of a client.
     fn new(secret: Vec<u8>) -> Self {
-        let SupportedCipherSuite::Tls13(suite) = ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256 else {
+        let SupportedCipherSuite::Tls13(suite) = aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256 else {
             unreachable!("it is of TLS 1.3");
         };
         let encrypter = encrypter(suite, &secret);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anabranch_tests::Folder;
 use anabranch_tests::program::Program;
-use rustls::crypto::ring;
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
@@ -142,7 +142,7 @@ fn virtual_hosts_come_and_go_and_the_log_level_follows() {
 fn shows(address: SocketAddr, certificate: &CertificateDer<'static>) -> bool {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
     let name = ServerName::try_from("localhost").unwrap();
     let client = ClientConnection::new(Arc::new(config.with_no_client_auth()), name).unwrap();
