@@ -20,7 +20,7 @@ impl ClusterSim {
     ///
     /// - A server has one pull of a name at the most.
     /// - A player that has frames of a publication goes on to get them, unless a failure touched the servers on the
-    ///   way.
+    ///   way, or a pull had to begin while their clocks were too far apart.
     ///
     /// In addition, when they change,
     /// - frames are what was sent, in order, with their headers, in rising time, and complete, unless a failure touched
@@ -54,7 +54,7 @@ impl ClusterSim {
             let node = &self.nodes[client.node];
             let has_ended = publisher.name != client.name
                 && (node.published.contains_key(&key) || self.is_recent(node.free.get(&key), STILL));
-            if !is_double && !has_ended && !self.excuses(client.node, origin) {
+            if !is_double && !has_ended && !self.excuses(client.node, origin, &key) {
                 self.fail(&format!("client {index} gets no frames any more, for {:?}", self.now - last));
             }
         }
@@ -127,7 +127,7 @@ impl ClusterSim {
         let has_changed = [self.nodes[node].changed.get(&key), self.moved.get(&key)];
         let begins = is_remote && has_changed.into_iter().any(|at| self.is_recent(at, RECOVERY));
         let is_late = skipped.is_unkept && self.rules.backup.is_some();
-        if !begins && !is_late && !self.excuses(node, skipped.origin) {
+        if !begins && !is_late && !self.excuses(node, skipped.origin, &key) {
             let Skipped { origin, frames, .. } = skipped;
             self.fail(&format!("client {index} at server {node} missed {frames} frames of publication {origin}"));
         }
@@ -141,13 +141,14 @@ impl ClusterSim {
     }
 
     /// True if frames of this publication may not get to players at this server.
-    pub(super) fn excuses(&self, node: usize, origin: usize) -> bool {
+    pub(super) fn excuses(&self, node: usize, origin: usize, key: &StreamKey) -> bool {
         let at = self.publications[origin].node;
-        if self.rules.is_direct {
+        let fails = if self.rules.is_direct {
             [node, at].iter().any(|node| self.nodes[*node].trouble.excuses(self.now))
         } else {
             self.nodes.iter().any(|node| node.trouble.excuses(self.now))
-        }
+        };
+        fails || node != at && self.is_distrusted((node, at), key)
     }
 
     /// A player that a server sent elsewhere gets there what it wants.

@@ -386,11 +386,13 @@ impl ClusterSim {
         let Part::Player(viewing) = &mut self.clients[index].part else {
             self.fail("a publisher gets media");
         };
+        let seen = viewing.order.len();
         match viewing.media(now, message, &self.archive) {
             Err(fault) => self.fail(&format!("client {index}: {fault}")),
             Ok(None) => {}
             Ok(Some(skipped)) => self.check_skip(index, skipped),
         }
+        self.note_lost_touch(index, seen);
         self.received += 1;
         self.note_latency(index);
     }

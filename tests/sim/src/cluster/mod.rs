@@ -11,6 +11,7 @@
 mod act;
 mod check;
 mod client;
+mod clocks;
 mod directory;
 mod fallback;
 mod line;
@@ -37,6 +38,7 @@ pub use scene::{ClusterOutcome, ClusterScene};
 pub use tree::{DirectoryFigures, Tree, TreeFigures};
 
 use self::client::{Client, Part, Publication, Stage};
+use self::clocks::Apart;
 use self::directory::Directory;
 use self::line::{End, Line};
 use self::node::{Node, address_of};
@@ -82,6 +84,8 @@ pub struct ClusterSim {
     hurt: Option<Instant>,
     /// Pairs of servers that do not reach each other.
     cuts: BTreeSet<(usize, usize)>,
+    /// When clocks were apart.
+    apart: Vec<Apart>,
     /// Lost segments of a million between pairs of servers.
     losses: BTreeMap<(usize, usize), u32>,
     /// The same for all pairs of servers, if they have no latency of their own.
@@ -171,6 +175,7 @@ impl ClusterSim {
             schedule: BTreeSet::new(),
             touched: Vec::new(),
             cuts: BTreeSet::new(),
+            apart: Vec::new(),
             losses: BTreeMap::new(),
             hop: None,
             rules,
@@ -212,19 +217,6 @@ impl ClusterSim {
     pub fn slow_directory(&mut self, delay: Duration, is_deaf: bool) {
         (self.directory.delay, self.directory.is_deaf) = (delay, is_deaf);
         self.hurt = Some(self.now);
-    }
-
-    /// The clock of a server's machine is so many seconds ahead, or behind.
-    pub fn set_skew(&mut self, node: usize, seconds: i64) {
-        self.nodes[node].skew = seconds;
-        self.set_clock(node);
-    }
-
-    fn set_clock(&mut self, node: usize) {
-        let (now, skew) = (self.now, self.nodes[node].skew);
-        if let Some(core) = &self.nodes[node].core {
-            core.set_clock(now, (self.unix + (now - self.start).as_secs()).saturating_add_signed(skew));
-        }
     }
 
     /// Requests that the directory has answered.
@@ -545,6 +537,11 @@ impl ClusterSim {
     /// Messages that players got.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// How often relays reported something, by its name.
+    pub fn remarks(&self, name: &str) -> usize {
+        self.remarks.get(name).copied().unwrap_or_default()
     }
 
     /// Connections that servers opened to others.

@@ -84,6 +84,11 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
+    /// When something last failed, or worked again.
+    pub(super) fn last(&self) -> Option<Instant> {
+        self.last
+    }
+
     /// True if frames that pass the server may be lost.
     pub(super) fn excuses(&self, now: Instant) -> bool {
         self.active > 0 || self.last.is_some_and(|last| now < last + RECOVERY)

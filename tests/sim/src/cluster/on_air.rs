@@ -4,7 +4,7 @@ use anabranch_core::hub::HeldBy;
 use anabranch_core::url::StreamKey;
 
 use super::ClusterSim;
-use super::client::{Part, Stage};
+use super::client::{Client, Part, Stage};
 
 /// From one key frame of an encoder to the next.
 const GROUP: Duration = Duration::from_secs(1);
@@ -114,14 +114,33 @@ impl ClusterSim {
             let publisher = self.clients.iter().filter(is_due).find_map(super::Client::origin);
             // Without the directory no server gets a name that another one has.
             let is_known = self.location.is_none() || self.directory_is_well() && !self.doubled.contains(&key);
-            if let Some(origin) = publisher.filter(|origin| is_known && !self.excuses(client.node, *origin)) {
+            if let Some(origin) = publisher.filter(|origin| is_known && !self.excuses(client.node, *origin, &key)) {
                 let gap = self.now - last;
                 self.fail(&format!("client {index} is without frames for {gap:?}, and publication {origin} has them"));
             }
         }
     }
 
-    /// What players saw is what servers said to be on air, in the same order.
+    /// A player got something. If that is a publication which it has not `seen` so far, at another server than where it is
+    /// published, a failure may keep news from there.
+    pub(super) fn note_lost_touch(&mut self, index: usize, seen: usize) {
+        let Client { part: Part::Player(viewing), node, name, .. } = &self.clients[index] else {
+            return;
+        };
+        let Some(origin) = viewing.order.last().copied().filter(|_| viewing.order.len() > seen) else {
+            return;
+        };
+        let key: StreamKey = name.parse().expect("a name");
+        let is_lost = self.publications[origin].node != *node && self.excuses(*node, origin, &key);
+        if let Part::Player(viewing) = &mut self.clients[index].part
+            && is_lost
+        {
+            viewing.begins_at_lost_server();
+        }
+    }
+
+    /// What players saw is what servers said to be on air, in the same order. Only a player that comes to a server which has
+    /// lost touch with the publisher's may begin there with what was on air before.
     ///
     /// # Panics
     /// If a player saw a publication that no server said to be on air then.
@@ -134,14 +153,16 @@ impl ClusterSim {
             if self.doubled.contains(&key) {
                 continue;
             }
-            let mut told = self.told.get(&key).into_iter().flatten();
-            for origin in &viewing.order {
+            let all = self.told.get(&key).map(Vec::as_slice).unwrap_or_default();
+            let mut told = all.iter();
+            for (at, origin) in viewing.order.iter().enumerate() {
                 let publication = self.publications[*origin];
                 if self.clients[publication.client].name != client.name {
                     continue;
                 }
                 let place = (publication.node, publication.line);
-                if !told.any(|said| *said == place) {
+                let was_told = viewing.outdated.contains(&at) && all.contains(&place);
+                if !was_told && !told.any(|said| *said == place) {
                     let seen = &viewing.order;
                     self.fail(&format!(
                         "client {index} saw {seen:?}, and no server said that {origin} was on air then"

@@ -222,7 +222,7 @@ fn forward(to: usize) -> VhostConfig {
 impl Layout {
     fn of(rng: &mut Rng) -> Self {
         let rules = Rules::default();
-        match rng.within(0..=13) {
+        match rng.within(0..=19) {
             0 => Layout {
                 what: "0 is the origin of the others",
                 configs: vec![settings(), edge(&[0]), edge(&[0])],
@@ -250,8 +250,8 @@ impl Layout {
                 publish_at: vec![0],
                 play_at: vec![0, 1, 2, 3, 4],
             },
-            4..=8 => Layout::cluster(rng),
-            9.. => Layout::with_backups(rng),
+            4..=9 => Layout::cluster(rng),
+            10.. => Layout::with_backups(rng),
             _ => Layout {
                 what: "0 pushes to 1, and 1 to 2",
                 configs: vec![forward(1), forward(2), settings()],

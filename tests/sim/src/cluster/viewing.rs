@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anabranch_core::message::{Message, MessageType};
@@ -27,6 +28,10 @@ pub(super) struct Viewing {
     pub(super) frames: u64,
     /// The publications in the order in which they came, on all connections.
     pub(super) order: Vec<usize>,
+    /// Those of them, by their places there, that may have been on air before the one in front of them.
+    pub(super) outdated: BTreeSet<usize>,
+    /// How many of them there were before this connection.
+    before: usize,
     /// True until there is sound, and a picture, of the newest publication.
     is_unheard: bool,
     is_unseen: bool,
@@ -49,8 +54,16 @@ pub(super) struct Skipped {
 impl Viewing {
     /// A new connection.
     pub(super) fn begin(&mut self) {
-        let Viewing { frames, first_ever, order, latencies, longest, .. } = std::mem::take(self);
-        *self = Viewing { frames, first_ever, order, latencies, longest, ..Viewing::default() };
+        let Viewing { frames, first_ever, order, outdated, latencies, longest, .. } = std::mem::take(self);
+        let before = order.len();
+        *self = Viewing { frames, first_ever, order, outdated, before, latencies, longest, ..Viewing::default() };
+    }
+
+    /// Its server has lost touch with the one that has the stream: what it begins with there may be what was on air before.
+    pub(super) fn begins_at_lost_server(&mut self) {
+        if self.order.len() == self.before + 1 {
+            self.outdated.insert(self.before);
+        }
     }
 
     /// Takes a message; the error says what is wrong with it.
