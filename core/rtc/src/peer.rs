@@ -124,6 +124,8 @@ pub enum Gone {
     Broken,
     /// The part of the server that serves it has failed. That is a bug.
     Bug,
+    /// What it plays has changed to what it has no decoder for. It may come again with another offer.
+    Changed,
 }
 
 /// How the network treats the packets of a peer.
@@ -148,7 +150,8 @@ pub enum Output {
     Wait(Instant),
 }
 
-/// A connection to a peer. After each call but [`poll`](Self::poll), `poll` is to be called until it says that the peer waits.
+/// A connection to a peer. After each call but [`poll`](Self::poll) and [`write`](Self::write), `poll` is to be called until
+/// it says that the peer waits.
 pub trait Peer: Send {
     /// Bytes have come.
     fn receive(&mut self, now: Instant, path: Path, bytes: &[u8]);
@@ -156,7 +159,8 @@ pub trait Peer: Send {
     /// The time has come that it waited for.
     fn handle_timeout(&mut self, now: Instant);
 
-    /// Sends a packet of a track that the peer takes. Of a track that it does not take, there is none.
+    /// Sends a packet of a track that the peer takes. Of a track that it does not take, there is none. After the last one,
+    /// [`handle_timeout`](Self::handle_timeout) is to be called.
     fn write(&mut self, now: Instant, packet: Packet);
 
     /// Asks a publisher for a key frame.

@@ -22,7 +22,7 @@ pub use answer::Answer;
 pub(crate) use date::{calendar, date_line};
 pub use error::HttpError;
 pub use framing::{Framing, Head};
-pub use path::{Container, LivePath, SegmentPath, encoded};
+pub use path::{Container, LivePath, SegmentPath, decoded_path, encoded, is_application};
 pub use reader::RequestReader;
 pub use request::{Request, Upgrade};
 pub use settings::{Limits, Origins, Settings};

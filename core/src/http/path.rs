@@ -118,16 +118,16 @@ fn is_segment(name: &str) -> bool {
     bits.len() == 32 && bits.bytes().all(is_hex) && numbers.bytes().all(is_number)
 }
 
-/// The path without its first slash, and without `%XX`.
-fn decoded_path(request: &Request) -> Option<String> {
+/// The path of a request without its first slash, and without `%XX`. `None` if it cannot be the name of anything.
+pub fn decoded_path(request: &Request) -> Option<String> {
     let path = decoded(request.path().strip_prefix('/')?)?;
     // Names are given on as text in which these mean something else.
     let is_odd = path.contains('?') || path.contains(url::VHOST_MARK) || path.chars().any(char::is_control);
     (!is_odd).then_some(path)
 }
 
-/// Whether it is none of the program's own, as applications are understood: empty components, for example, do not count.
-fn is_application(app: &str) -> bool {
+/// Whether a name is one of an application, and none of the program's own. Empty components, for example, do not count.
+pub fn is_application(app: &str) -> bool {
     url::first_component(app).is_some_and(|first| !RESERVED.contains(&first))
 }
 

@@ -137,12 +137,12 @@ impl Player {
     }
 
     /// True if no origin has the stream, or none gives it to this client: there is no use in waiting for it.
-    pub(crate) fn is_absent(&self) -> bool {
+    pub fn is_absent(&self) -> bool {
         self.stream.absent.load(Ordering::Relaxed) || self.wish.as_ref().is_some_and(|wish| wish.is_refused())
     }
 
     /// The codecs of the stream, as far as they are known.
-    pub(crate) fn codecs(&self) -> (Option<VideoCodec>, Option<AudioCodec>) {
+    pub fn codecs(&self) -> (Option<VideoCodec>, Option<AudioCodec>) {
         self.stream.stats.get().map(StreamStatsView::codecs).unwrap_or_default()
     }
 

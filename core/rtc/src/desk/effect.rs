@@ -46,7 +46,7 @@ pub enum Effect<T> {
     /// Make a connection of core without a socket for this client, so that all rules apply to it, and say what became of
     /// it: [`granted`](super::Desk::granted) or [`refused`](super::Desk::refused).
     Open(Box<Opening>),
-    /// The connection of this session leaves. [`left`](super::Desk::left) is not needed then.
+    /// The connection of this session leaves. If it was granted its stream, [`Remark::Gone`] has said why just before.
     Leave(SessionId),
     /// A publisher has sent this.
     Publish(SessionId, Message),

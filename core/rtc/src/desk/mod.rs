@@ -12,24 +12,39 @@
 //!   first message.
 //! - A stream is followed by one cursor for all its viewers, and put into packets once.
 
+mod answers;
+mod clock;
 mod effect;
+mod log;
+mod names;
+mod peers;
+mod playing;
+mod requests;
+mod session;
 mod settings;
+mod stream;
+mod stun;
+mod viewer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anabranch_core::http::{self, Answer, Request};
+use anabranch_core::http::Answer;
 use anabranch_core::hub::{Hub, StreamId};
 use anabranch_core::packager::{Ticket, Time};
 use anabranch_core::url::StreamKey;
 
 use crate::engine::{Accepted, Candidates, Credentials, Purpose};
-use crate::peer::{Datagram, Path};
-use crate::signal::{SignalError, Target};
+use crate::peer::{Datagram, Event, Gone, Path, Transport};
+use crate::signal::SignalError;
 pub use effect::{Effect, Opening, OpusPacket, Remark, Role, SessionId, SoundJob};
+use names::Names;
+use requests::Lobby;
+use session::{Kind, Session, Stage};
 pub use settings::Settings;
+use stream::Stream;
 
 /// Makes peers of offers: by `str0m` in a server, in plain text in a simulation.
 pub trait Peers: fmt::Debug + Send {
@@ -100,12 +115,44 @@ pub struct SessionView {
     pub skipped: u64,
 }
 
+/// How often clients that wait are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// Peers whose times are so close are served at once.
+const GRAIN: Duration = Duration::from_millis(5);
+/// How often the statistics of a connection hear what was sent.
+const TELL: Duration = Duration::from_secs(1);
+
 /// The peers of a server. `T` is what tells requests from each other.
+///
+/// Datagrams are made while they are taken, so that there are never more than those of one peer: after each call, take them
+/// all with [`poll_datagram`](Self::poll_datagram), and then what is to be done with [`poll`](Self::poll).
 #[derive(Debug)]
 pub struct Desk<T> {
     hub: Hub,
     peers: Box<dyn Peers>,
     settings: Settings,
+    names: Names,
+    now: Option<Instant>,
+    /// The beginning of the grid of [`GRAIN`].
+    zero: Option<Instant>,
+    sessions: BTreeMap<SessionId, Session<T>>,
+    last_session: SessionId,
+    /// The sessions by the names that peers call them, and by paths that are proven.
+    by_name: HashMap<String, SessionId>,
+    by_path: HashMap<Path, SessionId>,
+    streams: BTreeMap<StreamKey, Stream>,
+    followed: HashMap<StreamId, StreamKey>,
+    /// The streams by the work on their sound.
+    jobs: BTreeMap<u64, StreamKey>,
+    streams_made: u64,
+    /// Peers by the time when something is due.
+    dues: BTreeSet<(Instant, SessionId)>,
+    next_look: Option<Instant>,
+    lobby: Lobby,
+    /// Viewers that there are packets for.
+    queue: VecDeque<SessionId>,
+    /// What peers have said, until it is acted on.
+    events: VecDeque<(SessionId, Event)>,
     effects: VecDeque<Effect<T>>,
     datagrams: VecDeque<Datagram>,
     stats: DeskStats,
@@ -114,9 +161,30 @@ pub struct Desk<T> {
 impl<T: Ticket> Desk<T> {
     /// A desk for the streams of `hub`. All names, passwords and numbers come from `seed`.
     pub fn new(hub: Hub, seed: [u8; 32], settings: Settings, peers: Box<dyn Peers>) -> Self {
-        let _ = seed;
-        let (effects, datagrams, stats) = (VecDeque::new(), VecDeque::new(), DeskStats::default());
-        Desk { hub, peers, settings, effects, datagrams, stats }
+        Desk {
+            hub,
+            peers,
+            settings,
+            names: Names::new(seed),
+            now: None,
+            zero: None,
+            sessions: BTreeMap::new(),
+            last_session: 0,
+            by_name: HashMap::new(),
+            by_path: HashMap::new(),
+            streams: BTreeMap::new(),
+            followed: HashMap::new(),
+            jobs: BTreeMap::new(),
+            streams_made: 0,
+            dues: BTreeSet::new(),
+            next_look: None,
+            lobby: Lobby::default(),
+            queue: VecDeque::new(),
+            events: VecDeque::new(),
+            effects: VecDeque::new(),
+            datagrams: VecDeque::new(),
+            stats: DeskStats::default(),
+        }
     }
 
     /// From now on it serves peers so.
@@ -124,67 +192,42 @@ impl<T: Ticket> Desk<T> {
         self.settings = settings;
     }
 
-    /// A client asks for something. `client` is its address, `local` the one that its request reached.
-    #[expect(clippy::too_many_arguments, reason = "they are what a request is")]
-    pub fn request(
-        &mut self,
-        time: Time,
-        target: Target,
-        request: &Request,
-        client: Option<SocketAddr>,
-        local: Option<SocketAddr>,
-        settings: &http::Settings,
-        ticket: T,
-    ) {
-        let _ = (time, target, request, client, local, settings, &self.hub, &self.peers);
-        self.effects.push_back(Effect::Answer(ticket, Answer::text(503, "there is no WebRTC here")));
-    }
-
-    /// The client of this session may do what it wants.
-    pub fn granted(&mut self, time: Time, session: SessionId, key: &StreamKey) {
-        let _ = (time, session, key);
-    }
-
-    /// It may not, or may no longer.
-    pub fn refused(&mut self, time: Time, session: SessionId, answer: &Answer) {
-        let _ = (time, session, answer);
-    }
-
-    /// Its connection has ended, for example because it was kicked, or its stream is over.
-    pub fn left(&mut self, time: Time, session: SessionId) {
-        let _ = (time, session);
-    }
-
-    /// A datagram has come.
-    pub fn receive(&mut self, time: Time, path: Path, bytes: &[u8]) {
-        let _ = (time, path, bytes);
-    }
-
-    /// The connection of this path, which was one of TCP, is lost.
-    pub fn disconnected(&mut self, time: Time, path: Path) {
-        let _ = (time, path);
+    /// The present time, which does not go back.
+    fn at(&mut self, time: Time) -> Instant {
+        let now = self.now.map_or(time.now, |before| before.max(time.now));
+        self.now = Some(now);
+        self.zero.get_or_insert(now);
+        now
     }
 
     /// A stream has something new.
     pub fn wake(&mut self, time: Time, stream: StreamId) {
-        let _ = (time, stream);
-    }
-
-    /// Sound has been put into Opus. The packets are in order.
-    ///
-    /// `Err` says why that is not possible; nothing more comes for this job then.
-    pub fn sound(&mut self, time: Time, job: u64, made: Result<Vec<OpusPacket>, String>) {
-        let _ = (time, job, made);
+        let now = self.at(time);
+        if let Some(key) = self.followed.get(&stream).cloned() {
+            self.feed(now, &key);
+        }
     }
 
     /// Does what is due.
     pub fn turn(&mut self, time: Time) {
-        let _ = time;
+        let now = self.at(time);
+        while let Some((due, number)) = self.dues.first().copied().filter(|(due, _)| *due <= now) {
+            self.dues.remove(&(due, number));
+            self.peer_is_due(now, number);
+        }
+        self.admit(now);
+        if self.next_look.is_some_and(|due| due <= now) {
+            self.look(now);
+        }
     }
 
     /// When [`turn`](Self::turn) is due; `None` while nothing is.
     pub fn deadline(&self) -> Option<Instant> {
-        None
+        if !self.effects.is_empty() || !self.datagrams.is_empty() || !self.queue.is_empty() {
+            return self.now;
+        }
+        let due = self.dues.first().map(|(due, _)| *due);
+        [due, self.next_look, self.lobby.deadline()].into_iter().flatten().min()
     }
 
     /// What is to be done, one at a time.
@@ -194,16 +237,148 @@ impl<T: Ticket> Desk<T> {
 
     /// The next datagram to send. Those for one peer follow each other.
     pub fn poll_datagram(&mut self) -> Option<Datagram> {
-        self.datagrams.pop_front()
+        loop {
+            if let Some(datagram) = self.datagrams.pop_front() {
+                return Some(datagram);
+            }
+            let (number, now) = (self.queue.pop_front()?, self.now?);
+            self.serve(now, number);
+        }
     }
 
     /// Numbers for metrics.
     pub fn stats(&self) -> DeskStats {
-        self.stats
+        let mut stats = DeskStats {
+            streams: self.streams.values().filter(|stream| !stream.viewers.is_empty()).count(),
+            sounds: self.jobs.len(),
+            kept: self.streams.values().map(|stream| stream.log.bytes()).sum(),
+            ..self.stats
+        };
+        for session in self.sessions.values() {
+            let Stage::Open(open) = &session.stage else { continue };
+            match session.role {
+                Role::Publisher => stats.publishers += 1,
+                Role::Player => stats.players += 1,
+            }
+            stats.connecting += usize::from(!open.is_connected);
+        }
+        stats
     }
 
     /// All peers, for lists.
     pub fn sessions(&self) -> Vec<SessionView> {
-        Vec::new()
+        let view = |(session, of): (&SessionId, &Session<T>)| {
+            let Stage::Open(open) = &of.stage else { return None };
+            let path = open.path.filter(|_| open.is_connected);
+            Some(SessionView {
+                session: *session,
+                role: of.role,
+                remote: path.map(|path| path.remote),
+                by_tcp: path.is_some_and(|path| path.transport == Transport::Tcp),
+                network: open.network,
+                skipped: if let Kind::Viewer(viewer) = &open.kind { viewer.skipped } else { 0 },
+            })
+        };
+        self.sessions.iter().filter_map(view).collect()
+    }
+
+    fn look_again(&mut self, now: Instant) {
+        self.next_look.get_or_insert(now + LOOK);
+    }
+
+    /// Looks at clients that wait.
+    fn look(&mut self, now: Instant) {
+        self.next_look = None;
+        let mut waits = false;
+        let mut over = Vec::new();
+        for (number, session) in &self.sessions {
+            match &session.stage {
+                Stage::Asking(offer) if offer.reply.ticket.is_gone() => over.push((*number, false)),
+                Stage::Waiting(offer, _) if offer.reply.ticket.is_gone() => over.push((*number, false)),
+                Stage::Waiting(..) => over.push((*number, true)),
+                Stage::Asking(_) => waits = true,
+                Stage::Open(_) => {}
+            }
+        }
+        for (number, is_there) in over {
+            if is_there {
+                self.try_answer(now, number);
+                waits |= self.sessions.get(&number).is_some_and(|session| !matches!(session.stage, Stage::Open(_)));
+            } else {
+                self.remove(number);
+                self.effects.push_back(Effect::Leave(number));
+            }
+        }
+        if waits {
+            self.look_again(now);
+        }
+    }
+
+    /// A session is over. All that is known of it is forgotten.
+    fn remove(&mut self, number: SessionId) -> Option<Session<T>> {
+        let session = self.sessions.remove(&number)?;
+        let key = match &session.stage {
+            Stage::Asking(_) => None,
+            Stage::Waiting(_, key) => Some(key.clone()),
+            Stage::Open(open) => {
+                self.by_name.remove(&open.name);
+                for path in &open.paths {
+                    if self.by_path.get(path) == Some(&number) {
+                        self.by_path.remove(path);
+                    }
+                }
+                if let Some(due) = open.due {
+                    self.dues.remove(&(due, number));
+                }
+                Some(open.key.clone())
+            }
+        };
+        self.lobby.forget(number);
+        if let (Some(key), Role::Player) = (key, session.role) {
+            let takes_sound = matches!(&session.stage, Stage::Open(open)
+                if matches!(&open.kind, Kind::Viewer(viewer) if viewer.has_sound));
+            self.leave_stream(&key, number, takes_sound);
+        }
+        Some(session)
+    }
+
+    /// A peer that was answered is gone.
+    fn gone(&mut self, number: SessionId, why: Gone) {
+        if self.remove(number).is_some() {
+            self.effects.push_back(Effect::Tell(Remark::Gone { session: number, why }));
+            self.effects.push_back(Effect::Leave(number));
+        }
+    }
+
+    /// Says goodbye to a peer, and forgets it.
+    fn close(&mut self, now: Instant, number: SessionId) -> Option<Session<T>> {
+        if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) {
+            open.is_closing = true;
+            open.peer.close(now);
+            self.drain(now, number, None);
+        }
+        self.remove(number)
+    }
+
+    /// The client of this session may do what it wants.
+    pub fn granted(&mut self, time: Time, session: SessionId, key: &StreamKey) {
+        let now = self.at(time);
+        self.grant(now, session, key);
+    }
+
+    /// It may not, or may no longer.
+    pub fn refused(&mut self, time: Time, session: SessionId, answer: &Answer) {
+        let now = self.at(time);
+        if let Some(Session { stage: Stage::Asking(offer) | Stage::Waiting(offer, _), .. }) = self.close(now, session) {
+            self.effects.push_back(offer.reply.give(answer.clone()));
+        }
+    }
+
+    /// Its connection has ended, for example because it was kicked, or its stream is over.
+    pub fn left(&mut self, time: Time, session: SessionId) {
+        self.refused(time, session, &answers::not_live());
     }
 }
+
+#[cfg(test)]
+mod tests;

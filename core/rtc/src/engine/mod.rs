@@ -368,7 +368,7 @@ impl Peer for Engine {
         self.attempt(|rtc| rtc.handle_input(Input::Timeout(now)));
     }
 
-    fn write(&mut self, now: Instant, packet: Packet) {
+    fn write(&mut self, _now: Instant, packet: Packet) {
         let Some(track) = self.track(packet.medium) else { return };
         self.attempt(|rtc| {
             let mut api = rtc.direct_api();
@@ -377,7 +377,7 @@ impl Peer for Engine {
                 let write = RtpWrite::new(track.pt, packet.number.into(), packet.time, packet.wall, packet.payload);
                 stream.write_rtp(write.marker(packet.marker).nackable(is_video));
             }
-            rtc.handle_input(Input::Timeout(now))
+            Ok(())
         });
     }
 

@@ -141,6 +141,7 @@ impl Pair {
 
     fn send(&mut self, packet: Packet) {
         self.server.write(self.now, packet);
+        self.server.handle_timeout(self.now);
         self.settle();
     }
 

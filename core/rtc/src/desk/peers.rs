@@ -1,0 +1,143 @@
+//! Datagrams and times of peers.
+
+use std::time::Instant;
+
+use anabranch_core::packager::{Ticket, Time};
+
+use super::session::{Kind, Session, Stage};
+use super::{Desk, Effect, GRAIN, Remark, SessionId, TELL, stun};
+use crate::peer::{Event, Gone, Network, Output, Path};
+
+/// A viewer that has lost more than this part of its packets goes on at a key frame.
+const TOO_MUCH_LOSS: f32 = 0.2;
+
+impl<T: Ticket> Desk<T> {
+    /// A datagram has come.
+    pub fn receive(&mut self, time: Time, path: Path, bytes: &[u8]) {
+        let now = self.at(time);
+        // A name counts more than an address, which a client may use again for another session.
+        let named = stun::name_of(bytes).and_then(|name| self.by_name.get(name));
+        let Some(number) = named.or_else(|| self.by_path.get(&path)).copied() else {
+            self.stats.strange += 1;
+            return;
+        };
+        if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) {
+            let seen = open.seen(path);
+            open.peer.receive(now, seen, bytes);
+            self.drain(now, number, Some(path));
+        }
+    }
+
+    /// The connection of this path, which was one of TCP, is lost.
+    pub fn disconnected(&mut self, time: Time, path: Path) {
+        self.at(time);
+        let Some(number) = self.by_path.remove(&path) else { return };
+        if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) {
+            open.paths.retain(|known| *known != path);
+        }
+    }
+
+    /// Takes what a peer has to say until it waits. `current` is the path that something has come from.
+    pub(super) fn drain(&mut self, now: Instant, number: SessionId, current: Option<Path>) {
+        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
+        let due = loop {
+            match open.peer.poll() {
+                Output::Send(mut datagram) => {
+                    datagram.path = open.real(datagram.path, current);
+                    // Only a genuine message is answered.
+                    if open.path != Some(datagram.path) && current == Some(datagram.path) {
+                        if let Some(forgotten) = open.learn(datagram.path)
+                            && self.by_path.get(&forgotten) == Some(&number)
+                        {
+                            self.by_path.remove(&forgotten);
+                        }
+                        self.by_path.insert(datagram.path, number);
+                    }
+                    open.path = Some(datagram.path);
+                    open.bytes += datagram.bytes.len() as u64;
+                    self.datagrams.push_back(datagram);
+                }
+                Output::Event(event) => self.events.push_back((number, event)),
+                Output::Wait(due) => break due,
+            }
+        };
+        if now.saturating_duration_since(open.told) >= TELL
+            && let Kind::Viewer(viewer) = &open.kind
+        {
+            let (frames, bytes) = (viewer.frames - open.frames_told, std::mem::take(&mut open.bytes));
+            (open.told, open.frames_told) = (now, viewer.frames);
+            if bytes > 0 {
+                self.effects.push_back(Effect::Sent { session: number, frames, bytes });
+            }
+        }
+        let due = if open.is_connected { due } else { due.min(open.connect_by) };
+        let due = match &open.kind {
+            Kind::Viewer(viewer) => viewer.pauses_until.map_or(due, |until| until.min(due)),
+            Kind::Publisher => due,
+        };
+        let due = self.zero.map_or(due, |zero| on_grid(zero, due.max(now)));
+        if open.due != Some(due) {
+            if let Some(before) = open.due.replace(due) {
+                self.dues.remove(&(before, number));
+            }
+            self.dues.insert((due, number));
+        }
+        while let Some((number, event)) = self.events.pop_front() {
+            self.event(now, number, event);
+        }
+    }
+
+    fn event(&mut self, now: Instant, number: SessionId, event: Event) {
+        let Some(session) = self.sessions.get_mut(&number) else { return };
+        let Stage::Open(open) = &mut session.stage else { return };
+        if open.is_closing {
+            return;
+        }
+        match event {
+            Event::Connected if !open.is_connected => {
+                open.is_connected = true;
+                self.stats.connected += 1;
+                if let Some(path) = open.path {
+                    let (remote, after) = (path.remote, now.saturating_duration_since(session.begun));
+                    self.effects.push_back(Effect::Tell(Remark::Connected { session: number, remote, after }));
+                }
+                self.begin_playing(now, number);
+            }
+            Event::Connected | Event::Unit(_) => {}
+            Event::WantsKey => self.stats.keys_wanted += 1,
+            Event::Network(network) => {
+                self.stats.nacks += network.nacks.saturating_sub(open.network.nacks);
+                open.network = network;
+                let is_lossy = |Network { loss, .. }: Network| loss.is_some_and(|loss| loss > TOO_MUCH_LOSS);
+                if let Kind::Viewer(viewer) = &mut open.kind
+                    && is_lossy(network)
+                {
+                    viewer.skip();
+                }
+            }
+            Event::Gone(why) => self.gone(number, why),
+        }
+    }
+
+    /// The time of a peer has come, which is not in the list of times any more.
+    pub(super) fn peer_is_due(&mut self, now: Instant, number: SessionId) {
+        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
+        open.due = None;
+        if !open.is_connected && open.connect_by <= now {
+            self.close(now, number);
+            self.effects.push_back(Effect::Tell(Remark::Gone { session: number, why: Gone::Silent }));
+            self.effects.push_back(Effect::Leave(number));
+            return;
+        }
+        open.peer.handle_timeout(now);
+        self.drain(now, number, None);
+        self.enqueue(number);
+    }
+}
+
+/// The next moment of the grid, so that many peers are due at the same time.
+fn on_grid(zero: Instant, due: Instant) -> Instant {
+    let since = due.saturating_duration_since(zero).as_nanos();
+    let ahead = since.next_multiple_of(GRAIN.as_nanos()).max(GRAIN.as_nanos()) - since;
+    due.checked_add(std::time::Duration::from_nanos(ahead as u64)).unwrap_or(due)
+}

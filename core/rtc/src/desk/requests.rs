@@ -1,0 +1,412 @@
+//! Requests by HTTP.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use anabranch_core::flv::{AudioCodec, Codec, VideoCodec};
+use anabranch_core::http::{self, Answer, Request};
+use anabranch_core::packager::{Ticket, Time};
+use anabranch_core::url::StreamKey;
+
+use super::answers::{self, Reply};
+use super::names::hex;
+use super::session::{Kind, Offer, Open, Session, Stage};
+use super::viewer::Viewer;
+use super::{Desk, Effect, LOOK, Opening, Role, SessionId, Settings};
+use crate::engine::{Candidates, Purpose};
+use crate::peer::{Gone, Medium};
+use crate::signal::{Fragment, SessionName, SignalError, SrsCall, Target, with_bearer, without_names};
+
+/// Addresses that an answer tells.
+const MOST_CANDIDATES: usize = 16;
+
+/// Offers whose turn has not come.
+#[derive(Debug, Default)]
+pub(super) struct Lobby {
+    waiting: VecDeque<Box<Opening>>,
+    /// When the next one may come in.
+    free_at: Option<Instant>,
+}
+
+impl Lobby {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.free_at.filter(|_| !self.waiting.is_empty())
+    }
+
+    pub(super) fn forget(&mut self, number: SessionId) {
+        self.waiting.retain(|opening| opening.session != number);
+    }
+
+    /// True if one may come in now. A quarter of a second's number may come at once.
+    fn try_enter(&mut self, now: Instant, most: u32) -> bool {
+        let each = Duration::from_secs(1) / most.max(1);
+        let earliest = now.checked_sub(Duration::from_millis(250)).unwrap_or(now);
+        let free_at = self.free_at.map_or(earliest, |free_at| free_at.max(earliest));
+        if free_at > now {
+            return false;
+        }
+        self.free_at = Some(free_at + each);
+        true
+    }
+}
+
+/// What an offer is for.
+struct Wanted {
+    role: Role,
+    app: String,
+    stream: String,
+    query: Option<String>,
+    text: String,
+}
+
+impl<T: Ticket> Desk<T> {
+    /// A client asks for something. `client` is its address, `local` the one that its request reached.
+    #[expect(clippy::too_many_arguments, reason = "they are what a request is")]
+    pub fn request(
+        &mut self,
+        time: Time,
+        target: Target,
+        request: &Request,
+        client: Option<SocketAddr>,
+        local: Option<SocketAddr>,
+        settings: &http::Settings,
+        ticket: T,
+    ) {
+        let now = self.at(time);
+        let mut reply = Reply::new(ticket, request, settings);
+        let longest = settings.answer.saturating_sub(LOOK * 4);
+        let wait = settings.wait.min(longest);
+        let query = request.query().map(str::to_owned);
+        let wanted = match target {
+            Target::Session { id } => return self.session_request(now, &id, request, reply),
+            Target::Whip { app, stream } => self.endpoint(request, Role::Publisher, app, stream),
+            Target::Whep { app, stream } => self.endpoint(request, Role::Player, app, stream),
+            Target::Srs { publishes } => {
+                reply.is_srs = true;
+                let role = if publishes { Role::Publisher } else { Role::Player };
+                self.srs_call(request, role)
+            }
+        };
+        let wanted = wanted.map(|wanted| Wanted {
+            query: wanted.query.or_else(|| query.map(|query| without_names(&query))),
+            ..wanted
+        });
+        match wanted {
+            Ok(wanted) => self.offer(now, wanted, request, client, local, wait, reply),
+            Err(answer) => self.effects.push_back(reply.give(answer)),
+        }
+    }
+
+    /// What is said to an endpoint: an offer, or the answer to anything else.
+    fn endpoint(&mut self, request: &Request, role: Role, app: String, stream: String) -> Result<Wanted, Answer> {
+        match request.method() {
+            "POST" => {}
+            "OPTIONS" => return Err(answers::endpoint_options()),
+            "GET" | "HEAD" => {
+                return Err(Answer::new(200).with("Content-Type", answers::SDP).with("Accept-Post", answers::SDP));
+            }
+            _ => return Err(answers::not_for_endpoint()),
+        }
+        if !answers::has_type(request, answers::SDP) {
+            return Err(answers::not_sdp());
+        }
+        let text = self.readable(request.body())?;
+        Ok(Wanted { role, app, stream, query: None, text })
+    }
+
+    fn srs_call(&mut self, request: &Request, role: Role) -> Result<Wanted, Answer> {
+        match request.method() {
+            "POST" => {}
+            "OPTIONS" => return Err(answers::endpoint_options()),
+            _ => return Err(answers::not_for_endpoint()),
+        }
+        if request.body().len() > self.settings.longest_offer {
+            return Err(answers::too_long(self.settings.longest_offer));
+        }
+        let Some(SrsCall { app, stream, query, offer }) = SrsCall::parse(request.body()) else {
+            self.stats.bad_offers += 1;
+            return Err(Answer::text(400, "the body must be JSON with streamurl and sdp"));
+        };
+        let text = self.readable(offer.as_bytes())?;
+        Ok(Wanted { role, app, stream, query: Some(query.unwrap_or_default()), text })
+    }
+
+    /// An offer that is short enough, and may be one.
+    fn readable(&mut self, body: &[u8]) -> Result<String, Answer> {
+        if body.len() > self.settings.longest_offer {
+            return Err(answers::too_long(self.settings.longest_offer));
+        }
+        let text = std::str::from_utf8(body).ok().filter(|text| text.trim_start().starts_with("v=0"));
+        text.map(str::to_owned).ok_or_else(|| {
+            self.stats.bad_offers += 1;
+            Answer::text(400, "the body is no session description")
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are what an offer is")]
+    fn offer(
+        &mut self,
+        now: Instant,
+        wanted: Wanted,
+        request: &Request,
+        client: Option<SocketAddr>,
+        local: Option<SocketAddr>,
+        wait: Duration,
+        reply: Reply<T>,
+    ) {
+        let Wanted { role, app, stream, query, text } = wanted;
+        let most = self.settings.most_joins;
+        let may_enter = self.lobby.waiting.is_empty() && self.lobby.try_enter(now, most);
+        if self.sessions.len() >= self.settings.most_peers || !may_enter && self.lobby.waiting.len() >= most as usize {
+            self.stats.too_many += 1;
+            return self.effects.push_back(reply.give(answers::too_many("too many clients by WebRTC, or at once")));
+        }
+        self.last_session += 1;
+        let number = self.last_session;
+        let named = self.names.next();
+        let session = Session {
+            role,
+            begun: now,
+            name: SessionName::new(&self.settings.node, number, named.secret),
+            stage: Stage::Asking(Box::new(Offer { reply, text, local, named, wait, until: now + wait })),
+        };
+        self.sessions.insert(number, session);
+        let request = with_bearer(request, query.as_deref());
+        let opening = Box::new(Opening { session: number, role, client, request, app, stream });
+        if may_enter {
+            self.effects.push_back(Effect::Open(opening));
+        } else {
+            self.lobby.waiting.push_back(opening);
+        }
+        self.look_again(now);
+    }
+
+    /// Lets in those whose turn has come.
+    pub(super) fn admit(&mut self, now: Instant) {
+        while !self.lobby.waiting.is_empty() && self.lobby.try_enter(now, self.settings.most_joins) {
+            let Some(opening) = self.lobby.waiting.pop_front() else { return };
+            self.effects.push_back(Effect::Open(opening));
+        }
+    }
+
+    pub(super) fn grant(&mut self, now: Instant, number: SessionId, key: &StreamKey) {
+        let Some(session) = self.sessions.remove(&number) else {
+            return self.effects.push_back(Effect::Leave(number));
+        };
+        let Session { role, begun, name, stage: Stage::Asking(mut offer) } = session else {
+            self.sessions.insert(number, session);
+            return;
+        };
+        offer.until = now + offer.wait;
+        let stage = Stage::Waiting(offer, key.clone());
+        self.sessions.insert(number, Session { role, begun, name, stage });
+        match role {
+            Role::Publisher => self.answer(now, number, None, None),
+            Role::Player => {
+                self.follow(now, key);
+                if let Some(stream) = self.streams.get_mut(key) {
+                    stream.waiting.insert(number);
+                }
+                self.look_again(now);
+                self.try_answer(now, number);
+            }
+        }
+    }
+
+    /// Answers the offer of a client, which may do what it wants.
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        number: SessionId,
+        video: Option<VideoCodec>,
+        sound: Option<AudioCodec>,
+    ) {
+        let Some(Session { stage: Stage::Waiting(offer, _), role, .. }) = self.sessions.get(&number) else { return };
+        // Sound that comes later finds its track.
+        let audio = matches!(sound, None | Some(AudioCodec::Opus | AudioCodec::Aac));
+        let purpose = match role {
+            Role::Publisher => Purpose::Publish,
+            Role::Player => Purpose::Play { video, audio },
+        };
+        let candidates = self.candidates(offer.local);
+        let accepted = self.peers.accept(now, &offer.text, &purpose, &offer.named.credentials, &candidates);
+        let wants_video = offers(&offer.text, "video");
+        let is_sent = matches!(video, Some(VideoCodec::Avc | VideoCodec::Hevc | VideoCodec::Av1 | VideoCodec::Vp9));
+        let accepted = accepted.and_then(|accepted| {
+            // A viewer that wants pictures, and has no decoder for them, had better ask for another form of the stream.
+            let lacks_video = is_sent && wants_video && !accepted.media.contains(&Medium::Video);
+            if *role == Role::Player && lacks_video { Err(SignalError::NothingInCommon) } else { Ok(accepted) }
+        });
+        let Some(Session { role, begun, name, stage: Stage::Waiting(offer, key) }) = self.sessions.remove(&number)
+        else {
+            return;
+        };
+        if let Some(stream) = self.streams.get_mut(&key) {
+            stream.waiting.remove(&number);
+        }
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                self.stats.bad_offers += 1;
+                self.effects.push_back(offer.reply.give(refusal(&error, &offer.text, role, video, sound)));
+                self.effects.push_back(Effect::Leave(number));
+                return self.leave_stream(&key, number, false);
+            }
+        };
+        let has = |medium| accepted.media.contains(&medium);
+        let kind = match role {
+            Role::Publisher => Kind::Publisher,
+            Role::Player => Kind::Viewer(Viewer::new(
+                video.filter(|_| has(Medium::Video)),
+                wants_video,
+                has(Medium::Audio),
+                offer.named.first_numbers,
+            )),
+        };
+        let etag = format!("\"{}\"", hex(&self.names.bytes()[..8]));
+        let answer = match offer.reply.is_srs {
+            true => answers::of_srs(&accepted.answer, &name.to_string()),
+            false => answers::created(accepted.answer, &name.path(), &etag),
+        };
+        let credentials = offer.named.credentials;
+        let open = Open {
+            peer: accepted.peer,
+            kind,
+            key,
+            name: credentials.name.clone(),
+            etag,
+            candidates,
+            paths: Vec::new(),
+            path: None,
+            is_connected: false,
+            is_closing: false,
+            network: crate::peer::Network::default(),
+            due: None,
+            connect_by: now + self.settings.connect,
+            bytes: 0,
+            frames_told: 0,
+            told: now,
+        };
+        self.by_name.insert(credentials.name, number);
+        self.sessions.insert(number, Session { role, begun, name, stage: Stage::Open(Box::new(open)) });
+        self.stats.answered += 1;
+        self.effects.push_back(offer.reply.give(answer));
+        self.drain(now, number, None);
+    }
+
+    /// Where a peer reaches the server whose request has reached this address.
+    fn candidates(&self, local: Option<SocketAddr>) -> Candidates {
+        let Settings { candidates, tcp_candidates, listening, interfaces, .. } = &self.settings;
+        if !candidates.is_empty() || !tcp_candidates.is_empty() {
+            return Candidates { udp: candidates.clone(), tcp: tcp_candidates.clone() };
+        }
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        let reached = local.map(|local| local.ip().to_canonical()).filter(|address| !address.is_unspecified());
+        for address in reached.into_iter().chain(interfaces.iter().map(|address| address.to_canonical())) {
+            if !addresses.contains(&address) && addresses.len() < MOST_CANDIDATES {
+                addresses.push(address);
+            }
+        }
+        let with_port = |port: u16| addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
+        Candidates { udp: with_port(listening.0), tcp: listening.1.map(with_port).unwrap_or_default() }
+    }
+
+    /// What is said to the URL of a session.
+    fn session_request(&mut self, now: Instant, id: &str, request: &Request, reply: Reply<T>) {
+        let name = SessionName::parse(id);
+        let known = name.as_ref().and_then(|name| self.sessions.get(&name.number).filter(|known| known.name.is(name)));
+        let is_known = known.is_some_and(|known| matches!(known.stage, Stage::Open(_)));
+        let answer = match (request.method(), name) {
+            ("OPTIONS", _) => answers::session_options(),
+            (_, Some(name)) if is_known => match request.method() {
+                "DELETE" => {
+                    self.close(now, name.number);
+                    let why = Gone::Left;
+                    self.effects.push_back(Effect::Tell(super::Remark::Gone { session: name.number, why }));
+                    self.effects.push_back(Effect::Leave(name.number));
+                    Answer::new(200)
+                }
+                "PATCH" => self.patch(name.number, request),
+                "GET" | "HEAD" => Answer::new(204),
+                _ => answers::not_for_session(),
+            },
+            (_, Some(name)) if name.node != self.settings.node => {
+                Answer::text(404, "the session is one of another server").with("Cache-Control", "no-store")
+            }
+            _ => answers::no_session(),
+        };
+        self.effects.push_back(reply.give(answer));
+    }
+
+    /// A client has further addresses, or wants to begin again from others.
+    fn patch(&mut self, number: SessionId, request: &Request) -> Answer {
+        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else {
+            return answers::no_session();
+        };
+        if !answers::has_type(request, answers::FRAGMENT) {
+            return answers::not_a_fragment();
+        }
+        let Some(_) = Fragment::parse(request.body()) else { return answers::bad_fragment() };
+        if request.field("If-Match").is_some_and(|tag| tag.trim() != "*" && tag.trim() != open.etag) {
+            return Answer::text(412, "the session has another ETag by now");
+        }
+        // The peer checks the server's addresses, and not the other way round: where it is, the server learns from that.
+        Answer::new(204)
+    }
+}
+
+/// True if a description has a medium of this kind that is not switched off.
+fn offers(text: &str, kind: &str) -> bool {
+    let port = |line: &str| {
+        let mut words = line.strip_prefix("m=")?.split_ascii_whitespace();
+        (words.next()? == kind).then(|| words.next()).flatten().map(str::to_owned)
+    };
+    text.lines().filter_map(port).any(|port| port != "0")
+}
+
+/// Why an offer has no answer, for the client.
+fn refusal(
+    error: &SignalError,
+    offer: &str,
+    role: Role,
+    video: Option<VideoCodec>,
+    sound: Option<AudioCodec>,
+) -> Answer {
+    let status = match error {
+        SignalError::BadOffer(_) => 400,
+        SignalError::TooManyTracks | SignalError::NothingInCommon => 422,
+        SignalError::BadCandidate(_) | SignalError::NoCertificate | SignalError::Bug => 500,
+    };
+    let mut words = error.to_string();
+    if *error == SignalError::NothingInCommon {
+        words += &format!(": it has {}", named(&codecs_of(offer)));
+        if role == Role::Player {
+            let of_stream = [video.map(Codec::from), sound.map(Codec::from)];
+            let of_stream: Vec<_> = of_stream.into_iter().flatten().map(|codec| codec.to_string()).collect();
+            words += &format!("; the stream has {}", named(&of_stream));
+        } else {
+            words += "; the server takes H.264, HEVC, AV1, VP9 and Opus";
+        }
+    }
+    Answer::text(status, &words).with("Cache-Control", "no-store")
+}
+
+fn named(codecs: &[String]) -> String {
+    if codecs.is_empty() { "none".to_owned() } else { codecs.join(", ") }
+}
+
+/// The codecs of an offer, each once.
+fn codecs_of(offer: &str) -> Vec<String> {
+    const MOST: usize = 12;
+    let mut codecs: Vec<String> = Vec::new();
+    let maps = offer.lines().filter_map(|line| line.strip_prefix("a=rtpmap:"));
+    for name in maps.filter_map(|map| map.split_ascii_whitespace().nth(1)?.split('/').next()) {
+        let is_plain =
+            name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if is_plain && codecs.len() < MOST && !codecs.iter().any(|known| known == name) {
+            codecs.push(name.to_owned());
+        }
+    }
+    codecs
+}

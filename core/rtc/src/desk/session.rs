@@ -1,0 +1,135 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anabranch_core::url::StreamKey;
+
+use super::answers::Reply;
+use super::effect::Role;
+use super::names::Named;
+use super::viewer::Viewer;
+use crate::engine::Candidates;
+use crate::peer::{Network, Path, Peer, Transport};
+use crate::signal::SessionName;
+
+/// Addresses of one peer that datagrams may come from. If there are more, the oldest one is forgotten.
+const MOST_PATHS: usize = 8;
+
+/// A session: a peer, or a client that is to become one.
+#[derive(Debug)]
+pub(super) struct Session<T> {
+    pub(super) role: Role,
+    pub(super) begun: Instant,
+    pub(super) name: SessionName,
+    pub(super) stage: Stage<T>,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage<T> {
+    /// It is not known whether the client may do what it wants.
+    Asking(Box<Offer<T>>),
+    /// It may play a stream that is not live yet.
+    Waiting(Box<Offer<T>>, StreamKey),
+    /// It has its answer.
+    Open(Box<Open>),
+}
+
+/// An offer that has no answer yet.
+pub(super) struct Offer<T> {
+    pub(super) reply: Reply<T>,
+    pub(super) text: String,
+    /// The server's address that the request reached.
+    pub(super) local: Option<SocketAddr>,
+    pub(super) named: Named,
+    /// How long it may wait for the stream.
+    pub(super) wait: Duration,
+    pub(super) until: Instant,
+}
+
+impl<T> fmt::Debug for Offer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offer").field("bytes", &self.text.len()).field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
+/// What a peer does.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Viewer(Viewer),
+    Publisher,
+}
+
+/// A peer that has its answer.
+pub(super) struct Open {
+    pub(super) peer: Box<dyn Peer>,
+    pub(super) kind: Kind,
+    pub(super) key: StreamKey,
+    /// Its name in messages of the peer.
+    pub(super) name: String,
+    pub(super) etag: String,
+    /// Where the peer believes the server to be.
+    pub(super) candidates: Candidates,
+    /// Where genuine messages of the peer came from, the latest last.
+    pub(super) paths: Vec<Path>,
+    /// Where it was sent something last.
+    pub(super) path: Option<Path>,
+    pub(super) is_connected: bool,
+    /// True once the server has said goodbye: what the peer says then is of no interest.
+    pub(super) is_closing: bool,
+    pub(super) network: Network,
+    /// When it is due, as the list of all knows it.
+    pub(super) due: Option<Instant>,
+    /// When it is gone unless it has connected.
+    pub(super) connect_by: Instant,
+    /// Bytes and pictures that were sent and not told yet, and when that was done last.
+    pub(super) bytes: u64,
+    pub(super) frames_told: u64,
+    pub(super) told: Instant,
+}
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Open { kind, key, path, is_connected, .. } = self;
+        f.debug_struct("Open")
+            .field("kind", kind)
+            .field("key", key)
+            .field("path", path)
+            .field("is_connected", is_connected)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Open {
+    pub(super) fn viewer(&mut self) -> Option<&mut Viewer> {
+        if let Kind::Viewer(viewer) = &mut self.kind { Some(viewer) } else { None }
+    }
+
+    /// The path as the peer knows it: behind a translation of addresses the server has another address than it tells.
+    pub(super) fn seen(&self, path: Path) -> Path {
+        let told = match path.transport {
+            Transport::Udp => &self.candidates.udp,
+            Transport::Tcp => &self.candidates.tcp,
+        };
+        let is_family = |address: &&SocketAddr| address.is_ipv4() == path.local.is_ipv4();
+        let known = told.iter().find(|address| **address == path.local);
+        let local = known.or_else(|| told.iter().find(is_family)).or(told.first());
+        Path { local: local.copied().unwrap_or(path.local), ..path }
+    }
+
+    /// The path as the system knows it. `current` is the one that something has just come from.
+    pub(super) fn real(&self, path: Path, current: Option<Path>) -> Path {
+        let is_it = |known: &Path| known.transport == path.transport && known.remote == path.remote;
+        let known = current.filter(is_it).or_else(|| self.paths.iter().rev().find(|known| is_it(known)).copied());
+        known.unwrap_or(path)
+    }
+
+    /// A path has been proven. Returns one that is to be forgotten.
+    pub(super) fn learn(&mut self, path: Path) -> Option<Path> {
+        if self.paths.contains(&path) {
+            return None;
+        }
+        self.paths.push(path);
+        let oldest = self.paths.iter().position(|known| Some(*known) != self.path);
+        (self.paths.len() > MOST_PATHS).then(|| self.paths.remove(oldest.unwrap_or(0)))
+    }
+}

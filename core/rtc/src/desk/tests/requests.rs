@@ -1,0 +1,220 @@
+use super::*;
+use crate::peer::Gone;
+use crate::signal::Fragment;
+
+fn field<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    answer.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
+}
+
+fn offer(now: Instant) -> String {
+    let address = "198.51.100.7:50000".parse().expect("an address");
+    Client::new(now, address, Direction::RecvOnly, RtcConfig::new()).offer
+}
+
+const SDP: &str = "Content-Type: application/sdp\r\n";
+
+#[test]
+fn an_offer_is_answered_with_a_session() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 100);
+    let offer = offer(world.now);
+    let fields = format!("{SDP}Authorization: Bearer secret\r\n");
+    let answer = world.ask("POST", "/live/cam/whep?vhost=v", &fields, &offer);
+    assert_eq!((answer.status, field(&answer, "Content-Type")), (201, Some("application/sdp")));
+    assert_eq!(field(&answer, "Access-Control-Allow-Origin"), Some("*"));
+    assert!(field(&answer, "ETag").is_some_and(|tag| tag.starts_with('"')));
+    let location = field(&answer, "Location").expect("a location").to_owned();
+    assert!(location.starts_with("/rtc/session/") && location.len() > 40, "{location}");
+    let body = String::from_utf8(answer.body.to_vec()).expect("text");
+    assert!(body.contains("192.0.2.1 8000 typ host"), "the address that the request reached: {body}");
+    let opening = &world.openings[0];
+    assert_eq!((&*opening.app, &*opening.stream, opening.role), ("live", "cam", Role::Player));
+    assert_eq!(opening.request.query(), Some("vhost=v&token=secret"));
+
+    let wrong = format!("{}0", &location[..location.len() - 1]);
+    for (method, place, status) in [
+        ("GET", &location, 204),
+        ("HEAD", &location, 204),
+        ("OPTIONS", &location, 204),
+        ("POST", &location, 405),
+        ("DELETE", &wrong, if wrong == location { 200 } else { 404 }),
+        ("DELETE", &location, 200),
+        ("DELETE", &location, 404),
+        ("GET", &location, 404),
+    ] {
+        let answer = world.ask(method, place, "", "");
+        assert_eq!(answer.status, status, "{method} {place}");
+    }
+    assert_eq!(world.left, [1]);
+    assert_eq!(world.remarks, [Remark::Gone { session: 1, why: Gone::Left }]);
+}
+
+#[test]
+fn what_is_no_offer_is_refused() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 100);
+    let offer = offer(world.now);
+    let long = format!("{offer}{}", "a=x\r\n".repeat(20_000));
+    let twice = offer.replace("m=audio", "m=video");
+    let none = offer.replace("H264", "H26x").replace("opus", "opux");
+    let no_fields = "";
+    for (path, fields, body, status) in [
+        ("/live/cam/whep", no_fields, &*offer, 415),
+        ("/live/cam/whip", "Content-Type: text/plain\r\n", &offer, 415),
+        ("/live/cam/whep", SDP, "", 400),
+        ("/live/cam/whep", SDP, "hello", 400),
+        ("/live/cam/whep", SDP, "v=0\r\n", 400),
+        ("/live/cam/whep", SDP, &long, 413),
+        ("/live/cam/whep", SDP, &twice, 422),
+        ("/live/cam/whep", SDP, &none, 422),
+    ] {
+        let answer = world.ask("POST", path, fields, body);
+        let words = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, status, "{words}");
+    }
+    assert_eq!(world.desk.sessions(), []);
+    assert!(world.followed.is_empty(), "nothing is left of them");
+    let answer = world.ask("POST", "/live/cam/whep", SDP, &none);
+    let words = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(words.contains("VP8") && words.contains("the stream has"), "{words}");
+}
+
+#[test]
+fn an_endpoint_says_what_it_takes() {
+    let mut world = World::new();
+    for path in ["/live/cam/whip", "/live/cam/whep", "/rtc/v1/whep/?app=live&stream=cam"] {
+        let answer = world.ask("OPTIONS", path, "Origin: https://a\r\n", "");
+        assert_eq!((answer.status, field(&answer, "Accept-Post")), (204, Some("application/sdp")));
+        let allowed = field(&answer, "Access-Control-Allow-Headers").expect("the field");
+        assert!(allowed.contains("Authorization") && allowed.contains("Content-Type"), "{allowed}");
+        assert!(field(&answer, "Access-Control-Allow-Methods").is_some_and(|methods| methods.contains("POST")));
+        assert_eq!(world.ask("GET", path, "", "").status, 200);
+        assert_eq!(world.ask("HEAD", path, "", "").status, 200);
+        assert_eq!(world.ask("PUT", path, "", "").status, 405);
+    }
+}
+
+#[test]
+fn a_client_that_may_not_is_told() {
+    let mut world = World::new();
+    world.grants = false;
+    world.publish();
+    world.send(0..1, 100);
+    let offer = offer(world.now);
+    let number = world.post("/live/cam/whep", &offer);
+    assert!(!world.answers.contains_key(&number), "it is not known yet");
+    world.desk.refused(world.time(), 1, &Answer::text(401, "no"));
+    world.settle();
+    let answer = &world.answers[&number];
+    assert_eq!((answer.status, field(answer, "Access-Control-Allow-Origin")), (401, Some("*")));
+    assert!(world.left.is_empty());
+    world.desk.granted(world.time(), 1, &key());
+    world.settle();
+    assert_eq!(world.left, [1], "that came too late");
+}
+
+#[test]
+fn there_is_a_limit_for_all_and_for_each_second() {
+    let settings = Settings { most_peers: 3, ..Settings::default() };
+    let mut world = World::with(settings, Box::new(Engines(Identity::new().expect("a certificate"))));
+    world.publish();
+    world.send(0..1, 100);
+    let offer = offer(world.now);
+    let statuses: Vec<_> = (0..4).map(|_| world.ask("POST", "/live/cam/whep", SDP, &offer).status).collect();
+    assert_eq!(statuses, [201, 201, 201, 503]);
+
+    let settings = Settings { most_joins: 4, ..Settings::default() };
+    let mut world = World::with(settings, Box::new(Engines(Identity::new().expect("a certificate"))));
+    world.grants = false;
+    let numbers: Vec<_> = (0..10).map(|_| world.post("/live/cam/whep", &offer)).collect();
+    let (first, refused) = (world.openings.len(), world.answers.len());
+    assert!((1..=2).contains(&first) && refused == 10 - first - 4, "{first} came in, {refused} were refused");
+    assert!(numbers.iter().all(|number| world.answers.get(number).is_none_or(|answer| answer.status == 503)));
+    world.run(Duration::from_millis(600));
+    assert!((first + 1..first + 4).contains(&world.openings.len()), "{}", world.openings.len());
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.openings.len(), first + 4, "the others had their turn");
+    assert_eq!(world.desk.stats().too_many, refused as u64);
+}
+
+#[test]
+fn the_calls_of_srs_are_answered_with_json() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 100);
+    let offer = offer(world.now);
+    let body = serde_json::json!({ "streamurl": "webrtc://h/live/cam?token=t", "sdp": offer }).to_string();
+    let answer = world.ask("POST", "/rtc/v1/play/", "Content-Type: application/json\r\n", &body);
+    assert_eq!((answer.status, field(&answer, "Content-Type")), (200, Some("application/json")));
+    let answer: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(answer["code"], 0);
+    assert!(answer["sdp"].as_str().is_some_and(|sdp| sdp.starts_with("v=0")));
+    let opening = &world.openings[0];
+    assert_eq!((&*opening.app, &*opening.stream, opening.request.query()), ("live", "cam", Some("token=t")));
+    assert_eq!(world.ask("POST", "/rtc/v1/play/", "", "{}").status, 400);
+}
+
+#[test]
+fn further_addresses_of_a_client_are_read_and_not_needed() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    let viewer = world.connected("198.51.100.7:50000");
+    let location = world.clients[&viewer].location.clone();
+    let fragment = "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n\
+        a=candidate:1 1 UDP 2 192.0.2.9 5000 typ host\r\n";
+    let name = Fragment::of_description(&offer_of(&world, viewer)).and_then(|offer| offer.name).expect("a name");
+    let fragment = fragment.replace("abcd", &name);
+    let fields = "Content-Type: application/trickle-ice-sdpfrag\r\n";
+    let ask = |world: &mut World, fields: &str, body: &str| world.ask("PATCH", &location, fields, body).status;
+    assert_eq!(ask(&mut world, fields, &fragment), 204);
+    assert_eq!(ask(&mut world, &format!("{fields}If-Match: *\r\n"), &fragment), 204);
+    assert_eq!(ask(&mut world, &format!("{fields}If-Match: \"other\"\r\n"), &fragment), 412);
+    assert_eq!(ask(&mut world, SDP, &fragment), 415);
+    assert_eq!(ask(&mut world, fields, "hello"), 400);
+}
+
+fn offer_of(world: &World, client: SocketAddr) -> String {
+    world.clients[&client].offer.clone()
+}
+
+#[test]
+fn messages_that_are_not_genuine_change_nothing() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    let viewer = world.connected("198.51.100.7:50000");
+    let local = SERVER.parse().expect("an address");
+    let attacker = Path { transport: Transport::Udp, local, remote: "203.0.113.9:9".parse().expect("an address") };
+    let name = "x".repeat(12);
+    for name in [name.as_str(), server_name(&world, viewer).as_str()] {
+        let user = format!("{name}:abcd");
+        let mut attributes = vec![0, 6, 0, user.len() as u8];
+        attributes.extend_from_slice(user.as_bytes());
+        attributes.resize(attributes.len().next_multiple_of(4), 0);
+        attributes.extend_from_slice(&[0, 8, 0, 20]);
+        attributes.extend_from_slice(&[1; 20]);
+        let length = (attributes.len() as u16).to_be_bytes();
+        let message = [&[0, 1][..], &length, &[0x21, 0x12, 0xA4, 0x42], &[9; 12], &attributes].concat();
+        world.desk.receive(world.time(), attacker, &message);
+        assert!(world.desk.poll_datagram().is_none(), "it is not answered");
+    }
+    for bytes in [&[][..], &[0; 1], &[0x16, 0xFE, 0xFD, 0, 0], &[0x80; 40], &[0xFF; 1500]] {
+        world.desk.receive(world.time(), attacker, bytes);
+        assert!(world.desk.poll_datagram().is_none(), "it is not answered");
+    }
+    assert!(world.desk.stats().strange >= 6);
+    assert_eq!(world.desk.by_path.len(), 1);
+    world.send(1..20, 1000);
+    assert!(world.clients[&viewer].numbers().len() >= 17);
+}
+
+/// The server's name in its answer to a client.
+fn server_name(world: &World, client: SocketAddr) -> String {
+    let location = &world.clients[&client].location;
+    let answer = world.answers.values().find(|answer| field(answer, "Location") == Some(location)).expect("the answer");
+    let text = std::str::from_utf8(&answer.body).expect("text");
+    Fragment::of_description(text).and_then(|answer| answer.name).expect("a name")
+}

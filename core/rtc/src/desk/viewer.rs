@@ -1,0 +1,145 @@
+use std::time::{Duration, Instant};
+
+use anabranch_core::flv::VideoCodec;
+
+use super::log::{Entry, Log};
+use crate::peer::{Medium, Packet};
+
+/// Bytes that a viewer gets at once of what it is behind, and how long it is until it gets as many again: more would be lost
+/// in the buffers on the way.
+const BURST: usize = 64 * 1024;
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
+
+/// What a peer that plays has got of its stream.
+#[derive(Debug)]
+pub(super) struct Viewer {
+    /// The codec of its pictures, if it takes any.
+    pub(super) video: Option<VideoCodec>,
+    /// True if it has asked for pictures.
+    pub(super) wants_video: bool,
+    /// True if it takes sound.
+    pub(super) has_sound: bool,
+    /// The index of the next packet of the log.
+    next: u64,
+    /// Sound before this index is too old for it.
+    live_from: u64,
+    /// The numbers of the next packets.
+    numbers: [u64; 2],
+    /// True until it has begun at a key frame, and after it was too slow.
+    waits_for_key: bool,
+    has_begun: bool,
+    /// The number of the last picture that it got.
+    picture: u64,
+    has_sound_begun: bool,
+    /// When it may get more of what it is behind.
+    pub(super) pauses_until: Option<Instant>,
+    /// True while it is in the queue of those that get packets.
+    pub(super) is_queued: bool,
+    pub(super) frames: u64,
+    pub(super) skipped: u64,
+}
+
+impl Viewer {
+    pub(super) fn new(video: Option<VideoCodec>, wants_video: bool, has_sound: bool, first: [u16; 2]) -> Self {
+        Viewer {
+            video,
+            wants_video,
+            has_sound,
+            next: 0,
+            live_from: 0,
+            numbers: first.map(u64::from),
+            waits_for_key: true,
+            has_begun: false,
+            picture: 0,
+            has_sound_begun: false,
+            pauses_until: None,
+            is_queued: false,
+            frames: 0,
+            skipped: 0,
+        }
+    }
+
+    /// It is connected, and begins: at the newest key frame if there is one.
+    pub(super) fn begin(&mut self, log: &Log) {
+        self.live_from = log.end();
+        self.next = log.start().unwrap_or(log.end());
+        self.has_begun = true;
+    }
+
+    /// True if there are packets for it.
+    pub(super) fn is_behind(&self, log: &Log) -> bool {
+        self.has_begun && self.next < log.end()
+    }
+
+    /// It goes on at the next key frame, as it is too slow.
+    pub(super) fn skip(&mut self) {
+        self.waits_for_key = true;
+    }
+
+    /// Hands what is new to `write`, or some of it. Returns how many pictures it has missed, if it goes on after a gap.
+    pub(super) fn take(&mut self, now: Instant, log: &Log, mut write: impl FnMut(Packet)) -> Option<u64> {
+        if self.next < log.first() {
+            // What it was to get is gone. While it catches up, that is a shorter way.
+            if self.next < self.live_from {
+                self.picture = 0;
+            }
+            (self.next, self.waits_for_key) = (log.first(), true);
+        }
+        if !self.has_begun || self.pauses_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.pauses_until = None;
+        let (mut left, mut missed) = (BURST, None);
+        while let Some(entry) = log.get(self.next) {
+            let is_old = self.next < self.live_from;
+            if is_old && left == 0 {
+                self.pauses_until = Some(now + PAUSE);
+                break;
+            }
+            self.next += 1;
+            let packet = match entry.medium {
+                Medium::Video => self.picture(entry, &mut missed),
+                Medium::Audio => self.sound(entry, is_old),
+            };
+            if let Some(packet) = packet {
+                left = left.saturating_sub(packet.payload.len());
+                write(packet);
+            }
+        }
+        missed
+    }
+
+    fn picture(&mut self, entry: &Entry, missed: &mut Option<u64>) -> Option<Packet> {
+        self.video?;
+        if self.waits_for_key {
+            if !entry.is_start {
+                return None;
+            }
+            self.waits_for_key = false;
+            if self.picture > 0 {
+                let pictures = entry.picture.saturating_sub(self.picture + 1);
+                self.skipped += pictures;
+                *missed = Some(missed.unwrap_or(0) + pictures);
+            }
+        }
+        self.picture = entry.picture;
+        self.frames += u64::from(entry.marker);
+        Some(self.packet(entry, entry.marker))
+    }
+
+    fn sound(&mut self, entry: &Entry, is_old: bool) -> Option<Packet> {
+        if !self.has_sound || is_old {
+            return None;
+        }
+        let is_first = !std::mem::replace(&mut self.has_sound_begun, true);
+        self.frames += 1;
+        Some(self.packet(entry, is_first))
+    }
+
+    fn packet(&mut self, entry: &Entry, marker: bool) -> Packet {
+        let Entry { medium, ref payload, time, wall, .. } = *entry;
+        let number = &mut self.numbers[usize::from(medium == Medium::Audio)];
+        *number += 1;
+        Packet { medium, payload: payload.clone(), number: *number, time, wall, marker }
+    }
+}
