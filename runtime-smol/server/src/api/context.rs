@@ -74,7 +74,7 @@ impl Context {
             srs_lookup: workers.srs_lookup,
             workers,
             guard: Guard::new(settings),
-            pages: Pages::new(media),
+            pages: Pages::new(media, false),
             identity,
             pid: std::process::id().to_string(),
             start: unix_time().as_secs_f64(),

@@ -37,6 +37,8 @@ pub(crate) struct Pages {
     assets: BTreeMap<&'static str, Page>,
     console: Page,
     watch: Page,
+    /// `None` if there are no rooms.
+    call: Option<Page>,
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -56,6 +58,7 @@ macro_rules! assets {
 /// The files below `/assets/`.
 const ASSETS: &[(&str, &str, &[u8])] = assets! {
     "api.js": SCRIPT,
+    "call.js": SCRIPT,
     "chart.js": SCRIPT,
     "clients.js": SCRIPT,
     "closes.js": SCRIPT,
@@ -66,6 +69,7 @@ const ASSETS: &[(&str, &str, &[u8])] = assets! {
     "mp4.js": SCRIPT,
     "numbers.js": SCRIPT,
     "parts.js": SCRIPT,
+    "picture.js": SCRIPT,
     "player.js": SCRIPT,
     "relays.js": SCRIPT,
     "screen.js": SCRIPT,
@@ -75,12 +79,14 @@ const ASSETS: &[(&str, &str, &[u8])] = assets! {
     "streams.js": SCRIPT,
     "style.css": "text/css; charset=utf-8",
     "watch.js": SCRIPT,
+    "webrtc.js": SCRIPT,
     "words.js": SCRIPT,
 };
 
 impl Pages {
-    /// The pages. `media` is where this server plays streams to browsers, if that is not the port of the pages.
-    pub(crate) fn new(media: Option<Media>) -> Self {
+    /// The pages. `media` is where this server plays streams to browsers, if that is not the port of the pages. Without rooms
+    /// there is no page for calls.
+    pub(crate) fn new(media: Option<Media>, has_rooms: bool) -> Self {
         let assets = ASSETS.iter().map(|(name, kind, body)| (*name, Page::new(kind, Bytes::from_static(body), None)));
         let document = |text: &str, frames: &str| {
             let place = media.map(|media| format!("{}:{}", media.schemes()[0], media.port)).unwrap_or_default();
@@ -92,6 +98,8 @@ impl Pages {
             // A console in a frame of another page could be clicked without being seen. A player may be in any page.
             console: document(include_str!("static/index.html"), "'none'"),
             watch: document(include_str!("static/watch.html"), "*"),
+            // In a frame of another page, a person could be seen and heard there without knowing it.
+            call: has_rooms.then(|| document(include_str!("static/call.html"), "'none'")),
         }
     }
 
@@ -101,6 +109,8 @@ impl Pages {
             "/" => Some(&self.console),
             "/watch" => Some(&self.watch),
             _ if path.starts_with("/watch/") => Some(&self.watch),
+            "/call" => self.call.as_ref(),
+            _ if path.starts_with("/call/") => self.call.as_ref(),
             _ => self.assets.get(path.strip_prefix("/assets/")?),
         }
     }
@@ -173,7 +183,7 @@ mod tests {
 
     #[test]
     fn each_file_is_served_and_each_import_is_there() {
-        let pages = Pages::new(None);
+        let pages = Pages::new(None, true);
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/static");
         let mut imports = 0;
         for entry in fs::read_dir(folder).unwrap() {
@@ -203,7 +213,9 @@ mod tests {
                 assert!(!text.contains("https://") && !text.contains("import("), "{name} loads from elsewhere");
             }
         }
-        for document in [include_str!("static/index.html"), include_str!("static/watch.html")] {
+        for document in
+            [include_str!("static/index.html"), include_str!("static/watch.html"), include_str!("static/call.html")]
+        {
             assert!(document.contains(MEDIA));
             for line in document.lines() {
                 assert!(!line.contains("<style") && !line.contains(" style=") && !line.contains(" onclick="), "{line}");
@@ -214,20 +226,26 @@ mod tests {
 
     #[test]
     fn paths_have_their_pages() {
-        let pages = Pages::new(Some(Media { port: 8080, is_secure: false }));
+        let pages = Pages::new(Some(Media { port: 8080, is_secure: false }), true);
         let body = |path: &str| pages.find(path).map(|page| String::from_utf8(page.body.to_vec()).unwrap());
         assert!(body("/").unwrap().contains("data-media=\"http:8080\""));
         for path in ["/watch/live/cam", "/watch/", "/watch", "/watch/live/%3Cscript%3E"] {
             assert_eq!(pages.find(path), Some(&pages.watch), "{path}");
         }
-        for path in ["/watcher", "/assets/", "/assets/../mod.rs", "/assets/index.html", "/index.html", "", "//"] {
+        for path in ["/call", "/call/", "/call/team", "/call/%E4%BC%9A"] {
+            assert!(body(path).is_some_and(|body| body.contains("/assets/call.js")), "{path}");
+            assert_eq!(Pages::new(None, false).find(path), None, "{path}");
+        }
+        for path in
+            ["/watcher", "/caller", "/assets/", "/assets/../mod.rs", "/assets/index.html", "/index.html", "", "//"]
+        {
             assert_eq!(pages.find(path), None, "{path}");
         }
     }
 
     #[test]
     fn a_browser_that_has_a_page_is_told_so() {
-        let pages = Pages::new(None);
+        let pages = Pages::new(None, true);
         let page = pages.find("/assets/player.js").unwrap();
         let tag = &page.tag;
         for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}"), "*".to_owned()] {
@@ -245,11 +263,12 @@ mod tests {
             headers.find(|(name, _)| *name == "content-security-policy").unwrap().1
         };
         let policy = |pages: &Pages, path: &str| policy_at(pages, path, "tv.example:1985");
-        let at = |is_secure| Pages::new(Some(Media { port: 8080, is_secure }));
-        let (here, other) = (Pages::new(None), at(false));
+        let at = |is_secure| Pages::new(Some(Media { port: 8080, is_secure }), false);
+        let (here, other) = (Pages::new(None, true), at(false));
         assert!(policy(&here, "/").starts_with("default-src 'none'; script-src 'self';"));
         assert!(!policy(&here, "/").contains('*') && policy(&here, "/").contains("frame-ancestors 'none'"));
         assert!(policy(&here, "/watch/live/cam").contains("frame-ancestors *"));
+        assert!(policy(&here, "/call/team").contains("frame-ancestors 'none'"));
         assert!(policy(&other, "/").contains("connect-src 'self' http://tv.example:8080 ws://tv.example:8080;"));
         assert!(policy(&at(true), "/").contains("connect-src 'self' https://tv.example:8080 wss://tv.example:8080;"));
         assert!(policy_at(&other, "/", "[::1]:1985").contains("connect-src 'self' http://*:8080"));

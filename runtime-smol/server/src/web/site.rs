@@ -26,7 +26,7 @@ impl Site {
     /// The site, and its requests for the API if this has credentials.
     pub(crate) fn new(api_has_credentials: bool) -> (Self, Option<Receiver<WebCall>>) {
         let (sender, receiver) = api_has_credentials.then(|| bounded(WAITING)).unzip();
-        (Site { pages: Pages::new(None), api: sender }, receiver)
+        (Site { pages: Pages::new(None, false), api: sender }, receiver)
     }
 
     /// The answer to a request that is not for the API.

@@ -1,10 +1,12 @@
 // Plays a live stream of the server in a video element: fragmented MP4, from a WebSocket or from a request without end,
-// into a SourceBuffer. Where a browser has no Media Source Extensions, the element plays HLS itself.
+// into a SourceBuffer. Where a browser has no Media Source Extensions, the element plays HLS itself. By WebRTC it plays
+// what the connection gives it; where no packets come through, it goes on by WebSocket.
 //
 // The state is one of `idle`, `connecting`, `playing`, `waiting` (for data, or for a publisher), `refused`,
 // `unsupported`. Each change is an event `state`; `stats()` may be asked at any time.
 
 import { Boxes, isInit, mask, runsOf, tracksOf } from './mp4.js';
+import { Viewing } from './webrtc.js';
 
 /**
  * Seconds of media that the player wants to have left just before more comes; on the average it has half the time
@@ -55,14 +57,17 @@ const MOST_FAILURES_OF_LISTS = 30;
 /** Bytes that may wait for the SourceBuffer. */
 const MOST_QUEUED = 32 << 20;
 
-export const FORMS = ['websocket', 'http', 'hls'];
+export const FORMS = ['websocket', 'http', 'hls', 'webrtc'];
+/** Answers to an offer after which another form may still play the stream. */
+const OTHER_FORM = [400, 405, 406, 415, 422, 501];
 
 const Source = globalThis.MediaSource ?? globalThis.ManagedMediaSource;
 
 /** The forms that this browser can play. */
 export function formsHere(video) {
   const hls = video.canPlayType('application/vnd.apple.mpegurl') !== '';
-  return FORMS.filter((form) => (form === 'hls' ? hls : Source !== undefined));
+  const rtc = globalThis.RTCPeerConnection !== undefined;
+  return FORMS.filter((form) => ({ hls, webrtc: rtc }[form] ?? Source !== undefined));
 }
 
 /**
@@ -118,6 +123,8 @@ export class Player extends EventTarget {
   #placed = false;
   #isFresh = true;
   #paused = false;
+  /** Seconds that the browser keeps back by WebRTC. */
+  #kept = 0;
   #counts = { bytes: 0, stalls: 0, skips: 0, connections: 0 };
 
   /**
@@ -198,8 +205,8 @@ export class Player extends EventTarget {
       height: video.videoHeight,
       frames: quality.totalVideoFrames ?? 0,
       dropped: quality.droppedVideoFrames ?? 0,
-      ahead: this.#end() - video.currentTime || 0,
-      wanted: this.#ahead,
+      ahead: this.#form === 'webrtc' ? this.#kept : this.#end() - video.currentTime || 0,
+      wanted: this.#form === 'webrtc' ? 0 : this.#ahead,
       rate: video.playbackRate,
       ...this.#counts,
     };
@@ -229,7 +236,50 @@ export class Player extends EventTarget {
       this.#show();
       return;
     }
+    if (this.#form === 'webrtc') {
+      this.#openViewing();
+      return;
+    }
     this.#connection = this.#form === 'websocket' ? this.#openSocket() : this.#openRequest();
+  }
+
+  #openViewing() {
+    const connection = { hasData: false, close: () => viewing.close() };
+    const isOurs = () => this.#connection === connection;
+    const viewing = new Viewing(this.#address('/whep'), {
+      connected: () => {
+        if (isOurs()) {
+          connection.hasData = true;
+          this.#heard = performance.now();
+          this.#detach();
+          this.#video.srcObject = viewing.media;
+          this.#show();
+        }
+      },
+      seen: ({ bytes, freezes, codecs, kept }) => {
+        if (isOurs()) {
+          this.#heard = bytes > 0 ? performance.now() : this.#heard;
+          this.#counts.bytes += bytes;
+          this.#counts.stalls += freezes;
+          [this.#type, this.#kept] = [`"${codecs}"`, kept];
+        }
+      },
+      gone: ({ status, why }) => {
+        const other = this.#forms.find((form) => form !== 'webrtc');
+        if (!isOurs()) {
+          return;
+        }
+        if (other !== undefined && (why === 'unreachable' || OTHER_FORM.includes(status))) {
+          this.#form = other;
+          this.#open();
+        } else if (status === undefined) {
+          this.#ended();
+        } else {
+          this.#refused(status);
+        }
+      },
+    });
+    this.#connection = connection;
   }
 
   #openSocket() {
@@ -386,6 +436,7 @@ export class Player extends EventTarget {
       this.#video.removeAttribute('src');
       this.#video.load();
     }
+    this.#video.srcObject = null;
     this.#source = null;
     this.#buffer = null;
     this.#type = '';
@@ -719,38 +770,5 @@ export class Player extends EventTarget {
     }
     this.#buffer.remove(0, until);
     return true;
-  }
-}
-
-/**
- * Draws a picture of a stream, as it is now, on a canvas.
- * @returns true if there was one within ten seconds
- */
-export async function takePicture(address, canvas) {
-  const video = document.createElement('video');
-  const player = new Player(video, address);
-  try {
-    player.start();
-    await new Promise((resolve, reject) => {
-      const until = performance.now() + 10_000;
-      const timer = setInterval(() => {
-        const { frames, dropped } = player.stats();
-        // The first frames of a key frame's group are only decoded on the way to the live end.
-        const isThere = video.readyState >= 2 && video.videoWidth > 0 && !video.seeking && frames - dropped > 1;
-        const isOver = ['refused', 'unsupported'].includes(player.state) || performance.now() > until;
-        if (isThere || isOver) {
-          clearInterval(timer);
-          (isThere ? resolve : reject)();
-        }
-      }, 50);
-    });
-    canvas.width = Math.min(video.videoWidth, 640);
-    canvas.height = Math.round((canvas.width * video.videoHeight) / video.videoWidth);
-    canvas.getContext('2d').drawImage(video, 0, 0, canvas.width, canvas.height);
-    return true;
-  } catch {
-    return false;
-  } finally {
-    player.stop();
   }
 }

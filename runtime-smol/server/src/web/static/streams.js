@@ -5,7 +5,8 @@ import { Chart, History } from './chart.js';
 import { el, put, Rows } from './elements.js';
 import { audioWords, count, rate, span, videoWords } from './numbers.js';
 import { button, chip, empty, Pages } from './parts.js';
-import { mediaAddress, takePicture } from './player.js';
+import { takePicture } from './picture.js';
+import { mediaAddress } from './player.js';
 import { t } from './words.js';
 
 const PAGE = 50;

@@ -28,6 +28,7 @@ const WORDS = {
   form_websocket: ['{0} WebSocket', '{0} WebSocket'],
   form_http: ['{0} HTTP', '{0} HTTP'],
   form_hls: ['HLS, by the browser', 'HLS（浏览器自带）'],
+  form_webrtc: ['WebRTC', 'WebRTC'],
   codecs: ['Codecs', '编码'],
   picture: ['Picture', '画面'],
   frame_rate: ['Frame rate', '帧率'],
@@ -45,6 +46,45 @@ const WORDS = {
   mbps: ['{0} Mb/s', '{0} Mb/s'],
   watch_title: ['{0} – live', '{0} – 直播'],
   no_name: ['The address names no stream. It is /watch/APP/STREAM.', '地址中没有流的名称，格式为 /watch/APP/STREAM。'],
+
+  // Calls.
+  call_title: ['{0} – call', '{0} – 通话'],
+  call_about: [
+    'This address opens the room. Give it to the people that you want to talk to.',
+    '此地址可打开房间，请把它发给要通话的人。',
+  ],
+  room: ['Room', '房间'],
+  to_room: ['To the room', '进入房间'],
+  your_name: ['Your name', '您的名字'],
+  join: ['Join', '加入'],
+  leave: ['Leave', '离开'],
+  microphone_on: ['Microphone on', '打开麦克风'],
+  microphone_off: ['Microphone off', '关闭麦克风'],
+  camera_on: ['Camera on', '打开摄像头'],
+  camera_off: ['Camera off', '关闭摄像头'],
+  guest: ['Guest', '访客'],
+  you: ['{0} (you)', '{0}（您）'],
+  call_insecure: [
+    'Browsers give a page the camera and the microphone only over HTTPS, or on the machine itself '
+      + '(http://localhost). This page came by plain HTTP: open it by HTTPS.',
+    '浏览器只允许通过 HTTPS 或在本机（http://localhost）打开的页面使用摄像头和麦克风。此页面是通过 HTTP 打开的，请改用 HTTPS。',
+  ],
+  call_no_webrtc: ['This browser has no WebRTC.', '此浏览器不支持 WebRTC。'],
+  call_no_devices: [
+    'There is no camera and no microphone, or this page may not use them.',
+    '没有可用的摄像头和麦克风，或此页面无权使用。',
+  ],
+  call_joining: ['Joining …', '正在加入……'],
+  call_alone: ['No other person is here yet.', '目前还没有其他人。'],
+  call_lost: ['The connection has ended. Joining again …', '连接已断开，正在重新加入……'],
+  call_unreachable: [
+    'No packets come through to the server: its port for WebRTC (UDP 8000) must be open. Trying again …',
+    '数据包无法到达服务器：必须开放其 WebRTC 端口（UDP 8000）。正在重试……',
+  ],
+  call_full: ['The room is full, or the server accepts no more now. Trying again …', '房间已满或服务器暂不接受，正在重试……'],
+  call_off: ['There are no rooms on this server (rtc.rooms).', '此服务器未开放房间（rtc.rooms）。'],
+  call_refused: ['You may not publish in this room.', '您没有在此房间发布的权限。'],
+  call_codec: ['This browser has no codec that the server takes.', '此浏览器没有服务器支持的编码格式。'],
 
   // Frame of the console.
   console: ['Console', '控制台'],
