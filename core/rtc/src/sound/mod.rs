@@ -1,8 +1,8 @@
 //! Sound of one codec put into another: AAC of RTMP publishers into Opus, which is what browsers play by WebRTC.
 //!
 //! This is work for a thread of its own: a stream costs about a hundredth of a core, and nothing here waits for anything.
-//! [`begin`] makes a [`Transcoder`] of a configuration; its methods take frames with their times and return packets with
-//! theirs. Samples are counted in integers, so that times do not drift; see [`AacToOpus`] for how sound follows the times
+//! [`Transcoders`] does the work of such a thread. [`begin`] makes the [`Transcoder`] of one stream: it takes frames with
+//! their times and returns packets with theirs. Samples are counted in integers, so that times do not drift; see [`AacToOpus`] for how sound follows the times
 //! of its frames. Panics of the codecs are contained: they are an error of that stream.
 
 mod aac;
@@ -11,6 +11,7 @@ mod opus;
 mod resample;
 mod timeline;
 mod to_opus;
+mod transcoders;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 use crate::desk::OpusPacket;
 pub use to_opus::AacToOpus;
+pub use transcoders::{Done, Transcoders};
 
 /// How Opus is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::{AacToOpus, Contained, Settings, SoundError, Transcoder, begin};
+use super::super::{AacToOpus, Contained, Settings, SoundError, Transcoder, Transcoders, begin};
 use super::Recording;
 use super::signal::{recorded, signal_to_noise};
-use crate::desk::OpusPacket;
+use crate::desk::{OpusPacket, SoundJob};
 
 fn convert(recording: &Recording) -> Vec<OpusPacket> {
     let mut transcoder = begin(&recording.config, Settings::default()).unwrap();
@@ -195,6 +195,36 @@ fn a_panic_is_an_error_of_this_sound_and_it_is_not_asked_again() {
     let error = contained.push(Duration::ZERO, &[]).unwrap_err();
     assert_eq!(error, SoundError::Bug("index 1 is out of range".to_owned()));
     assert_eq!(contained.push(Duration::ZERO, &[]), Err(error));
+}
+
+#[test]
+fn works_of_several_streams_do_not_disturb_each_other_and_each_says_once_what_is_wrong() {
+    let (plain, half) = (Recording::lc_44100_stereo(), Recording::he_48000_stereo());
+    let mut transcoders = Transcoders::default();
+    let begin = |job, config: &[u8]| SoundJob::Begin { job, config: config.to_vec().into() };
+    let refused = transcoders.take(begin(3, &[0x11, 0xB0])).unwrap();
+    assert!(refused.job == 3 && refused.made.is_err() && transcoders.is_empty());
+    assert_eq!(transcoders.take(begin(1, &plain.config)), None);
+    assert_eq!(transcoders.take(begin(2, &half.config)), None);
+    let (mut packets, mut remarks) = (Vec::new(), Vec::new());
+    for n in 0..plain.frames.len() {
+        for (job, recording) in [(1, &plain), (2, &half), (3, &plain)] {
+            let Some(frame) = recording.frames.get(n).cloned() else { continue };
+            let done = transcoders.take(SoundJob::Frame { job, time: recording.time(n), data: frame.into() });
+            let Some(done) = done else { continue };
+            assert!(done.job == job && job != 3, "{done:?}");
+            remarks.extend(done.remark.map(|_| job));
+            if job == 1 {
+                packets.extend(done.made.unwrap());
+            }
+        }
+    }
+    assert_eq!(packets, convert(&plain));
+    assert_eq!(remarks, [2]);
+    assert_eq!(transcoders.len(), 2);
+    assert_eq!(transcoders.take(SoundJob::End { job: 1 }), None);
+    let frame = SoundJob::Frame { job: 1, time: Duration::from_secs(9), data: plain.frames[0].clone().into() };
+    assert_eq!(transcoders.take(frame), None);
 }
 
 proptest! {
