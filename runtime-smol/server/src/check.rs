@@ -5,7 +5,8 @@ use anabranch_program::Worst;
 use anabranch_smol::TLS_CONNECTION_MEMORY;
 
 use crate::cluster;
-use crate::settings::{HlsSettings, Loaded};
+use crate::examine::rtc::is_signalled;
+use crate::settings::{HlsSettings, KEPT_MEMORY, Loaded, SESSION_MEMORY};
 
 /// The output of `check` for a valid configuration: the settings in force, and the memory that clients can make the
 /// server hold with them. The output is TOML, with the memory as comments.
@@ -106,6 +107,14 @@ impl fmt::Display for Beside<'_> {
         if !settings.capture.api_folder.as_os_str().is_empty() && settings.capture.folder.as_os_str().is_empty() {
             writeln!(f, "# While captures run that were begun through the API: at most 48 MiB")?;
             writeln!(f, "#   (32 MiB that wait for the disk, 16 MiB of connections that have not named a stream)")?;
+        }
+        if settings.rtc.is_on() && is_signalled(settings) {
+            let (kib, sessions) = (SESSION_MEMORY >> 10, settings.rtc.sessions);
+            let (all, kept) = (mib(SESSION_MEMORY.saturating_mul(sessions as u64)), KEPT_MEMORY >> 20);
+            writeln!(f, "# Each session of WebRTC: at most {kib} KiB, so {all} for {sessions} (rtc.sessions)")?;
+            writeln!(f, "#   (keys, packets that it may ask for again, packets that wait)")?;
+            writeln!(f, "# Each stream with viewers by WebRTC: at most {kept} MiB more")?;
+            writeln!(f, "#   (its packets from the newest key frame on; 1 MiB of these for sound that becomes Opus)")?;
         }
         if settings.tls.is_on() {
             let kib = TLS_CONNECTION_MEMORY >> 10;

@@ -34,6 +34,11 @@ pub struct Options {
     #[arg(long, value_name = "ADDRESS", default_value = "auto", env = "ANABRANCH_WEB")]
     pub web: WebListen,
 
+    /// Where to serve WebRTC, by UDP: PORT or ADDRESS:PORT, with commas between several; "auto" is port 8000 of all
+    /// addresses if that is free; "off" for nowhere
+    #[arg(long, value_name = "ADDRESS", default_value = "auto", env = "ANABRANCH_RTC")]
+    pub rtc: WebListen,
+
     /// The chunk size that the server sends with, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 60_000, env = "ANABRANCH_CHUNK_SIZE",
           value_parser = value_parser!(u32).range(128..=65_536))]
@@ -237,6 +242,7 @@ impl Options {
         };
         let mut lines: Vec<_> = self.listen.iter().map(listen).collect();
         lines.push(format!("--web={}", self.web));
+        lines.push(format!("--rtc={}", self.rtc));
         lines.extend(self.header("").lines().skip(1).map(str::to_owned));
         lines.push(format!("--tcp-nodelay={}", if self.tcp_nodelay { "on" } else { "off" }));
         lines.push(format!("--tcp-keepalive={}", self.tcp_keepalive));
@@ -350,6 +356,7 @@ mod tests {
         let options = parse(&[]).unwrap();
         assert_eq!(options.listen, [Listen::Any(1935)]);
         assert_eq!(options.web, WebListen::Auto);
+        assert_eq!(options.rtc, WebListen::Auto);
         assert_eq!(options.config().defaults.pacing, Config::default().defaults.pacing);
         assert_eq!(options.config().defaults.source, Config::default().defaults.source);
         assert_eq!(options.config().defaults.unpublish_grace, Config::default().defaults.unpublish_grace);

@@ -58,16 +58,25 @@ impl Launch {
 
     /// Has it listen on a free port of 127.0.0.1, for RTMP only.
     pub fn on_a_free_port(self) -> Self {
-        self.args(["--listen", "127.0.0.1:0", "--web", "off"])
+        self.args(["--listen", "127.0.0.1:0", "--web", "off", "--rtc", "off"])
     }
 
     /// Has it serve HTTP, too, on a free port of 127.0.0.1.
-    pub fn with_web(mut self) -> Self {
-        let off = self.options.windows(2).position(|pair| pair[0] == "--web");
-        if let Some(at) = off {
+    pub fn with_web(self) -> Self {
+        self.with_instead("--web", "127.0.0.1:0")
+    }
+
+    /// Has it serve WebRTC, too, with HTTP and UDP on free ports of 127.0.0.1.
+    pub fn with_rtc(self) -> Self {
+        self.with_web().with_instead("--rtc", "127.0.0.1:0")
+    }
+
+    /// An option with another value than it has, if it has one.
+    fn with_instead(mut self, option: &str, value: &str) -> Self {
+        if let Some(at) = self.options.windows(2).position(|pair| pair[0] == option) {
             self.options.drain(at..at + 2);
         }
-        self.args(["--web", "127.0.0.1:0"])
+        self.args([option, value])
     }
 
     /// One more argument.

@@ -6,6 +6,7 @@ mod disk;
 mod entry;
 mod machine;
 mod network;
+mod rtc;
 mod server;
 
 use std::io::{self, Write};
@@ -17,6 +18,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::cluster::{self, ClusterSettings};
 use crate::examine::parts::{date, dates, days, sections};
+use crate::examine::rtc::NO_UDP;
 use crate::examine::{Examined, Finding, Grade, Purpose};
 use crate::hooks::{self, Probe};
 use crate::settings::tree::{Origin, Path, Step};
@@ -59,6 +61,7 @@ pub(crate) fn run(matches: &ArgMatches, sources: &Sources, unknown: &[UnknownVar
     configuration(&examined, sources.file.as_ref(), &mut report);
     if let Some(loaded) = &examined.loaded {
         network::ports(loaded, &running, &mut report);
+        rtc::look(loaded, &running, &mut report);
         server::api(loaded, &running, &mut report);
         machine::files(loaded, &running, &mut report);
         machine::memory(loaded, &mut report);
@@ -87,7 +90,10 @@ fn configuration(examined: &Examined, file: Option<&PathBuf>, report: &mut Repor
     for finding in &examined.findings {
         let subject = subject(finding);
         let is_said_below = finding.grade == Grade::Warning
-            && (subject == "ports" || subject == "cluster" || (subject == "certificates" && finding.path.0.len() > 3));
+            && (subject == "ports"
+                || subject == "cluster"
+                || (subject == "certificates" && finding.path.0.len() > 3)
+                || (subject == "webrtc" && finding.fault.words.starts_with(NO_UDP)));
         if is_said_below {
             continue;
         }
@@ -120,6 +126,7 @@ fn subject(finding: &Finding) -> &'static str {
     let keys: Vec<_> = finding.path.0.iter().filter_map(key).collect();
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
     match keys.as_slice() {
+        ["rtc", ..] => "webrtc",
         [_, "listen"] => "ports",
         ["tls", ..] => "certificates",
         [.., "hooks", _] => "hooks",

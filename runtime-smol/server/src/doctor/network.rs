@@ -13,14 +13,14 @@ const OURS: [&str; 2] = ["anabranch", "anabranch-std"];
 
 /// A process that listens.
 #[derive(Debug, PartialEq, Eq)]
-struct Holder {
-    pid: i32,
-    name: String,
+pub(super) struct Holder {
+    pub(super) pid: i32,
+    pub(super) name: String,
 }
 
 /// True for a program of ours, for the process that the API names, and for systemd (process 1) while a server runs, since
 /// it may listen for that.
-fn is_ours(pid: i32, name: &str, running: &Running) -> bool {
+pub(super) fn is_ours(pid: i32, name: &str, running: &Running) -> bool {
     let answers = running.pid.and_then(|pid| i32::try_from(pid).ok());
     OURS.contains(&name) || answers.is_some_and(|own| pid == own || pid == 1)
 }
@@ -74,12 +74,19 @@ pub(super) fn ports(loaded: &Loaded, running: &Running, report: &mut Report) {
 #[cfg(target_os = "linux")]
 fn holder(listen: Listen) -> Option<Holder> {
     use procfs::net::{TcpState, tcp, tcp6};
-    use procfs::process::{FDTarget, all_processes};
 
     let sockets = tcp().unwrap_or_default().into_iter().chain(tcp6().unwrap_or_default());
     let listening = sockets.filter(|socket| socket.state == TcpState::Listen);
     let there = |socket: &procfs::net::TcpNetEntry| listen.overlaps(Listen::One(socket.local_address));
     let inodes: Vec<u64> = listening.filter(there).map(|socket| socket.inode).collect();
+    holder_of(&inodes)
+}
+
+/// The process that has one of these sockets.
+#[cfg(target_os = "linux")]
+pub(super) fn holder_of(inodes: &[u64]) -> Option<Holder> {
+    use procfs::process::{FDTarget, all_processes};
+
     if inodes.is_empty() {
         return None;
     }

@@ -4,6 +4,7 @@
 mod fallbacks;
 pub(crate) mod parts;
 mod renditions;
+pub(crate) mod rtc;
 
 use std::fmt;
 
@@ -133,6 +134,7 @@ pub(crate) fn findings_of(loaded: &Loaded, sources: &Sources, purpose: Purpose) 
     found.hooks();
     found.cluster(purpose);
     found.relays();
+    found.webrtc(purpose);
     found.folders(purpose);
     found.fallbacks();
     found.renditions();

@@ -310,7 +310,7 @@ impl<'a> Found<'a> {
 /// The addresses that a server with these settings listens on: each with its place, and the part of the server that
 /// listens there.
 pub(crate) fn addresses(settings: &Settings, purpose: Purpose) -> Vec<(Path, &'static str, Listen)> {
-    let Settings { server, tls, web, api, .. } = settings;
+    let Settings { server, tls, web, rtc, api, .. } = settings;
     let place = |keys: &[&str], index| Path::of(keys).index(index);
     let mut wanted = Vec::new();
     if purpose == Purpose::Reload {
@@ -328,6 +328,8 @@ pub(crate) fn addresses(settings: &Settings, purpose: Purpose) -> Vec<(Path, &'s
     }
     let https = web.https.iter().enumerate();
     wanted.extend(https.map(|(index, listen)| (place(&["web", "https"], index), "the server", listen.0)));
+    let by_tcp = rtc.tcp_listen.iter().filter(|_| rtc.is_on()).enumerate();
+    wanted.extend(by_tcp.map(|(index, listen)| (place(&["rtc", "tcp_listen"], index), "the server", listen.0)));
     wanted.extend(api.place().map(|listen| (Path::of(&["api", "listen"]), "the API", listen)));
     wanted
 }

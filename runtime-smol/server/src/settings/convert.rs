@@ -30,6 +30,10 @@ impl Settings {
         if let Err(words) = LogFilter::check(&self.log.level) {
             wrong.push((Path::of(&["log", "level"]), words));
         }
+        for key in self.rtc.unmet() {
+            let words = "this program was built without WebRTC (feature webrtc)";
+            wrong.push((Path::of(&["rtc", key]), words.to_owned()));
+        }
         let defaults = self.defaults.config(&Path::of(&["defaults"]), &mut wrong);
         let vhosts: Vec<_> = self
             .vhost

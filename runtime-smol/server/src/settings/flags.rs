@@ -48,6 +48,7 @@ fn values(options: &Options, threads: Option<NonZero<usize>>) -> Vec<(&'static s
     vec![
         ("listen", &["server", "listen"], list(&mut options.listen.iter().map(Text::text))),
         ("web", &["web", "listen"], options.web.to_string().into()),
+        ("rtc", &["rtc", "listen"], options.rtc.to_string().into()),
         ("threads", &["server", "threads"], threads.map_or("auto".to_owned(), |threads| threads.to_string()).into()),
         (
             "trusted_proxy",

@@ -21,6 +21,7 @@ mod flags;
 mod hls;
 mod load;
 mod of_streams;
+mod rtc;
 mod schema;
 mod server;
 mod show;
@@ -49,6 +50,7 @@ pub(crate) use load::{Loaded, Problems, Sources};
 pub(crate) use of_streams::OfStreams;
 #[cfg(test)]
 pub(crate) use of_streams::OfVhost;
+pub(crate) use rtc::{KEPT_MEMORY, PublicAddress, PublicHost, RtcSettings, SESSION_MEMORY};
 pub(crate) use schema::Schema;
 pub(crate) use show::{ShownValue, of_capture};
 
@@ -64,6 +66,7 @@ pub(crate) struct Settings {
     pub(crate) shutdown: ShutdownSettings,
     pub(crate) tls: TlsSettings,
     pub(crate) web: web::WebSettings,
+    pub(crate) rtc: RtcSettings,
     pub(crate) relay: RelaySettings,
     pub(crate) api: ApiSettings,
     pub(crate) cluster: ClusterSettings,

@@ -14,6 +14,7 @@ mod night;
 mod operating;
 mod record;
 mod relays;
+mod rtc;
 mod run;
 mod segment_stores;
 mod segments;
