@@ -82,8 +82,13 @@ pub struct Unit {
     pub codec: Codec,
     /// The coded data: of H.264 and HEVC units with start codes, of the others as it is in files.
     pub data: Arc<[u8]>,
-    /// When it is shown, from an arbitrary beginning.
+    /// When it is shown, by the clock of its track, from an arbitrary beginning.
     pub time: Duration,
+    /// The same by the clock that the sender has for all its tracks, from an arbitrary beginning, once the sender has told
+    /// that.
+    pub sender_time: Option<Duration>,
+    /// When its first packet came.
+    pub arrived: Instant,
     /// True if decoding can start at it.
     pub is_key: bool,
     /// False if something was lost before it.
@@ -92,7 +97,7 @@ pub struct Unit {
 
 impl fmt::Debug for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Unit { codec, data, time, is_key, is_contiguous } = self;
+        let Unit { codec, data, time, is_key, is_contiguous, .. } = self;
         let bytes = data.len();
         write!(f, "{codec:?} at {time:?}, {bytes} bytes, is_key: {is_key}, is_contiguous: {is_contiguous}")
     }

@@ -5,16 +5,17 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anabranch_core::flv::{AudioCodec, Codec, VideoCodec};
 use str0m::change::SdpOffer;
 use str0m::config::DtlsCert;
 use str0m::crypto::CryptoProvider;
 use str0m::format;
-use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt};
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, MediaTime, Mid, Pt};
 use str0m::net::{Protocol, Receive, TcpType};
 use str0m::rtp::RtpWrite;
+use str0m::rtp::rtcp::SenderInfo;
 use str0m::{Candidate, IceConnectionState, IceCreds, Input, Rtc, RtcConfig};
 
 use crate::desk::Peers;
@@ -334,6 +335,8 @@ impl Engine {
                     is_key: is_key || is_audio,
                     data: media.data,
                     time: media.time.into(),
+                    sender_time: media.last_sender_info.and_then(|info| sender_time(media.time, &info)),
+                    arrived: media.network_time,
                     is_contiguous: media.contiguous,
                 }))
             }
@@ -416,6 +419,15 @@ fn far_away() -> Instant {
     static FAR: OnceLock<Instant> = OnceLock::new();
     #[allow(clippy::disallowed_methods)]
     *FAR.get_or_init(|| Instant::now() + Duration::from_secs(1 << 30))
+}
+
+/// When a packet of this time was made, by the clock of the sender's reports, of which this is the last one.
+fn sender_time(time: MediaTime, report: &SenderInfo) -> Option<Duration> {
+    let wall = report.ntp_time.duration_since(UNIX_EPOCH).ok()?;
+    // The two are counted on beyond 32 bits independently of each other.
+    let ticks = (time.numer() as u32).wrapping_sub(report.rtp_time.numer() as u32).cast_signed();
+    let apart = Duration::from_secs_f64(f64::from(ticks.unsigned_abs()) / f64::from(time.denom().max(1)));
+    if ticks < 0 { wall.checked_sub(apart) } else { wall.checked_add(apart) }
 }
 
 fn codec(codec: format::Codec) -> Option<Codec> {

@@ -42,18 +42,37 @@ fn size_of_first(sets: &[u8]) -> Option<(u32, u32)> {
     picture_size(&mut BitReader::nal_unit(sps))
 }
 
-fn picture_size(bits: &mut BitReader<'_>) -> Option<(u32, u32)> {
+/// The format of the chroma of a sequence parameter set, and the bits of luma and chroma above eight.
+pub(super) fn format(sps: &[u8]) -> Option<[u8; 3]> {
+    let (&header, sps) = sps.split_first()?;
+    let [chroma, luma_depth, chroma_depth] = color_format(&mut BitReader::nal_unit(sps))?;
+    let is_legal = header & 0x1F == 7 && chroma <= 3 && luma_depth <= 6 && chroma_depth <= 6;
+    is_legal.then_some([chroma as u8, luma_depth as u8, chroma_depth as u8])
+}
+
+/// Reads up to the depths of luma and chroma.
+fn color_format(bits: &mut BitReader<'_>) -> Option<[u32; 3]> {
     let profile = bits.small(8)?;
     bits.skip(16)?; // constraint flags, level
     bits.exp_golomb()?; // seq_parameter_set_id
-    let mut chroma_format = 1;
-    if matches!(profile, 44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244) {
-        chroma_format = bits.exp_golomb()?;
-        if chroma_format == 3 {
-            bits.skip(1)?; // separate_colour_plane_flag
-        }
-        bits.exp_golomb()?; // bit_depth_luma_minus8
-        bits.exp_golomb()?; // bit_depth_chroma_minus8
+    if !has_color_format(profile) {
+        return Some([1, 0, 0]);
+    }
+    let chroma_format = bits.exp_golomb()?;
+    if chroma_format == 3 {
+        bits.skip(1)?; // separate_colour_plane_flag
+    }
+    Some([chroma_format, bits.exp_golomb()?, bits.exp_golomb()?])
+}
+
+fn has_color_format(profile: u8) -> bool {
+    matches!(profile, 44 | 83 | 86 | 100 | 110 | 118 | 122 | 128 | 134 | 135 | 138 | 139 | 244)
+}
+
+fn picture_size(bits: &mut BitReader<'_>) -> Option<(u32, u32)> {
+    let profile = bits.clone().small(8)?;
+    let [chroma_format, ..] = color_format(bits)?;
+    if has_color_format(profile) {
         bits.skip(1)?; // qpprime_y_zero_transform_bypass_flag
         if bits.bit()? {
             skip_scaling_matrix(bits, if chroma_format == 3 { 12 } else { 8 })?;

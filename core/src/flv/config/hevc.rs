@@ -3,7 +3,9 @@
 use super::bits::BitReader;
 use super::{Level, VideoSummary, cropped};
 
-const NAL_TYPE_SPS: u8 = 33;
+pub(super) const NAL_TYPE_VPS: u8 = 32;
+pub(super) const NAL_TYPE_SPS: u8 = 33;
+pub(super) const NAL_TYPE_PPS: u8 = 34;
 
 pub(super) fn summarize(payload: &[u8]) -> Option<VideoSummary> {
     let (fixed, arrays) = payload.split_first_chunk::<23>()?;
@@ -47,7 +49,54 @@ fn first_sps(mut bytes: &[u8], array_count: u8) -> Option<&[u8]> {
     None
 }
 
+/// What a configuration has of a sequence parameter set.
+#[derive(Debug)]
+pub(super) struct Format {
+    /// Profile, tier, constraints and level.
+    pub(super) profile_tier_level: [u8; 12],
+    pub(super) temporal_layers: u8,
+    /// Whether the layers are nested.
+    pub(super) is_nested: bool,
+    pub(super) chroma: u8,
+    /// The bits above eight.
+    pub(super) luma_depth: u8,
+    pub(super) chroma_depth: u8,
+}
+
+pub(super) fn format(sps: &[u8]) -> Option<Format> {
+    let (header, rest) = sps.split_at_checked(2)?;
+    if header[0] >> 1 & 0x3F != NAL_TYPE_SPS {
+        return None;
+    }
+    let mut bits = BitReader::nal_unit(rest);
+    bits.skip(4)?;
+    let sub_layers = bits.small(3)?;
+    let is_nested = bits.bit()?;
+    let mut profile_tier_level = [0; 12];
+    let mut head = bits.clone();
+    for byte in &mut profile_tier_level {
+        *byte = head.small(8)?;
+    }
+    let mut bits = BitReader::nal_unit(rest);
+    let (chroma, _, _) = coded_size(&mut bits)?;
+    let [luma_depth, chroma_depth] = [bits.exp_golomb()?, bits.exp_golomb()?];
+    (chroma <= 3 && luma_depth <= 7 && chroma_depth <= 7).then_some(Format {
+        profile_tier_level,
+        temporal_layers: sub_layers + 1,
+        is_nested,
+        chroma: chroma as u8,
+        luma_depth: luma_depth as u8,
+        chroma_depth: chroma_depth as u8,
+    })
+}
+
 fn picture_size(bits: &mut BitReader<'_>) -> Option<(u32, u32)> {
+    let (_, coded, [crop_x, crop_y]) = coded_size(bits)?;
+    cropped(coded, crop_x, crop_y)
+}
+
+/// Reads up to the size: the format of the chroma, the coded size, and how much of it is not shown.
+fn coded_size(bits: &mut BitReader<'_>) -> Option<(u32, (u32, u32), [u32; 2])> {
     bits.skip(4)?; // sps_video_parameter_set_id
     let sub_layers = bits.bits(3)?; // sps_max_sub_layers_minus1
     bits.skip(1)?; // sps_temporal_id_nesting_flag
@@ -59,7 +108,7 @@ fn picture_size(bits: &mut BitReader<'_>) -> Option<(u32, u32)> {
     }
     let coded = (bits.exp_golomb()?, bits.exp_golomb()?);
     if !bits.bit()? {
-        return cropped(coded, 0, 0);
+        return Some((chroma_format, coded, [0, 0]));
     }
     let [left, right, top, bottom] = [bits.exp_golomb()?, bits.exp_golomb()?, bits.exp_golomb()?, bits.exp_golomb()?];
     let (unit_x, unit_y) = match chroma_format {
@@ -69,7 +118,7 @@ fn picture_size(bits: &mut BitReader<'_>) -> Option<(u32, u32)> {
     };
     let crop_x = left.checked_add(right)?.checked_mul(unit_x)?;
     let crop_y = top.checked_add(bottom)?.checked_mul(unit_y)?;
-    cropped(coded, crop_x, crop_y)
+    Some((chroma_format, coded, [crop_x, crop_y]))
 }
 
 /// `profile_tier_level` (H.265 §7.3.3).

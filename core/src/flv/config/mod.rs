@@ -1,6 +1,7 @@
-//! Summaries of decoder configurations for statistics: profile, level, picture size, sample rate, channels.
+//! Summaries of decoder configurations for statistics: profile, level, picture size, sample rate, channels. And decoder
+//! configurations for streams that come without them.
 //!
-//! They have no effect on relaying. A configuration that cannot be read has no summary and is relayed all the
+//! Summaries have no effect on relaying. A configuration that cannot be read has no summary and is relayed all the
 //! same.
 
 mod audio;
@@ -8,10 +9,13 @@ mod av1;
 mod avc;
 mod bits;
 mod hevc;
+mod record;
+mod vp9;
 
 use std::fmt;
 
 pub(crate) use audio::flac_stream_info;
+pub use record::{av1_record, avc_record, hevc_record, opus_head, vp9_record};
 
 use super::{AudioCodec, Codec, VideoCodec};
 
