@@ -20,6 +20,7 @@ mod names;
 mod peers;
 mod playing;
 mod requests;
+mod rooms;
 mod session;
 mod settings;
 mod stream;
@@ -42,6 +43,7 @@ use crate::signal::SignalError;
 pub use effect::{Effect, Opening, OpusPacket, Remark, Role, SessionId, SoundJob};
 use names::Names;
 use requests::Lobby;
+use rooms::Rooms;
 use session::{Kind, Session, Stage};
 pub use settings::Settings;
 use stream::Stream;
@@ -149,6 +151,7 @@ pub struct Desk<T> {
     dues: BTreeSet<(Instant, SessionId)>,
     next_look: Option<Instant>,
     lobby: Lobby,
+    rooms: Rooms,
     /// Viewers that there are packets for.
     queue: VecDeque<SessionId>,
     /// What peers have said, until it is acted on.
@@ -179,6 +182,7 @@ impl<T: Ticket> Desk<T> {
             dues: BTreeSet::new(),
             next_look: None,
             lobby: Lobby::default(),
+            rooms: Rooms::new(),
             queue: VecDeque::new(),
             events: VecDeque::new(),
             effects: VecDeque::new(),

@@ -11,6 +11,7 @@ use anabranch_core::url::StreamKey;
 
 use super::answers::{self, Reply};
 use super::names::hex;
+use super::rooms::PEERS;
 use super::session::{Kind, Offer, Open, Session, Stage};
 use super::viewer::Viewer;
 use super::{Desk, Effect, LOOK, Opening, Role, SessionId, Settings};
@@ -162,6 +163,10 @@ impl<T: Ticket> Desk<T> {
             self.stats.too_many += 1;
             return self.effects.push_back(reply.give(answers::too_many("too many clients by WebRTC, or at once")));
         }
+        let refusal = (role == Role::Publisher).then(|| self.room_refuses(&app)).flatten();
+        if let Some(answer) = refusal {
+            return self.effects.push_back(reply.give(answer));
+        }
         self.last_session += 1;
         let number = self.last_session;
         let named = self.names.next();
@@ -172,6 +177,9 @@ impl<T: Ticket> Desk<T> {
             stage: Stage::Asking(Box::new(Offer { reply, text, local, named, wait, until: now + wait })),
         };
         self.sessions.insert(number, session);
+        if role == Role::Publisher {
+            self.enter_room(number, &app, &stream);
+        }
         let request = with_bearer(request, query.as_deref());
         let opening = Box::new(Opening { session: number, role, client, request, app, stream });
         if may_enter {
@@ -314,6 +322,10 @@ impl<T: Ticket> Desk<T> {
 
     /// What is said to the URL of a session.
     fn session_request(&mut self, now: Instant, id: &str, request: &Request, reply: Reply<T>) {
+        if let Some(id) = id.strip_suffix(PEERS) {
+            let answer = self.peers_of(id, request);
+            return self.effects.push_back(reply.give(answer));
+        }
         let name = SessionName::parse(id);
         let known = name.as_ref().and_then(|name| self.sessions.get(&name.number).filter(|known| known.name.is(name)));
         let is_known = known.is_some_and(|known| matches!(known.stage, Stage::Open(_)));

@@ -23,6 +23,8 @@ pub struct Settings {
     pub connect: Duration,
     /// Bytes of a stream's packets that are kept for viewers that join: from the newest key frame on.
     pub most_kept: usize,
+    /// People that may be in one room: publishers of an application `call/ROOM`. 0: there are no rooms.
+    pub most_in_room: usize,
     /// The name of this node of a cluster in the URLs of sessions; empty without one.
     pub node: String,
 }
@@ -39,6 +41,7 @@ impl Default for Settings {
             longest_offer: 64 * 1024,
             connect: Duration::from_secs(15),
             most_kept: 16 * 1024 * 1024,
+            most_in_room: 0,
             node: String::new(),
         }
     }

@@ -3,6 +3,7 @@
 mod many;
 mod playing;
 mod requests;
+mod rooms;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
