@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::flv::Codec;
 
+use crate::engine::{Candidates, Credentials};
+
 /// How datagrams travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
@@ -170,6 +172,18 @@ pub trait Peer: Send {
 
     /// Asks a publisher for a key frame.
     fn ask_for_key(&mut self, now: Instant);
+
+    /// From now on both sides have other names and passwords (ICE restart). Packets go on where they went until the peer is
+    /// found elsewhere. False if that is not possible.
+    fn restart(
+        &mut self,
+        _now: Instant,
+        _local: &Credentials,
+        _remote: &Credentials,
+        _candidates: &Candidates,
+    ) -> bool {
+        false
+    }
 
     /// Says goodbye.
     fn close(&mut self, now: Instant);

@@ -1,6 +1,7 @@
 use anabranch_core::http::{Answer, Request, Settings};
 
 use super::Effect;
+use crate::engine::{Candidates, Credentials};
 
 /// The type of descriptions, and of parts of them.
 pub(super) const SDP: &str = "application/sdp";
@@ -8,8 +9,6 @@ pub(super) const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
 
 const ENDPOINT_METHODS: &str = "POST, GET, HEAD, OPTIONS";
 const SESSION_METHODS: &str = "PATCH, DELETE, GET, HEAD, OPTIONS";
-/// Pages may send these: a star does not include the first one.
-const REQUEST_FIELDS: &str = "Authorization, Content-Type, If-Match, *";
 /// When to come again, in seconds.
 const RETRY_AFTER: &str = "2";
 
@@ -40,17 +39,12 @@ pub(super) fn has_type(request: &Request, wanted: &str) -> bool {
     given.is_some_and(|given| given.trim().eq_ignore_ascii_case(wanted))
 }
 
-fn options(methods: &str) -> Answer {
-    let answer = Answer::new(204).with("Allow", methods).with("Access-Control-Allow-Methods", methods);
-    answer.with("Access-Control-Allow-Headers", REQUEST_FIELDS).with("Access-Control-Max-Age", "86400")
-}
-
 pub(super) fn endpoint_options() -> Answer {
-    options(ENDPOINT_METHODS).with("Accept-Post", SDP)
+    Answer::preflight(ENDPOINT_METHODS).with("Accept-Post", SDP)
 }
 
 pub(super) fn session_options() -> Answer {
-    options(SESSION_METHODS).with("Accept-Patch", FRAGMENT)
+    Answer::preflight(SESSION_METHODS).with("Accept-Patch", FRAGMENT)
 }
 
 pub(super) fn not_for_endpoint() -> Answer {
@@ -92,6 +86,25 @@ pub(super) fn no_session() -> Answer {
 pub(super) fn created(answer: String, location: &str, etag: &str) -> Answer {
     let created = Answer::new(201).with("Content-Type", SDP).with("Location", location).with("ETag", etag);
     created.with("Accept-Patch", FRAGMENT).with("Cache-Control", "no-store").with_body(answer)
+}
+
+/// The new name and password of the server, and where it is.
+pub(super) fn restarted(local: &Credentials, candidates: &Candidates, etag: &str) -> Answer {
+    let Credentials { name, password } = local;
+    let mut body = format!("a=ice-lite\r\na=ice-ufrag:{name}\r\na=ice-pwd:{password}\r\n");
+    body += "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n";
+    let udp = candidates.udp.iter().map(|address| ("UDP", address, ""));
+    let tcp = candidates.tcp.iter().map(|address| ("TCP", address, " tcptype passive"));
+    for (index, (transport, address, more)) in udp.chain(tcp).enumerate() {
+        // Host candidates (RFC 8445 §5.1.2.1), UDP before TCP.
+        let preference = if transport == "UDP" { 65_535 } else { 32_767 } - index as u32;
+        let priority = 126 << 24 | preference << 8 | 255;
+        let (ip, port) = (address.ip(), address.port());
+        body += &format!("a=candidate:{} 1 {transport} {priority} {ip} {port} typ host{more}\r\n", index + 1);
+    }
+    body += "a=end-of-candidates\r\n";
+    let answer = Answer::new(200).with("Content-Type", FRAGMENT).with("ETag", etag);
+    answer.with("Cache-Control", "no-store").with_body(body)
 }
 
 pub(super) fn of_srs(answer: &str, session: &str) -> Answer {

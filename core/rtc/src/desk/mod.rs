@@ -19,6 +19,8 @@ mod log;
 mod names;
 mod peers;
 mod playing;
+mod proof;
+mod publishing;
 mod requests;
 mod rooms;
 mod session;
@@ -142,6 +144,8 @@ pub struct Desk<T> {
     /// The sessions by the names that peers call them, and by paths that are proven.
     by_name: HashMap<String, SessionId>,
     by_path: HashMap<Path, SessionId>,
+    /// The sessions that publish.
+    publishers: BTreeMap<StreamKey, SessionId>,
     streams: BTreeMap<StreamKey, Stream>,
     followed: HashMap<StreamId, StreamKey>,
     /// The streams by the work on their sound.
@@ -175,6 +179,7 @@ impl<T: Ticket> Desk<T> {
             last_session: 0,
             by_name: HashMap::new(),
             by_path: HashMap::new(),
+            publishers: BTreeMap::new(),
             streams: BTreeMap::new(),
             followed: HashMap::new(),
             jobs: BTreeMap::new(),
@@ -326,13 +331,16 @@ impl<T: Ticket> Desk<T> {
             Stage::Waiting(_, key) => Some(key.clone()),
             Stage::Open(open) => {
                 self.by_name.remove(&open.name);
-                for path in &open.paths {
-                    if self.by_path.get(path) == Some(&number) {
-                        self.by_path.remove(path);
+                for proof in &open.paths {
+                    if self.by_path.get(&proof.path) == Some(&number) {
+                        self.by_path.remove(&proof.path);
                     }
                 }
                 if let Some(due) = open.due {
                     self.dues.remove(&(due, number));
+                }
+                if self.publishers.get(&open.key) == Some(&number) {
+                    self.publishers.remove(&open.key);
                 }
                 Some(open.key.clone())
             }

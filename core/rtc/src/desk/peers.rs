@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anabranch_core::packager::{Ticket, Time};
 
-use super::session::{Kind, Session, Stage};
+use super::session::{Kind, Open, Session, Stage};
 use super::{Desk, Effect, GRAIN, Remark, SessionId, TELL, stun};
 use crate::peer::{Event, Gone, Network, Output, Path};
 
@@ -21,11 +21,36 @@ impl<T: Ticket> Desk<T> {
             self.stats.strange += 1;
             return;
         };
-        if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) {
-            let seen = open.seen(path);
-            open.peer.receive(now, seen, bytes);
-            self.drain(now, number, Some(path));
+        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
+        if let Some(proof) = open.proof(path)
+            && !proof.is_proven()
+        {
+            proof.received(bytes.len());
+            if proof.is_answer(bytes) {
+                return self.settle_proof(now, number, path);
+            }
         }
+        let seen = open.seen(path);
+        open.peer.receive(now, seen, bytes);
+        self.drain(now, number, Some((path, bytes.len())));
+        self.settle_proof(now, number, path);
+    }
+
+    /// Sends what may be sent to a path.
+    fn settle_proof(&mut self, now: Instant, number: SessionId, path: Path) {
+        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
+        let Open { paths, name, remote, bytes, .. } = &mut **open;
+        let Some(proof) = paths.iter_mut().find(|proof| proof.path == path) else { return };
+        let (names, datagrams) = (&mut self.names, &mut self.datagrams);
+        let number = || {
+            let mut number = [0; 12];
+            number.copy_from_slice(&names.bytes()[..12]);
+            number
+        };
+        proof.settle(now, number, (name, remote), &mut |datagram| {
+            *bytes += datagram.bytes.len() as u64;
+            datagrams.push_back(datagram);
+        });
     }
 
     /// The connection of this path, which was one of TCP, is lost.
@@ -33,29 +58,38 @@ impl<T: Ticket> Desk<T> {
         self.at(time);
         let Some(number) = self.by_path.remove(&path) else { return };
         if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) {
-            open.paths.retain(|known| *known != path);
+            open.paths.retain(|known| known.path != path);
         }
     }
 
-    /// Takes what a peer has to say until it waits. `current` is the path that something has come from.
-    pub(super) fn drain(&mut self, now: Instant, number: SessionId, current: Option<Path>) {
+    /// Takes what a peer has to say until it waits. `current` is the path that so many bytes have come from.
+    pub(super) fn drain(&mut self, now: Instant, number: SessionId, current: Option<(Path, usize)>) {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
+        let (current, received) = current.unzip();
         let due = loop {
             match open.peer.poll() {
                 Output::Send(mut datagram) => {
-                    datagram.path = open.real(datagram.path, current);
+                    let path = open.real(datagram.path, current);
+                    datagram.path = path;
                     // Only a genuine message is answered.
-                    if open.path != Some(datagram.path) && current == Some(datagram.path) {
-                        if let Some(forgotten) = open.learn(datagram.path)
+                    if current == Some(path) && self.by_path.get(&path) != Some(&number) {
+                        self.by_path.insert(path, number);
+                        if open.proof(path).is_none()
+                            && let Some(forgotten) = open.learn(path, received.unwrap_or(0))
                             && self.by_path.get(&forgotten) == Some(&number)
                         {
                             self.by_path.remove(&forgotten);
                         }
-                        self.by_path.insert(datagram.path, number);
                     }
-                    open.path = Some(datagram.path);
-                    open.bytes += datagram.bytes.len() as u64;
-                    self.datagrams.push_back(datagram);
+                    open.path = Some(path);
+                    let Open { paths, bytes, .. } = &mut **open;
+                    // What goes to other paths than those that the peer has shown goes nowhere.
+                    if let Some(proof) = paths.iter_mut().find(|proof| proof.path == path) {
+                        proof.send(datagram, &mut |datagram| {
+                            *bytes += datagram.bytes.len() as u64;
+                            self.datagrams.push_back(datagram);
+                        });
+                    }
                 }
                 Output::Event(event) => self.events.push_back((number, event)),
                 Output::Wait(due) => break due,
@@ -73,7 +107,7 @@ impl<T: Ticket> Desk<T> {
         let due = if open.is_connected { due } else { due.min(open.connect_by) };
         let due = match &open.kind {
             Kind::Viewer(viewer) => viewer.pauses_until.map_or(due, |until| until.min(due)),
-            Kind::Publisher => due,
+            Kind::Publisher(publishing) => publishing.due().map_or(due, |wish| wish.min(due)),
         };
         let due = self.zero.map_or(due, |zero| on_grid(zero, due.max(now)));
         if open.due != Some(due) {
@@ -96,15 +130,29 @@ impl<T: Ticket> Desk<T> {
         match event {
             Event::Connected if !open.is_connected => {
                 open.is_connected = true;
+                // The keys of both sides depend on what was sent there.
+                if let Some(proof) = open.path.and_then(|path| open.proof(path)) {
+                    proof.prove();
+                }
                 self.stats.connected += 1;
                 if let Some(path) = open.path {
                     let (remote, after) = (path.remote, now.saturating_duration_since(session.begun));
                     self.effects.push_back(Effect::Tell(Remark::Connected { session: number, remote, after }));
                 }
-                self.begin_playing(now, number);
+                match open.kind {
+                    Kind::Viewer(_) => self.begin_playing(now, number),
+                    Kind::Publisher(_) => self.want_key(now, number),
+                }
             }
-            Event::Connected | Event::Unit(_) => {}
-            Event::WantsKey => self.stats.keys_wanted += 1,
+            Event::Connected => {}
+            Event::Unit(unit) => self.published(now, number, &unit),
+            Event::WantsKey => {
+                self.stats.keys_wanted += 1;
+                // Only peers of WebRTC can be asked.
+                if let Some(publisher) = self.publishers.get(&open.key).copied() {
+                    self.want_key(now, publisher);
+                }
+            }
             Event::Network(network) => {
                 self.stats.nacks += network.nacks.saturating_sub(open.network.nacks);
                 open.network = network;
@@ -130,6 +178,7 @@ impl<T: Ticket> Desk<T> {
             return;
         }
         open.peer.handle_timeout(now);
+        self.ask_if_due(now, number);
         self.drain(now, number, None);
         self.enqueue(number);
     }

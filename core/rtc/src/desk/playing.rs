@@ -144,6 +144,11 @@ impl<T: Ticket> Desk<T> {
         {
             viewer.begin(&stream.log);
         }
+        if stream.log.start().is_none()
+            && let Some(publisher) = self.publishers.get(&key).copied()
+        {
+            self.want_key(now, publisher);
+        }
         self.enqueue(number);
     }
 

@@ -11,11 +11,12 @@ use anabranch_core::url::StreamKey;
 
 use super::answers::{self, Reply};
 use super::names::hex;
+use super::publishing::Publishing;
 use super::rooms::PEERS;
 use super::session::{Kind, Offer, Open, Session, Stage};
 use super::viewer::Viewer;
 use super::{Desk, Effect, LOOK, Opening, Role, SessionId, Settings};
-use crate::engine::{Candidates, Purpose};
+use crate::engine::{Candidates, Credentials, Purpose};
 use crate::peer::{Gone, Medium};
 use crate::signal::{Fragment, SessionName, SignalError, SrsCall, Target, with_bearer, without_names};
 
@@ -264,13 +265,13 @@ impl<T: Ticket> Desk<T> {
         };
         let has = |medium| accepted.media.contains(&medium);
         let kind = match role {
-            Role::Publisher => Kind::Publisher,
-            Role::Player => Kind::Viewer(Viewer::new(
+            Role::Publisher => Kind::Publisher(Box::new(Publishing::new())),
+            Role::Player => Kind::Viewer(Box::new(Viewer::new(
                 video.filter(|_| has(Medium::Video)),
                 wants_video,
                 has(Medium::Audio),
                 offer.named.first_numbers,
-            )),
+            ))),
         };
         let etag = format!("\"{}\"", hex(&self.names.bytes()[..8]));
         let answer = match offer.reply.is_srs {
@@ -278,11 +279,14 @@ impl<T: Ticket> Desk<T> {
             false => answers::created(accepted.answer, &name.path(), &etag),
         };
         let credentials = offer.named.credentials;
+        let Fragment { name: remote, password, .. } = Fragment::of_description(&offer.text).unwrap_or_default();
+        let remote = Credentials { name: remote.unwrap_or_default(), password: password.unwrap_or_default() };
         let open = Open {
             peer: accepted.peer,
             kind,
             key,
             name: credentials.name.clone(),
+            remote,
             etag,
             candidates,
             paths: Vec::new(),
@@ -297,6 +301,9 @@ impl<T: Ticket> Desk<T> {
             told: now,
         };
         self.by_name.insert(credentials.name, number);
+        if role == Role::Publisher {
+            self.publishers.insert(open.key.clone(), number);
+        }
         self.sessions.insert(number, Session { role, begun, name, stage: Stage::Open(Box::new(open)) });
         self.stats.answered += 1;
         self.effects.push_back(offer.reply.give(answer));
@@ -339,7 +346,7 @@ impl<T: Ticket> Desk<T> {
                     self.effects.push_back(Effect::Leave(name.number));
                     Answer::new(200)
                 }
-                "PATCH" => self.patch(name.number, request),
+                "PATCH" => self.patch(now, name.number, request),
                 "GET" | "HEAD" => Answer::new(204),
                 _ => answers::not_for_session(),
             },
@@ -351,20 +358,42 @@ impl<T: Ticket> Desk<T> {
         self.effects.push_back(reply.give(answer));
     }
 
-    /// A client has further addresses, or wants to begin again from others.
-    fn patch(&mut self, number: SessionId, request: &Request) -> Answer {
+    /// A client has further addresses, or begins again from others (ICE restart).
+    fn patch(&mut self, now: Instant, number: SessionId, request: &Request) -> Answer {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else {
             return answers::no_session();
         };
         if !answers::has_type(request, answers::FRAGMENT) {
             return answers::not_a_fragment();
         }
-        let Some(_) = Fragment::parse(request.body()) else { return answers::bad_fragment() };
-        if request.field("If-Match").is_some_and(|tag| tag.trim() != "*" && tag.trim() != open.etag) {
+        let Some(fragment) = Fragment::parse(request.body()) else { return answers::bad_fragment() };
+        let restarts = fragment.name.as_ref().is_some_and(|name| *name != open.remote.name);
+        let tag = request.field("If-Match").map(str::trim);
+        if tag.is_some_and(|tag| tag != "*" && tag != open.etag) {
             return Answer::text(412, "the session has another ETag by now");
         }
-        // The peer checks the server's addresses, and not the other way round: where it is, the server learns from that.
-        Answer::new(204)
+        if !restarts {
+            // The peer checks the addresses of the server, and the server learns from that where it is.
+            return Answer::new(204);
+        }
+        if tag.is_none() {
+            return Answer::text(428, "a restart of ICE needs the field If-Match");
+        }
+        let Fragment { name: Some(name), password: Some(password), .. } = fragment else {
+            return answers::bad_fragment();
+        };
+        let remote = Credentials { name, password };
+        let local = self.names.next().credentials;
+        if !open.peer.restart(now, &local, &remote, &open.candidates) {
+            return Answer::text(422, "the session cannot begin again: make a new one");
+        }
+        self.by_name.remove(&open.name);
+        self.by_name.insert(local.name.clone(), number);
+        open.etag = format!("\"{}\"", hex(&self.names.bytes()[..8]));
+        (open.name, open.remote) = (local.name.clone(), remote);
+        let answer = answers::restarted(&local, &open.candidates, &open.etag);
+        self.drain(now, number, None);
+        answer
     }
 }
 

@@ -7,8 +7,10 @@ use anabranch_core::url::StreamKey;
 use super::answers::Reply;
 use super::effect::Role;
 use super::names::Named;
+use super::proof::Proof;
+use super::publishing::Publishing;
 use super::viewer::Viewer;
-use crate::engine::Candidates;
+use crate::engine::{Candidates, Credentials};
 use crate::peer::{Network, Path, Peer, Transport};
 use crate::signal::SessionName;
 
@@ -55,8 +57,8 @@ impl<T> fmt::Debug for Offer<T> {
 /// What a peer does.
 #[derive(Debug)]
 pub(super) enum Kind {
-    Viewer(Viewer),
-    Publisher,
+    Viewer(Box<Viewer>),
+    Publisher(Box<Publishing>),
 }
 
 /// A peer that has its answer.
@@ -66,11 +68,13 @@ pub(super) struct Open {
     pub(super) key: StreamKey,
     /// Its name in messages of the peer.
     pub(super) name: String,
+    /// The name of the peer, and its password.
+    pub(super) remote: Credentials,
     pub(super) etag: String,
     /// Where the peer believes the server to be.
     pub(super) candidates: Candidates,
     /// Where genuine messages of the peer came from, the latest last.
-    pub(super) paths: Vec<Path>,
+    pub(super) paths: Vec<Proof>,
     /// Where it was sent something last.
     pub(super) path: Option<Path>,
     pub(super) is_connected: bool,
@@ -119,17 +123,21 @@ impl Open {
     /// The path as the system knows it. `current` is the one that something has just come from.
     pub(super) fn real(&self, path: Path, current: Option<Path>) -> Path {
         let is_it = |known: &Path| known.transport == path.transport && known.remote == path.remote;
-        let known = current.filter(is_it).or_else(|| self.paths.iter().rev().find(|known| is_it(known)).copied());
-        known.unwrap_or(path)
+        let mut known = self.paths.iter().rev().map(|proof| proof.path);
+        current.filter(is_it).or_else(|| known.find(is_it)).unwrap_or(path)
     }
 
-    /// A path has been proven. Returns one that is to be forgotten.
-    pub(super) fn learn(&mut self, path: Path) -> Option<Path> {
-        if self.paths.contains(&path) {
-            return None;
-        }
-        self.paths.push(path);
-        let oldest = self.paths.iter().position(|known| Some(*known) != self.path);
-        (self.paths.len() > MOST_PATHS).then(|| self.paths.remove(oldest.unwrap_or(0)))
+    /// What is known of a path, if a genuine message has come from it.
+    pub(super) fn proof(&mut self, path: Path) -> Option<&mut Proof> {
+        self.paths.iter_mut().find(|proof| proof.path == path)
+    }
+
+    /// A genuine message has come from a path. Returns one that is to be forgotten.
+    pub(super) fn learn(&mut self, path: Path, bytes: usize) -> Option<Path> {
+        let mut proof = Proof::new(path);
+        proof.received(bytes);
+        self.paths.push(proof);
+        let oldest = self.paths.iter().position(|known| Some(known.path) != self.path && known.path != path);
+        (self.paths.len() > MOST_PATHS).then(|| self.paths.remove(oldest.unwrap_or(0)).path)
     }
 }

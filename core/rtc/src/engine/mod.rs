@@ -64,13 +64,20 @@ pub struct Candidates {
     pub tcp: Vec<SocketAddr>,
 }
 
-/// The name and password of one session towards its peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The name and password of one side of a session.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The name, in each first message of the peer: 4 to 256 letters and digits.
     pub name: String,
     /// The password: 22 to 256 letters and digits.
     pub password: String,
+}
+
+/// Without the password.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// What a session is for.
@@ -194,10 +201,7 @@ impl Engine {
             Purpose::Publish => config.enable_h264(true).enable_av1(true).enable_vp9(true).enable_h265(true),
         };
         let mut rtc = config.build(now);
-        let passive =
-            |address: &SocketAddr| Candidate::builder().tcp().host(*address).tcptype(TcpType::Passive).build();
-        let udp = candidates.udp.iter().map(|address| Candidate::host(*address, Protocol::Udp));
-        for candidate in udp.chain(candidates.tcp.iter().map(passive)) {
+        for candidate in local_candidates(candidates) {
             rtc.add_local_candidate(candidate.map_err(|error| SignalError::BadCandidate(error.to_string()))?);
         }
         let answer = rtc.sdp_api().accept_offer(offer).map_err(|error| SignalError::BadOffer(error.to_string()))?;
@@ -395,6 +399,23 @@ impl Peer for Engine {
         });
     }
 
+    fn restart(&mut self, now: Instant, local: &Credentials, remote: &Credentials, candidates: &Candidates) -> bool {
+        let of =
+            |Credentials { name, password }: &Credentials| IceCreds { ufrag: name.clone(), pass: password.clone() };
+        self.attempt(|rtc| {
+            let mut api = rtc.direct_api();
+            api.set_local_ice_credentials(of(local));
+            api.set_remote_ice_credentials(of(remote));
+            // Otherwise the pairs of addresses that are known stay preferred for as long as they could be alive.
+            for candidate in local_candidates(candidates).flatten() {
+                rtc.direct_api().invalidate_candidate(&candidate);
+                rtc.add_local_candidate(candidate);
+            }
+            rtc.handle_input(Input::Timeout(now))
+        });
+        !self.is_over
+    }
+
     fn close(&mut self, _now: Instant) {
         self.attempt(Rtc::close);
     }
@@ -412,6 +433,12 @@ impl Peer for Engine {
             }
         }
     }
+}
+
+fn local_candidates(of: &Candidates) -> impl Iterator<Item = Result<Candidate, str0m::error::IceError>> {
+    let passive = |address: &SocketAddr| Candidate::builder().tcp().host(*address).tcptype(TcpType::Passive).build();
+    let udp = of.udp.iter().map(|address| Candidate::host(*address, Protocol::Udp));
+    udp.chain(of.tcp.iter().map(passive))
 }
 
 /// What is never due: what is over waits for nothing.

@@ -2,6 +2,7 @@
 
 mod many;
 mod playing;
+mod publishing;
 mod requests;
 mod rooms;
 
@@ -15,7 +16,7 @@ use anabranch_core::message::Message;
 use anabranch_core::packager::{Ticket, Time};
 use anabranch_core::url::StreamKey;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind};
+use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event as ClientEvent, Input, Output, Rtc, RtcConfig};
 
@@ -55,6 +56,8 @@ fn request(method: &str, target: &str, fields: &str, body: &str) -> Request {
 /// A client of the library.
 struct Client {
     rtc: Rtc,
+    /// Its tracks, of pictures and of sound.
+    mids: [Mid; 2],
     pending: Option<SdpPendingOffer>,
     offer: String,
     due: Instant,
@@ -68,11 +71,10 @@ impl Client {
         let mut rtc = config.build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
         let mut api = rtc.sdp_api();
-        api.add_media(MediaKind::Video, direction, None, None, None);
-        api.add_media(MediaKind::Audio, direction, None, None, None);
+        let mids = [MediaKind::Video, MediaKind::Audio].map(|kind| api.add_media(kind, direction, None, None, None));
         let (offer, pending) = api.apply().expect("there is something to offer");
         let offer = offer.to_sdp_string();
-        Client { rtc, pending: Some(pending), offer, due: now, seen: Vec::new(), location: String::new() }
+        Client { rtc, mids, pending: Some(pending), offer, due: now, seen: Vec::new(), location: String::new() }
     }
 
     fn is_connected(&self) -> bool {

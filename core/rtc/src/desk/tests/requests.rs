@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::Credentials;
 use crate::peer::Gone;
 use crate::signal::Fragment;
 
@@ -176,6 +177,50 @@ fn further_addresses_of_a_client_are_read_and_not_needed() {
     assert_eq!(ask(&mut world, fields, "hello"), 400);
 }
 
+#[test]
+fn a_client_that_begins_again_from_another_address_keeps_its_session() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..5, 1000);
+    let viewer = world.connected("198.51.100.7:50000");
+    let location = world.clients[&viewer].location.clone();
+    let fields = "Content-Type: application/trickle-ice-sdpfrag\r\n";
+    let first = answer_to(&world, viewer);
+    let mut client = world.clients.remove(&viewer).expect("it is there");
+    let mut api = client.rtc.sdp_api();
+    let new = api.ice_restart(false);
+    let (_, pending) = api.apply().expect("there is something to offer");
+    let fragment = &format!("a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n", new.ufrag, new.pass);
+    assert_eq!(world.ask("PATCH", &location, fields, fragment).status, 428);
+    let answer = world.ask("PATCH", &location, &format!("{fields}If-Match: *\r\n"), fragment);
+    assert_eq!((answer.status, field(&answer, "Content-Type")), (200, Some("application/trickle-ice-sdpfrag")));
+    let tag = field(&answer, "ETag").expect("a tag").to_owned();
+    let text = std::str::from_utf8(&answer.body).expect("text");
+    let server = Fragment::parse(text.as_bytes()).expect("a fragment");
+    assert!(text.contains("192.0.2.1 8000 typ host") && server.candidates == 1, "{text}");
+
+    // The client moves on to another address.
+    let before = Fragment::of_description(&first).expect("a description");
+    let replaced = |text: &str, before: Option<String>, after: Option<String>| {
+        text.replace(&before.expect("it has one"), &after.expect("it has one"))
+    };
+    let again = replaced(&replaced(&first, before.name, server.name), before.password, server.password);
+    let again = SdpAnswer::from_sdp_string(&again).expect("an answer");
+    client.rtc.sdp_api().accept_answer(pending, again).expect("it is accepted");
+    let moved: SocketAddr = "198.51.100.8:6000".parse().expect("an address");
+    client.rtc.add_local_candidate(Candidate::host(moved, "udp").expect("a candidate"));
+    world.clients.insert(moved, client);
+    world.run(Duration::from_secs(2));
+    world.send(100..140, 1000);
+    let numbers = world.clients[&moved].numbers();
+    assert!(numbers.iter().filter(|number| **number >= 100).count() >= 35, "{numbers:?}");
+    assert!(world.left.is_empty());
+    let old = world.ask("PATCH", &location, &format!("{fields}If-Match: \"x\"\r\n"), fragment);
+    assert_eq!(old.status, 412);
+    let same = world.ask("PATCH", &location, &format!("{fields}If-Match: {tag}\r\n"), fragment);
+    assert_eq!(same.status, 204, "that is no restart any more");
+}
+
 fn offer_of(world: &World, client: SocketAddr) -> String {
     world.clients[&client].offer.clone()
 }
@@ -211,10 +256,50 @@ fn messages_that_are_not_genuine_change_nothing() {
     assert!(world.clients[&viewer].numbers().len() >= 17);
 }
 
-/// The server's name in its answer to a client.
-fn server_name(world: &World, client: SocketAddr) -> String {
+#[test]
+fn an_address_that_a_client_claims_gets_no_more_bytes_than_came_from_it() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    let viewer = world.connected("198.51.100.7:50000");
+    let server = Fragment::of_description(&answer_to(&world, viewer)).expect("a description");
+    let (name, password) = (server.name.expect("a name"), server.password.expect("a password"));
+    let server = Credentials { name, password };
+    let client = Fragment::of_description(&offer_of(&world, viewer)).and_then(|offer| offer.name).expect("a name");
+    // It nominates the address of somebody else, with the highest priority.
+    let nominates: [(u16, &[u8]); 3] = [(0x0024, &[0x7F; 4]), (0x802A, &[0xFF; 8]), (0x0025, &[])];
+    let local = SERVER.parse().expect("an address");
+    let victim: SocketAddr = "203.0.113.9:9".parse().expect("an address");
+    let (mut received, mut sent) = (0, 0);
+    for number in 1..100u8 {
+        let message = crate::desk::stun::signed([number; 12], &client, &server, &nominates);
+        received += message.len();
+        let path = Path { transport: Transport::Udp, local, remote: victim };
+        world.desk.receive(world.time(), path, &message);
+        world.now += Duration::from_millis(40);
+        let (now, picture) = (world.now, video(world.milliseconds(), Kind::Reference, number, 0, 20_000));
+        world.publisher.as_mut().expect("a publisher").push(now, picture).expect("it is on air");
+        for stream in world.followed.clone() {
+            world.desk.wake(world.time(), stream);
+        }
+        while let Some(datagram) = world.desk.poll_datagram() {
+            sent += if datagram.path.remote == victim { datagram.bytes.len() } else { 0 };
+            assert!(sent <= received, "{sent} bytes for {received}");
+        }
+    }
+    let view = &world.desk.sessions()[0];
+    assert_eq!(view.remote, Some(victim), "it was believed as far as that");
+    assert!(sent > 0);
+}
+
+/// The server's answer to a client.
+fn answer_to(world: &World, client: SocketAddr) -> String {
     let location = &world.clients[&client].location;
     let answer = world.answers.values().find(|answer| field(answer, "Location") == Some(location)).expect("the answer");
-    let text = std::str::from_utf8(&answer.body).expect("text");
-    Fragment::of_description(text).and_then(|answer| answer.name).expect("a name")
+    String::from_utf8(answer.body.to_vec()).expect("text")
+}
+
+/// The server's name in it.
+fn server_name(world: &World, client: SocketAddr) -> String {
+    Fragment::of_description(&answer_to(world, client)).and_then(|answer| answer.name).expect("a name")
 }
