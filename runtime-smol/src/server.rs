@@ -107,12 +107,12 @@ impl Server {
         Builder::new(Server::new)
     }
 
-    fn new(setup: Setup) -> io::Result<Self> {
+    fn new(mut setup: Setup) -> io::Result<Self> {
         let threads = setup.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let (workers, arriving): (Vec<_>, Vec<_>) = (0..threads).map(|_| Worker::new()).unzip();
         let (stop, stopped) = bounded(1);
         let shared = Shared {
-            host: Host::new(&setup),
+            host: Host::new(&mut setup),
             workers: workers.into(),
             #[cfg(feature = "tls")]
             openings: Openings::default(),

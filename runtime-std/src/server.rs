@@ -127,13 +127,13 @@ impl Server {
         Builder::new(Server::new)
     }
 
-    fn new(setup: Setup) -> io::Result<Self> {
+    fn new(mut setup: Setup) -> io::Result<Self> {
         let plain = |(listener, entrance): (_, Entrance)| match entrance.carrier {
             Carrier::Plain => Ok((listener, entrance.accepts)),
             _ => Err(io::Error::new(io::ErrorKind::Unsupported, "anabranch-std has no TLS; use anabranch-smol")),
         };
         let shared = Shared {
-            host: Host::new(&setup),
+            host: Host::new(&mut setup),
             fanouts: FanOuts::default(),
             attempts: Attempts::default(),
             orders: Mutex::default(),

@@ -12,6 +12,7 @@
 //! | [`media`] | files to publish, ffmpeg and rtmpdump, what arrived and whether it is the same |
 //! | [`browser`] | Chromium and Firefox: pages opened, looked into and photographed |
 //! | [`backend`] | an HTTP server that hooks call |
+//! | [`rtc`] | WebRTC over UDP and TCP: a client that publishes by WHIP or plays by WHEP |
 //! | [`redis`] | Redis and its Sentinels, and a link that can be cut |
 //! | [`Folder`], [`Authority`] | a folder for one test, certificates |
 //! | [`wait_for`] | the one way to wait |
@@ -33,6 +34,7 @@ pub mod media;
 pub mod peer;
 pub mod program;
 pub mod redis;
+pub mod rtc;
 mod wait;
 
 pub use anabranch_sim as sim;

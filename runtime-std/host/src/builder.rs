@@ -7,6 +7,8 @@ use anabranch_core::conn::{Asks, Config, VhostConfig};
 use tracing::warn;
 
 use crate::{Captures, Entrance, Hooks, Listen, LogAddresses, TcpOptions, Web, WebListen, listen};
+#[cfg(feature = "webrtc")]
+use crate::{RtcOptions, RtcSockets};
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -30,6 +32,9 @@ pub struct Setup {
     pub threads: Option<NonZero<usize>>,
     /// What answers requests by HTTP that are for no live stream.
     pub web: Option<Arc<dyn Web>>,
+    /// Sockets for WebRTC; `None`: there is none.
+    #[cfg(feature = "webrtc")]
+    pub rtc: Option<RtcSockets>,
     /// Sockets that listen, and what their connections are.
     pub listeners: Vec<(TcpListener, Entrance)>,
 }
@@ -41,6 +46,11 @@ pub struct Setup {
 pub struct Builder<S> {
     setup: Setup,
     listen: Vec<Address>,
+    #[cfg(feature = "webrtc")]
+    rtc: Option<RtcOptions>,
+    /// Where it listens for HTTP, if that is not every address.
+    #[cfg(feature = "webrtc")]
+    web: Vec<Listen>,
     make: fn(Setup) -> io::Result<S>,
 }
 
@@ -67,9 +77,19 @@ impl<S> Builder<S> {
             client_tls: None,
             threads: None,
             web: None,
+            #[cfg(feature = "webrtc")]
+            rtc: None,
             listeners: Vec::new(),
         };
-        Builder { setup, listen: Vec::new(), make }
+        Builder {
+            setup,
+            listen: Vec::new(),
+            #[cfg(feature = "webrtc")]
+            rtc: None,
+            #[cfg(feature = "webrtc")]
+            web: Vec::new(),
+            make,
+        }
     }
 
     /// Listens on one more address.
@@ -91,13 +111,27 @@ impl<S> Builder<S> {
 
     /// Listens for HTTP.
     pub fn listen_for_web(self, listen: &WebListen, entrance: &Entrance) -> Self {
+        let builder = self.notes_web(listen);
         match listen {
-            WebListen::Off => self,
-            WebListen::Auto => self.listen_if_free(Listen::Any(WebListen::WEB_PORT), entrance.clone()),
+            WebListen::Off => builder,
+            WebListen::Auto => builder.listen_if_free(Listen::Any(WebListen::WEB_PORT), entrance.clone()),
             WebListen::At(addresses) => {
-                addresses.iter().fold(self, |builder, address| builder.listen_as(*address, entrance.clone()))
+                addresses.iter().fold(builder, |builder, address| builder.listen_as(*address, entrance.clone()))
             }
         }
+    }
+
+    #[cfg(feature = "webrtc")]
+    fn notes_web(mut self, listen: &WebListen) -> Self {
+        if let WebListen::At(addresses) = listen {
+            self.web.extend(addresses);
+        }
+        self
+    }
+
+    #[cfg(not(feature = "webrtc"))]
+    fn notes_web(self, _: &WebListen) -> Self {
+        self
     }
 
     /// Takes over one more socket that listens already.
@@ -147,6 +181,14 @@ impl<S> Builder<S> {
         self
     }
 
+    /// Serves WebRTC so: publishers by WHIP and players by WHEP, whose requests come to the entrances for HTTP. `auto` is
+    /// the port of WebRTC at the addresses of [`listen_for_web`](Self::listen_for_web). Default: not at all.
+    #[cfg(feature = "webrtc")]
+    pub fn rtc(mut self, options: RtcOptions) -> Self {
+        self.rtc = Some(options);
+        self
+    }
+
     /// What chooses the connections that are captured. Default: none is captured.
     pub fn captures(mut self, captures: impl Captures) -> Self {
         self.setup.captures = Some(Arc::new(captures));
@@ -180,7 +222,9 @@ impl<S> Builder<S> {
     /// An address that cannot be listened on, which the error names; a configuration that asks the back end without
     /// [`hooks`](Self::hooks); hooks that the configuration asks nothing; TLS if the runtime has none.
     pub fn build(self) -> io::Result<S> {
-        let Builder { mut setup, listen: addresses, make } = self;
+        #[cfg(feature = "webrtc")]
+        let (rtc, web) = (self.rtc, self.web);
+        let (mut setup, addresses, make) = (self.setup, self.listen, self.make);
         check_hooks(&setup.config, setup.hooks.is_some(), setup.hooks_may_idle)?;
         for Address { listen: address, entrance, is_needed } in addresses {
             match listen(address) {
@@ -194,6 +238,10 @@ impl<S> Builder<S> {
                     "cannot listen on {address}: {error}; the server runs without it"
                 ),
             }
+        }
+        #[cfg(feature = "webrtc")]
+        if let Some(options) = rtc {
+            setup.rtc = options.bind_beside(&web)?;
         }
         make(setup)
     }

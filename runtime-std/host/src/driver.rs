@@ -138,8 +138,10 @@ fn note<C: Link>(host: &Host<C>, remark: &Remark) {
 }
 
 impl<C: Link> Host<C> {
-    /// Ends the driver: [`drive`] returns `None` from now on.
+    /// Ends the driver: [`drive`] returns `None` from now on. All connections have ended.
     pub fn end_driver(&self) {
+        #[cfg(feature = "webrtc")]
+        self.rtc().end();
         self.driver().is_over.store(true, Ordering::Release);
         self.driver().news.0.notify(usize::MAX);
     }

@@ -18,6 +18,8 @@ use anabranch_core::relay::{AttemptId, NotAdded, RelayId, RelaySnapshot, Relays}
 use anabranch_core::session::{ClientKind, CloseReason, Phase};
 use anabranch_core::stats::ConnSnapshot;
 use anabranch_core::url::{StreamKey, shortened};
+#[cfg(feature = "webrtc")]
+use anabranch_rtc::desk::Opening;
 use tracing::info;
 
 use crate::closes::Closed;
@@ -26,6 +28,8 @@ use crate::fallback;
 use crate::host::{Host, Link};
 use crate::local::{Publication, Subscribers, Subscription};
 use crate::publications::{OnPublish, OnUnpublish, PublishStart};
+#[cfg(feature = "webrtc")]
+use crate::rtc::{Rtc, RtcAddresses, RtcSession, RtcStats};
 use crate::segments::Segments;
 use crate::totals::{Totals, UplinkTotals};
 use crate::viewer::Viewer;
@@ -72,6 +76,8 @@ impl<R: Runtime> Alive<R> {
         let runtime = Arc::new(runtime);
         let control: Arc<dyn Control> = runtime.clone();
         runtime.host().segments().belong_to(&control);
+        #[cfg(feature = "webrtc")]
+        runtime.host().rtc().belong_to(&control);
         Alive(runtime)
     }
 }
@@ -457,6 +463,30 @@ impl Handle {
         self.control.segments().stats()
     }
 
+    /// Where the server takes datagrams of WebRTC; nothing if WebRTC is off.
+    #[cfg(feature = "webrtc")]
+    pub fn rtc_addresses(&self) -> RtcAddresses {
+        self.control.rtc().addresses()
+    }
+
+    /// Numbers of WebRTC.
+    #[cfg(feature = "webrtc")]
+    pub fn rtc_stats(&self) -> RtcStats {
+        self.control.rtc().stats()
+    }
+
+    /// All peers of WebRTC, as they were within the last second.
+    #[cfg(feature = "webrtc")]
+    pub fn rtc_sessions(&self) -> Vec<RtcSession> {
+        self.control.rtc().sessions()
+    }
+
+    /// From now on peers of WebRTC are served so. The sockets stay as they are.
+    #[cfg(feature = "webrtc")]
+    pub fn configure_rtc(&self, settings: anabranch_rtc::desk::Settings) {
+        self.control.rtc().configure(settings);
+    }
+
     /// What publishes a stream, if it has a publisher.
     pub fn publisher(&self, key: &StreamKey) -> Option<HeldBy> {
         self.control.core().hub().holder(key)
@@ -541,6 +571,16 @@ pub(crate) trait Control: Send + Sync {
     fn segments(&self) -> &Segments;
     /// The core of a viewer of segments, and its log lines.
     fn open_viewer(&self, view: &View) -> (AnyConn, AnyLines);
+    #[cfg(feature = "webrtc")]
+    fn rtc(&self) -> &Rtc;
+    /// The core of a client that publishes or plays by WebRTC, and its log lines.
+    #[cfg(feature = "webrtc")]
+    fn open_peer(&self, opening: &Opening) -> (AnyConn, AnyLines);
+    /// Whether there is room for one more socket, by its number.
+    #[cfg(feature = "webrtc")]
+    fn admits(&self, number: i32) -> bool;
+    fn abandon(&self, id: u64);
+    fn gave_up(&self, id: u64);
     fn enter_viewer(&self, id: u64, viewer: &Arc<Viewer>);
     fn act(&self, action: Action, lines: &AnyLines, viewer: &Arc<Viewer>);
     fn leave(&self, id: u64, lines: &AnyLines, ended: &Ended);
@@ -655,6 +695,29 @@ impl<R: Runtime> Control for R {
 
     fn open_viewer(&self, view: &View) -> (AnyConn, AnyLines) {
         self.host().open_viewer(view)
+    }
+
+    #[cfg(feature = "webrtc")]
+    fn rtc(&self) -> &Rtc {
+        self.host().rtc()
+    }
+
+    #[cfg(feature = "webrtc")]
+    fn open_peer(&self, opening: &Opening) -> (AnyConn, AnyLines) {
+        self.host().open_peer(opening)
+    }
+
+    #[cfg(feature = "webrtc")]
+    fn admits(&self, number: i32) -> bool {
+        self.host().admits(number)
+    }
+
+    fn abandon(&self, id: u64) {
+        self.host().abandon(id);
+    }
+
+    fn gave_up(&self, id: u64) {
+        self.host().gave_up(id);
     }
 
     fn enter_viewer(&self, id: u64, viewer: &Arc<Viewer>) {

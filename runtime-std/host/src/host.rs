@@ -17,6 +17,8 @@ use anabranch_core::policy::canonical;
 use anabranch_core::relay::Uplink;
 use anabranch_core::session::CloseReason;
 use anabranch_core::stats::ConnStatsView;
+#[cfg(feature = "webrtc")]
+use anabranch_rtc::desk::{self, Opening};
 use event_listener::{Event, Listener};
 use socket2::SockRef;
 use tracing::{error, warn};
@@ -33,6 +35,8 @@ use crate::local::Subscribers;
 #[cfg(feature = "tls")]
 use crate::outbound_tls::OutboundTls;
 use crate::publications::{OnPublish, OnUnpublish, Publications, PublishStart, PublishingClient};
+#[cfg(feature = "webrtc")]
+use crate::rtc::Rtc;
 use crate::segments::Segments;
 use crate::totals::{Playing, Totals, UplinkTotals};
 use crate::uplinks::{AnyLines, UplinkLines, reason_of};
@@ -90,6 +94,8 @@ pub struct Host<C> {
     web: Option<Arc<dyn Web>>,
     subscribers: Subscribers,
     segments: Segments,
+    #[cfg(feature = "webrtc")]
+    rtc: Rtc,
     connections: Mutex<Connections<C>>,
     /// The connections that ended last.
     closes: Closes,
@@ -163,10 +169,12 @@ const NO_ROOM: &str = "there are too many connections by HTTP, and this one has 
 
 impl<C: Link> Host<C> {
     /// A host without connections.
-    pub fn new(setup: &Setup) -> Self {
+    pub fn new(setup: &mut Setup) -> Self {
         let core = conn::Core::with_sockets(setup.config.clone(), random_seed(), SOCKETS);
         let host = Host {
             segments: Segments::new(&core, random_seed()),
+            #[cfg(feature = "webrtc")]
+            rtc: Rtc::new(setup.rtc.take()),
             core,
             tcp: Mutex::new(setup.tcp),
             door: Door::new(),
@@ -421,6 +429,10 @@ impl<C: Link> Host<C> {
     /// Has the program answer a request.
     fn request<L: Link>(&self, asked: WebRequest, id: u64, connection: &Arc<L>) {
         let (request, reply) = Reply::to(asked, connection);
+        #[cfg(feature = "webrtc")]
+        if let Some(target) = anabranch_rtc::signal::Target::of(&request) {
+            return self.rtc.request(&self.core, target, &request, reply);
+        }
         if let Some(target) = Target::of(&request) {
             return self.segments.request(&self.core, target, &request, reply);
         }
@@ -468,6 +480,8 @@ impl<C: Link> Host<C> {
     pub fn wake(&self, stream: StreamId) {
         self.subscribers.wake(stream);
         self.segments.wake(stream);
+        #[cfg(feature = "webrtc")]
+        self.rtc.wake(stream);
     }
 
     /// A publication begins. Nothing is pushed before this returns.
@@ -534,6 +548,8 @@ impl<C: Link> Host<C> {
         self.refuse_new();
         self.subscribers.wake_all();
         self.segments.notify();
+        #[cfg(feature = "webrtc")]
+        self.rtc.notify();
         // Before the clients' connections: what they publish is over after this, and its pushes say goodbye.
         self.core.relays().close(Instant::now());
         self.for_each(shut_down);
@@ -638,6 +654,25 @@ impl<C: Link> Host<C> {
         let LivePath { app, stream, container } = &view.path;
         let delivery = Delivery::of(*container, Framing::UntilClose);
         let conn = self.core.view(Instant::now(), view.client, &view.request, app, stream, delivery);
+        let lines = Lines::opened(conn.id(), canonical(peer), self.addresses.clone(), self.before_connect.clone());
+        (conn.into(), AnyLines::Client(lines))
+    }
+
+    /// What serves WebRTC.
+    #[cfg(feature = "webrtc")]
+    pub(crate) fn rtc(&self) -> &Rtc {
+        &self.rtc
+    }
+
+    /// The core of a client that publishes or plays by WebRTC, and its log lines.
+    #[cfg(feature = "webrtc")]
+    pub(crate) fn open_peer(&self, opening: &Opening) -> (AnyConn, AnyLines) {
+        let Opening { role, client, request, app, stream, .. } = opening;
+        let (peer, now) = (client.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))), Instant::now());
+        let conn = match role {
+            desk::Role::Publisher => self.core.offer(now, *client, request, app, stream),
+            desk::Role::Player => self.core.view(now, *client, request, app, stream, Delivery::WebRtc),
+        };
         let lines = Lines::opened(conn.id(), canonical(peer), self.addresses.clone(), self.before_connect.clone());
         (conn.into(), AnyLines::Client(lines))
     }

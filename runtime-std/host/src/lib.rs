@@ -29,15 +29,20 @@ mod local;
 #[cfg(feature = "tls")]
 mod outbound_tls;
 mod publications;
+#[cfg(feature = "webrtc")]
+mod rtc;
 mod segments;
 mod serve;
 mod sockets;
 mod totals;
 mod uplinks;
 mod viewer;
+mod viewers;
 mod web;
 
 pub use anabranch_core as core;
+#[cfg(feature = "webrtc")]
+pub use anabranch_rtc as webrtc;
 
 pub use accept::{AcceptErrors, interrupt_accept};
 pub use addresses::LogAddresses;
@@ -59,6 +64,8 @@ pub use local::{Over, Publication, Subscription, Update};
 #[cfg(feature = "tls")]
 pub use outbound_tls::{client_tls, tls_failure};
 pub use publications::{PublishStart, PublishingClient};
+#[cfg(feature = "webrtc")]
+pub use rtc::{RtcAddresses, RtcOptions, RtcSession, RtcSockets, RtcStats};
 pub use serve::Serve;
 pub use sockets::SOCKETS;
 pub use totals::{FormTotals, Totals, UplinkTotals};

@@ -1,6 +1,6 @@
 //! Drives the packager: hands requests to it, does what it wants done, and tells it what streams have.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,13 +13,15 @@ use anabranch_core::hls::{self, Complete, Shortage};
 use anabranch_core::http::{Answer, Request};
 use anabranch_core::hub::StreamId;
 use anabranch_core::packager::{Effect, Packager, PackagerStats, Target, Time};
+use anabranch_core::session::CloseReason;
 use anabranch_core::url::{StreamKey, shortened};
 use event_listener::{Event, Listener};
 use tracing::{error, warn};
 
 use crate::handle::Control;
 use crate::in_order::InOrder;
-use crate::viewer::Viewer;
+use crate::viewer::{Granted, Keeper, Kept, Viewer};
+use crate::viewers::Viewers;
 use crate::web::Reply;
 
 /// The longest time between two looks of the thread.
@@ -35,11 +37,7 @@ pub(crate) struct Segments {
     packager: Mutex<Packager<Reply>>,
     /// So that effects are carried out in their order.
     order: InOrder,
-    viewers: Mutex<HashMap<u64, Arc<Viewer>>>,
-    /// When viewers are to be looked at.
-    dues: Mutex<BTreeSet<(Instant, u64)>>,
-    /// The viewers of each stream.
-    audience: Mutex<BTreeSet<(StreamId, u64)>>,
+    viewers: Viewers,
     /// The streams that it follows, and those of them that have something new.
     followed: RwLock<HashSet<StreamId>>,
     news: Mutex<BTreeSet<StreamId>>,
@@ -62,9 +60,7 @@ impl Segments {
         Segments {
             packager: Mutex::new(Packager::new(core.hub().clone(), seed)),
             order: InOrder::default(),
-            viewers: Mutex::default(),
-            dues: Mutex::default(),
-            audience: Mutex::default(),
+            viewers: Viewers::default(),
             followed: RwLock::default(),
             news: Mutex::default(),
             event: Event::new(),
@@ -86,40 +82,6 @@ impl Segments {
         let (client, settings) = (reply.client(), core.config().web.clone());
         self.packager().request(time(), target, request, client, &settings, reply);
         self.follow_effects();
-    }
-
-    /// A viewer may view a stream.
-    pub(crate) fn granted(&self, session: u64, key: &StreamKey, settings: &hls::Settings, asked: bool) {
-        self.packager().granted(time(), session, key, settings, asked);
-        self.follow_effects();
-    }
-
-    /// A viewer may not, or may no longer.
-    pub(crate) fn refused(&self, session: u64, answer: &Answer) {
-        self.packager().refused(session, answer);
-        self.follow_effects();
-    }
-
-    /// A viewer has left.
-    pub(crate) fn left(&self, session: u64) {
-        self.viewers().remove(&session);
-        let answer = Answer::text(503, "the server cannot answer at present").with("Retry-After", "1");
-        self.refused(session, &answer);
-    }
-
-    /// A viewer is to be looked at then.
-    pub(crate) fn look_at(&self, session: u64, due: Instant) {
-        self.dues().insert((due, session));
-    }
-
-    /// A viewer is to know what becomes of a stream that is not there.
-    pub(crate) fn awaits(&self, session: u64, stream: StreamId) {
-        self.audience().insert((stream, session));
-    }
-
-    /// It is not any more.
-    pub(crate) fn forgets(&self, session: u64, stream: StreamId) {
-        self.audience().remove(&(stream, session));
     }
 
     /// A stream is published.
@@ -183,14 +145,13 @@ impl Segments {
             Effect::View(view) => {
                 let Some(control) = self.control.get().and_then(Weak::upgrade) else { return };
                 self.start();
-                let viewer = Viewer::open(&control, &view);
-                self.viewers().insert(view.session, viewer.clone());
+                let viewer = Viewer::open(&control, view.session, Kept::BySegments, control.open_viewer(&view));
+                self.viewers.insert(view.session, viewer.clone());
                 viewer.serve();
             }
             Effect::Leave(session) => {
-                let viewer = self.viewers().get(&session).cloned();
-                if let Some(viewer) = viewer {
-                    viewer.leave();
+                if let Some(viewer) = self.viewers.get(session) {
+                    viewer.leave(CloseReason::PeerClosed);
                 }
             }
             Effect::Follow(stream) => {
@@ -262,35 +223,13 @@ impl Segments {
         };
         self.follow(usize::MAX);
         self.tell();
-        self.look(time.now);
+        self.viewers.look(time.now);
         // A stream may be refused elsewhere, or be nowhere: its viewers are told.
         for stream in absent {
-            let waiting: Vec<_> =
-                self.audience().range((stream, 0)..=(stream, u64::MAX)).map(|(_, session)| *session).collect();
-            for session in waiting {
-                let viewer = self.viewers().get(&session).cloned();
-                if let Some(viewer) = viewer {
-                    viewer.serve();
-                }
-            }
+            self.viewers.waiting_for(stream).iter().for_each(|viewer| viewer.serve());
         }
-        let next = self.dues().first().map(|(due, _)| *due);
+        let next = self.viewers.next_due();
         [due, next].into_iter().flatten().fold(time.now + LOOK, Instant::min)
-    }
-
-    /// Looks at the viewers that are due.
-    fn look(&self, now: Instant) {
-        let due = {
-            let mut dues = self.dues();
-            let later = dues.split_off(&(now, u64::MAX));
-            std::mem::replace(&mut *dues, later)
-        };
-        for (_, session) in due {
-            let viewer = self.viewers().get(&session).cloned();
-            if let Some(viewer) = viewer {
-                viewer.look(now);
-            }
-        }
     }
 
     fn packager(&self) -> MutexGuard<'_, Packager<Reply>> {
@@ -300,17 +239,36 @@ impl Segments {
     fn untold(&self) -> MutexGuard<'_, VecDeque<(StreamKey, Box<Complete>)>> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn dues(&self) -> MutexGuard<'_, BTreeSet<(Instant, u64)>> {
-        self.dues.lock().unwrap_or_else(PoisonError::into_inner)
+impl Keeper for Segments {
+    fn look_at(&self, session: u64, due: Instant) {
+        self.viewers.look_at(session, due);
     }
 
-    fn audience(&self) -> MutexGuard<'_, BTreeSet<(StreamId, u64)>> {
-        self.audience.lock().unwrap_or_else(PoisonError::into_inner)
+    fn awaits(&self, session: u64, stream: StreamId) {
+        self.viewers.awaits(session, stream);
     }
 
-    fn viewers(&self) -> MutexGuard<'_, HashMap<u64, Arc<Viewer>>> {
-        self.viewers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn forgets(&self, session: u64, stream: StreamId) {
+        self.viewers.forgets(session, stream);
+    }
+
+    fn granted(&self, session: u64, granted: Granted) {
+        let Granted { key, segments: Some(settings), asked } = granted else { return };
+        self.packager().granted(time(), session, &key, &settings, asked);
+        self.follow_effects();
+    }
+
+    fn refused(&self, session: u64, answer: &Answer) {
+        self.packager().refused(session, answer);
+        self.follow_effects();
+    }
+
+    fn left(&self, session: u64) {
+        self.viewers.remove(session);
+        let answer = Answer::text(503, "the server cannot answer at present").with("Retry-After", "1");
+        self.refused(session, &answer);
     }
 }
 
@@ -351,7 +309,7 @@ fn run(control: &Weak<dyn Control>) {
 }
 
 /// The present moment.
-fn time() -> Time {
+pub(crate) fn time() -> Time {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time { now: Instant::now(), wall: wall.as_millis() as u64 }
 }

@@ -63,6 +63,43 @@ pub(super) const ALL: &[Explanation] = &[
         "Look at the limits of the system on threads and memory.",
     ),
     event(
+        "no_webrtc",
+        "The system does not give what the thread that serves WebRTC needs, so WebRTC is not served.",
+        "Look at the limits of the system on threads, memory and open files, and start the server again.",
+    ),
+    event(
+        "webrtc_connected",
+        "The client of a session of WebRTC has connected: packets reach it from now on. `ms` is the time since its offer.",
+        "Nothing.",
+    ),
+    event(
+        "webrtc_leaves_out",
+        "A stream has B-frames, which WebRTC cannot carry in their order. Pictures that no other picture needs are left out \
+         for players by WebRTC.",
+        "Set the encoder to no B-frames: `bf=0`, or the tune `zerolatency`.",
+    ),
+    event(
+        "webrtc_no_sound",
+        "Players by WebRTC have no sound of a stream, and why (`because`). They have the picture.",
+        "Set the encoder to AAC-LC or Opus with one or two channels.",
+    ),
+    event(
+        "webrtc_no_picture",
+        "Players by WebRTC have no picture of a stream, and why (`because`).",
+        "Set the encoder to H.264, or to a codec that the players have, too.",
+    ),
+    event(
+        "webrtc_skipped",
+        "A player by WebRTC is slow: it missed pictures, and goes on at a key frame. Of many such lines the log has some.",
+        "Look at the player's network. If many players are slow, look at the server's network and at the bit rate.",
+    ),
+    event(
+        "sound_behind",
+        "Frames of sound were left out for players by WebRTC, because putting sound into Opus takes more than one core has. \
+         At most once a minute.",
+        "Set encoders to Opus, which needs no work, or spread the streams over more servers.",
+    ),
+    event(
         "keyless",
         "A publisher sends pictures and no key frame, so players and recordings begin without one.",
         "Set a key frame interval in the encoder (2 s is usual).",
