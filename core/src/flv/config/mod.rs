@@ -15,7 +15,7 @@ mod vp9;
 use std::fmt;
 
 pub(crate) use audio::flac_stream_info;
-pub use record::{av1_record, avc_record, hevc_record, opus_head, vp9_record};
+pub use record::{av1_record, avc_record, hevc_record, opus_head, vp9_record, vp9_size};
 
 use super::{AudioCodec, Codec, VideoCodec};
 

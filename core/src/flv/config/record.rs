@@ -65,6 +65,11 @@ pub fn vp9_record(key_frame: &[u8]) -> Option<Vec<u8>> {
     Some(vec![format.profile, format.level(), colors, 2, 2, 2, 0, 0])
 }
 
+/// The size of the pictures from this key frame of VP9 on. `None` if its header cannot be read.
+pub fn vp9_size(key_frame: &[u8]) -> Option<(u32, u32)> {
+    vp9::format(key_frame).map(|format| format.size)
+}
+
 /// The header of a stream of Opus in two channels (RFC 7845 §5.1), of which nothing is to be skipped.
 pub fn opus_head() -> Vec<u8> {
     let mut head = b"OpusHead".to_vec();
