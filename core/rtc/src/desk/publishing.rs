@@ -6,8 +6,9 @@ use anabranch_core::flv::Codec;
 use anabranch_core::packager::Ticket;
 
 use super::session::{Kind, Session, Stage};
-use super::{Desk, SessionId};
-use crate::peer::Unit;
+use super::{Desk, Effect, SessionId};
+use crate::peer::{Medium, Unit};
+use crate::publication::Publication;
 
 /// A publisher is asked for a key frame at most so often.
 const ASK: Duration = Duration::from_secs(1);
@@ -17,6 +18,7 @@ const KEY_INTERVAL: Duration = Duration::from_secs(2);
 /// What a peer that publishes has sent.
 #[derive(Debug)]
 pub(super) struct Publishing {
+    publication: Publication,
     wants_key: bool,
     /// When it was asked for a key frame.
     asked: Option<Instant>,
@@ -25,8 +27,8 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    pub(super) fn new() -> Self {
-        Publishing { wants_key: false, asked: None, last_key: None }
+    pub(super) fn new(media: &[Medium]) -> Self {
+        Publishing { publication: Publication::new(media), wants_key: false, asked: None, last_key: None }
     }
 
     /// When it is to be asked for a key frame.
@@ -41,7 +43,7 @@ impl Publishing {
             (self.last_key, self.wants_key) = (Some(now), false);
         }
         let is_old = |last: Instant| now.saturating_duration_since(last) >= KEY_INTERVAL;
-        self.wants_key |= is_video && self.last_key.is_none_or(is_old);
+        self.wants_key |= self.publication.wants_key() || is_video && self.last_key.is_none_or(is_old);
     }
 
     /// True if it is to be asked now.
@@ -61,6 +63,9 @@ impl<T: Ticket> Desk<T> {
     pub(super) fn published(&mut self, now: Instant, number: SessionId, unit: &Unit) {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
         let Kind::Publisher(publishing) = &mut open.kind else { return };
+        for message in publishing.publication.unit(unit) {
+            self.effects.push_back(Effect::Publish(number, message));
+        }
         publishing.note(now, unit);
         self.ask_if_due(now, number);
     }

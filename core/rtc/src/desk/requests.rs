@@ -244,7 +244,8 @@ impl<T: Ticket> Desk<T> {
         let is_sent = matches!(video, Some(VideoCodec::Avc | VideoCodec::Hevc | VideoCodec::Av1 | VideoCodec::Vp9));
         let accepted = accepted.and_then(|accepted| {
             // A viewer that wants pictures, and has no decoder for them, had better ask for another form of the stream.
-            let lacks_video = is_sent && wants_video && !accepted.media.contains(&Medium::Video);
+            let has_video = accepted.media.contains(&Medium::Video);
+            let lacks_video = wants_video && !has_video && video.is_some() && (is_sent || sound.is_none());
             if *role == Role::Player && lacks_video { Err(SignalError::NothingInCommon) } else { Ok(accepted) }
         });
         let Some(Session { role, begun, name, stage: Stage::Waiting(offer, key) }) = self.sessions.remove(&number)
@@ -265,7 +266,7 @@ impl<T: Ticket> Desk<T> {
         };
         let has = |medium| accepted.media.contains(&medium);
         let kind = match role {
-            Role::Publisher => Kind::Publisher(Box::new(Publishing::new())),
+            Role::Publisher => Kind::Publisher(Box::new(Publishing::new(&accepted.media))),
             Role::Player => Kind::Viewer(Box::new(Viewer::new(
                 video.filter(|_| has(Medium::Video)),
                 wants_video,

@@ -1,5 +1,7 @@
 //! The peers of WebRTC, by `str0m`. Nothing else here knows that crate.
 
+mod layers;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
@@ -21,6 +23,7 @@ use str0m::{Candidate, IceConnectionState, IceCreds, Input, Rtc, RtcConfig};
 use crate::desk::Peers;
 use crate::peer::{Datagram, Event, Gone, Medium, Network, Output, Packet, Path, Peer, Transport, Unit};
 use crate::signal::SignalError;
+use layers::Layers;
 
 /// Packets of a track that are kept to be sent again, and for how long.
 const KEPT_PACKETS: usize = 256;
@@ -134,6 +137,7 @@ pub struct Engine {
     audio: Option<Track>,
     is_over: bool,
     events: VecDeque<Event>,
+    layers: Layers,
     network: Network,
 }
 
@@ -211,6 +215,7 @@ impl Engine {
             audio: None,
             is_over: false,
             events: VecDeque::new(),
+            layers: Layers::default(),
             network: Network::default(),
         };
         let answer = answer.to_sdp_string();
@@ -334,6 +339,9 @@ impl Engine {
                 let is_key = media.is_keyframe();
                 let codec = codec(media.params.spec().codec)?;
                 let is_audio = matches!(codec, Codec::Audio(_));
+                if !is_audio && !self.layers.takes(media.network_time, media.rid, media.data.len(), is_key) {
+                    return None;
+                }
                 Some(Event::Unit(Unit {
                     codec,
                     is_key: is_key || is_audio,
@@ -390,10 +398,11 @@ impl Peer for Engine {
 
     fn ask_for_key(&mut self, now: Instant) {
         let Some(track) = self.video else { return };
+        let layer = self.layers.wanted();
         self.attempt(|rtc| {
             if let Some(mut writer) = rtc.writer(track.mid) {
                 // A peer that takes no such request goes on without.
-                let _ = writer.request_keyframe(None, KeyframeRequestKind::Pli);
+                let _ = writer.request_keyframe(layer, KeyframeRequestKind::Pli);
             }
             rtc.handle_input(Input::Timeout(now))
         });

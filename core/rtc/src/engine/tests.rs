@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::flv::{Codec, Slices, VideoCodec};
 use bytes::Bytes;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind, MediaTime};
+use str0m::media::{Direction, MediaKind, MediaTime, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event as ClientEvent, Input, Output as ClientOutput, Rtc, RtcConfig};
 
@@ -340,4 +340,47 @@ fn a_server_behind_addresses_of_both_kinds_tells_them_all() {
     }
     assert!(answer.contains("a=ice-lite") && answer.contains("a=ice-ufrag:abcd1234"), "{answer}");
     assert!(answer.contains("a=sendonly") && answer.contains("a=setup:passive"), "{answer}");
+}
+
+#[test]
+fn of_a_simulcast_the_highest_layer_is_taken() {
+    let now = start();
+    let mut client = RtcConfig::new().build(now);
+    client.add_local_candidate(Candidate::host(CLIENT.parse().expect("an address"), "udp").expect("a candidate"));
+    let mut simulcast = Simulcast::new();
+    for name in ["low", "high"] {
+        simulcast.add_send_layer(SimulcastLayer::new(name));
+    }
+    let mut api = client.sdp_api();
+    let mid = api.add_media(MediaKind::Video, Direction::SendOnly, None, None, Some(simulcast));
+    let (offer, pending) = api.apply().expect("there is something to offer");
+    let (server, answer, _) = accept(now, &offer.to_sdp_string(), &Purpose::Publish).expect("it is accepted");
+    assert!(answer.contains("a=simulcast:recv low;high"), "{answer}");
+    let answer = SdpAnswer::from_sdp_string(&answer).expect("an answer");
+    client.sdp_api().accept_answer(pending, answer).expect("it is accepted");
+    let mut pair =
+        Pair { now, server, client, due: (now, now), events: Vec::new(), seen: Vec::new(), lost: None, sent: 0 };
+    pair.run(Duration::from_secs(2));
+    for number in 0..100_u32 {
+        for (layer, length) in [("low", 300), ("high", 3000)] {
+            let now = pair.now;
+            let writer = pair.client.writer(mid).expect("the track");
+            let params = writer.payload_params().find(|params| {
+                params.spec().codec == str0m::format::Codec::H264 && params.spec().format.packetization_mode == Some(1)
+            });
+            let pt = params.expect("a payload type").pt();
+            let is_key = number.is_multiple_of(25);
+            let parameters: &[u8] = &[0, 0, 0, 1, 0x67, 0x42, 0xC0, 0x1F, 0, 0, 0, 1, 0x68, 0xCE, 0x3C, 0x80];
+            let unit = [&[0, 0, 0, 1, if is_key { 0x65 } else { 0x41 }, 0x80][..], &vec![5; length]].concat();
+            let data = if is_key { [parameters, &unit].concat() } else { unit };
+            let time = MediaTime::from_90khz(u64::from(number) * 3600);
+            writer.rid(layer.into()).write(pt, now, time, data).expect("it is taken");
+            pair.settle();
+        }
+        pair.run(Duration::from_millis(40));
+    }
+    let pictures = pair.events.iter().filter_map(|event| if let Event::Unit(unit) = event { Some(unit) } else { None });
+    let lengths: Vec<_> = pictures.map(|unit| unit.data.len()).collect();
+    assert!(lengths.len() > 90, "{lengths:?}");
+    assert!(lengths[30..].iter().all(|length| *length > 3000), "{lengths:?}");
 }

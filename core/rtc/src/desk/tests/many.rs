@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::desk::{Credentials, SessionView};
 use crate::engine::{Accepted, Candidates, Purpose};
-use crate::peer::{Datagram, Event, Medium, Output, Packet, Peer};
+use crate::peer::{Datagram, Event, Medium, Network, Output, Packet, Peer};
 use crate::signal::SignalError;
 
 /// Answers each offer with a peer that sends its packets as they are, each with its number in front.
@@ -26,6 +26,9 @@ impl Peers for PlainPeers {
     }
 }
 
+/// What a peer sends that loses many packets.
+const LOSSY: &[u8] = b"lossy";
+
 #[derive(Default)]
 struct PlainPeer {
     path: Option<Path>,
@@ -36,7 +39,10 @@ struct PlainPeer {
 impl Peer for PlainPeer {
     fn receive(&mut self, now: Instant, path: Path, bytes: &[u8]) {
         self.due = Some(now + Duration::from_secs(1));
-        if self.path.replace(path).is_none() {
+        if bytes == LOSSY {
+            let network = Network { loss: Some(0.5), ..Network::default() };
+            self.outputs.push_back(Output::Event(Event::Network(network)));
+        } else if self.path.replace(path).is_none() {
             self.outputs.push_back(Output::Send(Datagram { path, bytes: bytes.to_vec() }));
             self.outputs.push_back(Output::Event(Event::Connected));
         }
@@ -136,4 +142,32 @@ fn what_is_kept_for_joiners_is_bounded() {
     }
     world.push(video(world.milliseconds(), Kind::Key, 100, 0, 3000));
     assert!(world.desk.stats().kept > 3000, "it begins again at the next key frame");
+}
+
+#[test]
+fn a_viewer_that_loses_too_much_goes_on_at_the_next_key_frame() {
+    let mut world = World::with(Settings::default(), Box::new(PlainPeers));
+    world.publish();
+    world.push(video(0, Kind::Key, 0, 0, 3000));
+    let number = world.post("/live/cam/whep", "v=0\r\nm=video 9\r\n");
+    let name = String::from_utf8(world.answers[&number].body.to_vec()).expect("text");
+    let (local, remote) = (SERVER.parse().expect("an address"), "10.0.0.1:9".parse().expect("an address"));
+    let path = Path { transport: Transport::Udp, local, remote };
+    world.desk.receive(world.time(), path, &hello(&name));
+    world.settle();
+    let mut sent = Vec::new();
+    for number in 1..30u8 {
+        if number == 10 {
+            world.desk.receive(world.time(), path, LOSSY);
+        }
+        world.now += Duration::from_millis(40);
+        let kind = if number == 20 { Kind::Key } else { Kind::Reference };
+        let before = world.datagrams;
+        world.push(video(world.milliseconds(), kind, number, 0, 500));
+        sent.push((number, world.datagrams - before));
+    }
+    let missed = |number: u8| (10..20).contains(&number);
+    assert!(sent.iter().all(|(number, datagrams)| *datagrams == usize::from(!missed(*number))), "{sent:?}");
+    assert!(world.remarks.contains(&Remark::Skipped { session: 1, pictures: 10 }), "{:?}", world.remarks);
+    assert_eq!((world.desk.stats().skipped, world.desk.sessions()[0].skipped), (10, 10));
 }

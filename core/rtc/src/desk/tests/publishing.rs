@@ -1,3 +1,4 @@
+use anabranch_core::message::MessageType;
 use str0m::media::{Frequency, MediaTime};
 
 use super::*;
@@ -22,7 +23,9 @@ fn write(world: &mut World, address: SocketAddr, number: u8, kind: Kind) {
         }
         let mut data = Vec::new();
         if kind == Kind::Key {
-            data.extend_from_slice(&[0, 0, 0, 1, 0x67, 0x42, 0xC0, 0x1F, 0, 0, 0, 1, 0x68, 0xCE, 0x3C, 0x80]);
+            data.extend_from_slice(&[
+                0, 0, 0, 1, 0x67, 0x42, 0, 0x0A, 0xF8, 0x41, 0xA2, 0, 0, 0, 1, 0x68, 0xCE, 0x38, 0x80,
+            ]);
         }
         data.extend_from_slice(&[0, 0, 0, 1]);
         data.extend_from_slice(&picture(kind, number, 2000)[4..]);
@@ -54,6 +57,11 @@ fn a_publisher_is_heard_and_asked_for_a_key_frame_now_and_then() {
         write(&mut world, address, number, Kind::Reference);
         world.run(Duration::from_millis(40));
     }
+    let session = world.openings[0].session;
+    let (video, audio) = (MessageType::VIDEO, MessageType::AUDIO);
+    let count =
+        |kind: u8| world.published.iter().filter(|(of, message)| *of == session && message.type_id == kind).count();
+    assert!(count(video) >= 245 && count(audio) >= 200, "{} and {}", count(video), count(audio));
     // No key frame came in these ten seconds.
     let asked = asked(&world, address);
     assert!((4..=11).contains(&asked), "asked {asked} times");
