@@ -196,7 +196,7 @@ impl Stream {
             let body = frame.payload();
             let slots = match frame.kind() {
                 FrameKind::Video => video_header_slots(&body),
-                _ => audio_header_slots(&body),
+                FrameKind::Audio | FrameKind::Data => audio_header_slots(&body),
             };
             for slot in slots.filter(|slot| slot.kind == HeaderKind::SequenceHeader && slot.track == 0) {
                 self.header(slot.codec, slot.payload, news);
@@ -213,7 +213,7 @@ impl Stream {
     fn header(&mut self, codec: Codec, payload: &[u8], news: &mut News) {
         let header = match codec {
             Codec::Video(_) => &mut self.video_header,
-            _ => &mut self.audio_header,
+            Codec::Audio(_) => &mut self.audio_header,
         };
         if matches!(header, Header::Known(known, bytes) if *known == codec && *bytes == payload) {
             return;
@@ -221,7 +221,7 @@ impl Stream {
         *header = Header::Known(codec, Bytes::copy_from_slice(payload));
         match codec {
             Codec::Video(codec) => self.packetizer(codec, payload, news),
-            _ => self.end_job(news),
+            Codec::Audio(_) => self.end_job(news),
         }
     }
 
@@ -260,13 +260,10 @@ impl Stream {
             return;
         }
         let Some(packetizer) = &mut self.packetizer else { return };
-        let packets = match packetizer.packetize(&unit.payload, unit.key) {
-            Ok(packets) => packets,
-            Err(_) => {
-                // Pictures that need it cannot be decoded either.
-                self.needs_key = true;
-                return;
-            }
+        let Ok(packets) = packetizer.packetize(&unit.payload, unit.key) else {
+            // Pictures that need it cannot be decoded either.
+            self.needs_key = true;
+            return;
         };
         self.needs_key = false;
         self.picture += 1;

@@ -79,7 +79,7 @@ fn h264() -> VideoPacketizer {
 #[test]
 fn a_key_frame_has_its_parameters_in_front_once() {
     let key = unit(&[0x65], 3000);
-    let packets = h264().packetize(&picture(&[key.clone()]).into(), true).expect("a picture");
+    let packets = h264().packetize(&picture(std::slice::from_ref(&key)).into(), true).expect("a picture");
     assert_eq!(units(&packets, 1), [SPS.to_vec(), PPS.to_vec(), key.clone()]);
     assert_eq!(packets.payloads[0][0], 0x60 | 24, "both parameters are in one packet");
     assert!(packets.is_reference);
@@ -89,7 +89,7 @@ fn a_key_frame_has_its_parameters_in_front_once() {
     assert_eq!(units(&packets, 1), own);
     // And no other picture gets them.
     let later = unit(&[0x41], 10);
-    let packets = h264().packetize(&picture(&[later.clone()]).into(), false).expect("a picture");
+    let packets = h264().packetize(&picture(std::slice::from_ref(&later)).into(), false).expect("a picture");
     assert_eq!(units(&packets, 1), [later]);
 }
 
@@ -97,7 +97,7 @@ fn a_key_frame_has_its_parameters_in_front_once() {
 fn hevc_has_its_parameters_and_fragments() {
     let mut packetizer = VideoPacketizer::new(VideoCodec::Hevc, &hevc_record()).expect("a record");
     let key = unit(&[19 << 1, 1], 5000);
-    let packets = packetizer.packetize(&picture(&[key.clone()]).into(), true).expect("a picture");
+    let packets = packetizer.packetize(&picture(std::slice::from_ref(&key)).into(), true).expect("a picture");
     assert_eq!(units(&packets, 2), [VPS.to_vec(), HEVC_SPS.to_vec(), HEVC_PPS.to_vec(), key]);
     let disposable = unit(&[0, 1], 40);
     let packets = packetizer.packetize(&picture(&[disposable]).into(), false).expect("a picture");

@@ -162,6 +162,8 @@ struct World {
     jobs: Vec<SoundJob>,
     published: Vec<(SessionId, Message)>,
     sent: (u64, u64),
+    /// Whether what peers publish is published to the hub.
+    relays: bool,
     /// Of the datagrams to clients each n-th is lost.
     lost: Option<usize>,
     datagrams: usize,
@@ -192,6 +194,7 @@ impl World {
             jobs: Vec::new(),
             published: Vec::new(),
             sent: (0, 0),
+            relays: false,
             lost: None,
             datagrams: 0,
         }
@@ -255,7 +258,7 @@ impl World {
     fn client(&mut self, address: &str, target: &str, direction: Direction, config: RtcConfig) -> SocketAddr {
         let address = address.parse().expect("an address");
         let client = Client::new(self.now, address, direction, config);
-        let number = self.post(target, &client.offer.clone());
+        let number = self.post(target, &client.offer);
         self.clients.insert(address, client);
         self.take_answer(address, number);
         address
@@ -325,6 +328,12 @@ impl World {
                 }
             }
             Effect::Leave(session) => self.left.push(session),
+            Effect::Publish(_, message) if self.relays => {
+                self.publisher.as_mut().expect("a publisher").push(self.now, message).expect("it is on air");
+                for stream in self.followed.clone() {
+                    self.desk.wake(self.time(), stream);
+                }
+            }
             Effect::Publish(session, message) => self.published.push((session, message)),
             Effect::Follow(stream) => {
                 self.followed.push(stream);

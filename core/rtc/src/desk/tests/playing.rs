@@ -37,7 +37,7 @@ fn a_viewer_of_a_stream_that_is_not_live_waits_for_it() {
     let mut world = World::new();
     let address = "198.51.100.7:50000".parse().expect("an address");
     let client = Client::new(world.now, address, Direction::RecvOnly, RtcConfig::new());
-    let number = world.post("/live/cam/whep", &client.offer.clone());
+    let number = world.post("/live/cam/whep", &client.offer);
     world.clients.insert(address, client);
     world.run(Duration::from_secs(3));
     assert!(!world.answers.contains_key(&number));
@@ -50,7 +50,7 @@ fn a_viewer_of_a_stream_that_is_not_live_waits_for_it() {
 
     let mut world = World::new();
     let client = Client::new(world.now, address, Direction::RecvOnly, RtcConfig::new());
-    let number = world.post("/live/cam/whep", &client.offer.clone());
+    let number = world.post("/live/cam/whep", &client.offer);
     world.run(Duration::from_secs(11));
     assert_eq!(world.answers[&number].status, 404);
     assert_eq!((world.left.len(), world.followed.len()), (1, 0), "nothing is left of it");

@@ -97,3 +97,29 @@ fn a_publisher_that_goes_ends_its_connection() {
     assert_eq!(world.left, [session]);
     assert!(world.desk.publishers.is_empty());
 }
+
+#[test]
+fn two_clients_see_each_other_through_the_server() {
+    let mut world = World::new();
+    world.relays = true;
+    world.publisher = Some(world.hub.publish(&key()).expect("the name is free"));
+    let address = publisher(&mut world);
+    write(&mut world, address, 0, Kind::Key);
+    world.run(Duration::from_millis(40));
+    for number in 1..10u8 {
+        write(&mut world, address, number, Kind::Reference);
+        world.run(Duration::from_millis(40));
+    }
+    let viewer = world.connected("198.51.100.8:50000");
+    for number in 10..60u8 {
+        let kind = if number == 30 { Kind::Key } else { Kind::Reference };
+        write(&mut world, address, number, kind);
+        world.run(Duration::from_millis(40));
+    }
+    world.run(Duration::from_millis(500));
+    let numbers = world.clients[&viewer].numbers();
+    // Up to two may be on the way on each side.
+    assert!(numbers.starts_with(&(0..56).collect::<Vec<_>>()), "{numbers:?}");
+    let sounds = world.clients[&viewer].sounds();
+    assert!(sounds.len() > 40 && sounds.iter().all(|sound| sound.len() == 40), "{}", sounds.len());
+}
