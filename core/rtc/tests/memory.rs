@@ -180,6 +180,5 @@ fn a_viewer_takes_less_than_is_counted_for_it() {
     let freed = region.change().bytes_deallocated - region.change().bytes_allocated;
     drop(clients);
     let each = (freed - kept) / usize::from(VIEWERS);
-    println!("{each} bytes for each viewer of 1 Mb/s");
-    assert!(each < MOST, "{each} bytes for each viewer");
+    assert!(each < MOST, "{each} bytes for each viewer of 1 Mb/s");
 }

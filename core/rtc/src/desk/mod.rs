@@ -326,6 +326,9 @@ impl<T: Ticket> Desk<T> {
     /// A session is over. All that is known of it is forgotten.
     fn remove(&mut self, number: SessionId) -> Option<Session<T>> {
         let session = self.sessions.remove(&number)?;
+        if let Stage::Asking(offer) | Stage::Waiting(offer, _) = &session.stage {
+            self.lobby.bytes -= offer.text.len();
+        }
         let key = match &session.stage {
             Stage::Asking(_) => None,
             Stage::Waiting(_, key) => Some(key.clone()),

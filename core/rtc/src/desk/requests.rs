@@ -13,22 +13,26 @@ use super::answers::{self, Reply};
 use super::names::hex;
 use super::publishing::Publishing;
 use super::rooms::PEERS;
-use super::session::{Kind, Offer, Open, Session, Stage};
+use super::session::{Kind, Offer, Open, Session, Stage, Turn};
 use super::viewer::Viewer;
 use super::{Desk, Effect, LOOK, Opening, Role, SessionId, Settings};
 use crate::engine::{Candidates, Credentials, Purpose};
 use crate::peer::{Gone, Medium};
 use crate::signal::{Fragment, SessionName, SignalError, SrsCall, Target, with_bearer, without_names};
 
+/// Bytes that all offers without an answer may have.
+const MOST_OFFERED: usize = 32 << 20;
 /// Addresses that an answer tells.
 const MOST_CANDIDATES: usize = 16;
 
 /// Offers whose turn has not come.
 #[derive(Debug, Default)]
 pub(super) struct Lobby {
-    waiting: VecDeque<Box<Opening>>,
-    /// When the next one may come in.
+    waiting: VecDeque<SessionId>,
+    /// When the next one may be answered.
     free_at: Option<Instant>,
+    /// Bytes of all offers that have no answer.
+    pub(super) bytes: usize,
 }
 
 impl Lobby {
@@ -37,10 +41,10 @@ impl Lobby {
     }
 
     pub(super) fn forget(&mut self, number: SessionId) {
-        self.waiting.retain(|opening| opening.session != number);
+        self.waiting.retain(|waiting| *waiting != number);
     }
 
-    /// True if one may come in now. A quarter of a second's number may come at once.
+    /// True if one may be answered now. A quarter of a second's number may be answered at once.
     fn try_enter(&mut self, now: Instant, most: u32) -> bool {
         let each = Duration::from_secs(1) / most.max(1);
         let earliest = now.checked_sub(Duration::from_millis(250)).unwrap_or(now);
@@ -158,16 +162,16 @@ impl<T: Ticket> Desk<T> {
         reply: Reply<T>,
     ) {
         let Wanted { role, app, stream, query, text } = wanted;
-        let most = self.settings.most_joins;
-        let may_enter = self.lobby.waiting.is_empty() && self.lobby.try_enter(now, most);
-        if self.sessions.len() >= self.settings.most_peers || !may_enter && self.lobby.waiting.len() >= most as usize {
+        let bytes = self.lobby.bytes + text.len();
+        if self.sessions.len() >= self.settings.most_peers || bytes > MOST_OFFERED {
             self.stats.too_many += 1;
-            return self.effects.push_back(reply.give(answers::too_many("too many clients by WebRTC, or at once")));
+            return self.effects.push_back(reply.give(answers::too_many("too many clients by WebRTC")));
         }
         let refusal = (role == Role::Publisher).then(|| self.room_refuses(&app)).flatten();
         if let Some(answer) = refusal {
             return self.effects.push_back(reply.give(answer));
         }
+        self.lobby.bytes = bytes;
         self.last_session += 1;
         let number = self.last_session;
         let named = self.names.next();
@@ -175,7 +179,15 @@ impl<T: Ticket> Desk<T> {
             role,
             begun: now,
             name: SessionName::new(&self.settings.node, number, named.secret),
-            stage: Stage::Asking(Box::new(Offer { reply, text, local, named, wait, until: now + wait })),
+            stage: Stage::Asking(Box::new(Offer {
+                reply,
+                text,
+                local,
+                named,
+                wait,
+                until: now + wait,
+                turn: Turn::None,
+            })),
         };
         self.sessions.insert(number, session);
         if role == Role::Publisher {
@@ -183,19 +195,48 @@ impl<T: Ticket> Desk<T> {
         }
         let request = with_bearer(request, query.as_deref());
         let opening = Box::new(Opening { session: number, role, client, request, app, stream });
-        if may_enter {
-            self.effects.push_back(Effect::Open(opening));
-        } else {
-            self.lobby.waiting.push_back(opening);
-        }
+        self.effects.push_back(Effect::Open(opening));
         self.look_again(now);
     }
 
-    /// Lets in those whose turn has come.
+    /// Answers those whose turn has come.
     pub(super) fn admit(&mut self, now: Instant) {
         while !self.lobby.waiting.is_empty() && self.lobby.try_enter(now, self.settings.most_joins) {
-            let Some(opening) = self.lobby.waiting.pop_front() else { return };
-            self.effects.push_back(Effect::Open(opening));
+            let Some(number) = self.lobby.waiting.pop_front() else { return };
+            let Some(Session { role, stage: Stage::Waiting(offer, _), .. }) = self.sessions.get_mut(&number) else {
+                continue;
+            };
+            offer.turn = Turn::Come;
+            match role {
+                Role::Publisher => self.answer(now, number, None, None),
+                Role::Player => self.try_answer(now, number),
+            }
+        }
+    }
+
+    /// True if the turn of an offer has come. Else it waits for it, or is refused.
+    fn has_turn(&mut self, now: Instant, number: SessionId) -> bool {
+        let Some(Session { stage: Stage::Waiting(offer, _), .. }) = self.sessions.get_mut(&number) else {
+            return false;
+        };
+        let most = self.settings.most_joins;
+        match offer.turn {
+            Turn::Come => true,
+            Turn::Awaited => false,
+            Turn::None if self.lobby.waiting.is_empty() && self.lobby.try_enter(now, most) => true,
+            Turn::None if self.lobby.waiting.len() < most as usize => {
+                offer.turn = Turn::Awaited;
+                self.lobby.waiting.push_back(number);
+                false
+            }
+            Turn::None => {
+                self.stats.too_many += 1;
+                if let Some(Session { stage: Stage::Waiting(offer, _), .. }) = self.remove(number) {
+                    self.effects.push_back(offer.reply.give(answers::too_many("too many clients at once")));
+                    self.effects.push_back(Effect::Leave(number));
+                }
+                false
+            }
         }
     }
 
@@ -231,6 +272,9 @@ impl<T: Ticket> Desk<T> {
         video: Option<VideoCodec>,
         sound: Option<AudioCodec>,
     ) {
+        if !self.has_turn(now, number) {
+            return;
+        }
         let Some(Session { stage: Stage::Waiting(offer, _), role, .. }) = self.sessions.get(&number) else { return };
         // Sound that comes later finds its track.
         let audio = matches!(sound, None | Some(AudioCodec::Opus | AudioCodec::Aac));

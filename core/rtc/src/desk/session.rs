@@ -46,6 +46,18 @@ pub(super) struct Offer<T> {
     /// How long it may wait for the stream.
     pub(super) wait: Duration,
     pub(super) until: Instant,
+    pub(super) turn: Turn,
+}
+
+/// Whether an offer may be answered: so many may be in one second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// That was not asked yet.
+    None,
+    /// It waits among the others.
+    Awaited,
+    /// It may.
+    Come,
 }
 
 impl<T> fmt::Debug for Offer<T> {

@@ -118,8 +118,7 @@ fn two_clients_see_each_other_through_the_server() {
     }
     world.run(Duration::from_millis(500));
     let numbers = world.clients[&viewer].numbers();
-    // Up to two may be on the way on each side.
-    assert!(numbers.starts_with(&(0..56).collect::<Vec<_>>()), "{numbers:?}");
+    assert_eq!(numbers, (0..60).collect::<Vec<_>>());
     let sounds = world.clients[&viewer].sounds();
     assert!(sounds.len() > 40 && sounds.iter().all(|sound| sound.len() == 40), "{}", sounds.len());
 }

@@ -128,16 +128,33 @@ fn there_is_a_limit_for_all_and_for_each_second() {
 
     let settings = Settings { most_joins: 4, ..Settings::default() };
     let mut world = World::with(settings, Box::new(Engines(Identity::new().expect("a certificate"))));
-    world.grants = false;
+    world.publish();
+    world.send(0..1, 100);
     let numbers: Vec<_> = (0..10).map(|_| world.post("/live/cam/whep", &offer)).collect();
-    let (first, refused) = (world.openings.len(), world.answers.len());
+    let count = |world: &World, status: u16| world.answers.values().filter(|answer| answer.status == status).count();
+    let (first, refused) = (count(&world, 201), count(&world, 503));
     assert!((1..=2).contains(&first) && refused == 10 - first - 4, "{first} came in, {refused} were refused");
-    assert!(numbers.iter().all(|number| world.answers.get(number).is_none_or(|answer| answer.status == 503)));
+    assert_eq!(world.left.len(), refused);
     world.run(Duration::from_millis(600));
-    assert!((first + 1..first + 4).contains(&world.openings.len()), "{}", world.openings.len());
+    assert!((first + 1..first + 4).contains(&count(&world, 201)), "{}", count(&world, 201));
     world.run(Duration::from_secs(2));
-    assert_eq!(world.openings.len(), first + 4, "the others had their turn");
-    assert_eq!(world.desk.stats().too_many, refused as u64);
+    assert_eq!(count(&world, 201), first + 4, "the others had their turn");
+    assert_eq!((world.answers.len(), world.desk.stats().too_many), (numbers.len(), refused as u64));
+}
+
+#[test]
+fn offers_without_an_answer_are_bounded_in_bytes() {
+    let mut world = World::new();
+    world.grants = false;
+    let offer = format!("{}{}", offer(world.now), "a=x\r\n".repeat(10_000));
+    let numbers: Vec<_> = (0..1000).map(|_| world.post("/live/cam/whep", &offer)).collect();
+    let refused = world.answers.values().filter(|answer| answer.status == 503).count();
+    assert!((200..1000).contains(&refused) && refused == world.answers.len(), "{refused} of {}", numbers.len());
+    for session in 1..=world.openings.len() as u64 {
+        world.desk.refused(world.time(), session, &Answer::text(403, "no"));
+    }
+    world.settle();
+    assert_eq!((world.answers.len(), world.desk.lobby.bytes), (1000, 0));
 }
 
 #[test]
