@@ -155,8 +155,8 @@ impl RtcClient {
         let mut rtc = config.build(now);
         rtc.add_local_candidate(wire.candidate());
         let mut api = rtc.sdp_api();
-        api.add_media(MediaKind::Video, direction, None, None, None);
-        api.add_media(MediaKind::Audio, direction, None, None, None);
+        let tracks =
+            [MediaKind::Video, MediaKind::Audio].map(|kind| (kind, api.add_media(kind, direction, None, None, None)));
         let (offer, pending) = api.apply().expect("there is something to offer");
         let answer = ask(web, "POST", path, "Content-Type: application/sdp\r\n", &offer.to_sdp_string());
         if answer.status != 201 {
@@ -167,7 +167,7 @@ impl RtcClient {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (orders, given) = channel();
         let of_thread = seen.clone();
-        let thread = thread::spawn(move || run(rtc, &mut wire, &of_thread, &given));
+        let thread = thread::spawn(move || run(rtc, &mut wire, &tracks, &of_thread, &given));
         Ok(RtcClient { web, session, answer, seen, orders, thread: Some(thread) })
     }
 
@@ -357,21 +357,21 @@ fn take_frame(received: &mut Vec<u8>, buffer: &mut Vec<u8>) -> bool {
     true
 }
 
-fn run(mut rtc: Rtc, wire: &mut Wire, seen: &Mutex<Seen>, orders: &Receiver<Order>) {
-    let (local, mut buffer, mut tracks) = (wire.local(), Vec::new(), Vec::new());
+fn run(mut rtc: Rtc, wire: &mut Wire, tracks: &[(MediaKind, Mid)], seen: &Mutex<Seen>, orders: &Receiver<Order>) {
+    let (local, mut buffer) = (wire.local(), Vec::new());
     loop {
-        let due = match drain(&mut rtc, wire, seen, &mut tracks) {
+        let due = match drain(&mut rtc, wire, seen) {
             Some(due) => due,
             None => break,
         };
         match orders.try_recv() {
             Ok(Order::Close) | Err(TryRecvError::Disconnected) => {
                 let _ = rtc.close();
-                drain(&mut rtc, wire, seen, &mut tracks);
+                drain(&mut rtc, wire, seen);
                 break;
             }
             Ok(order) => {
-                obey(&mut rtc, &tracks, order);
+                obey(&mut rtc, tracks, order);
                 continue;
             }
             Err(TryRecvError::Empty) => {}
@@ -393,7 +393,7 @@ fn run(mut rtc: Rtc, wire: &mut Wire, seen: &Mutex<Seen>, orders: &Receiver<Orde
 }
 
 /// Sends what is to be sent, and notes what has happened. `None` at the end.
-fn drain(rtc: &mut Rtc, wire: &mut Wire, seen: &Mutex<Seen>, tracks: &mut Vec<(MediaKind, Mid)>) -> Option<Instant> {
+fn drain(rtc: &mut Rtc, wire: &mut Wire, seen: &Mutex<Seen>) -> Option<Instant> {
     loop {
         let output = rtc.poll_output().expect("the client works");
         if !rtc.is_alive() {
@@ -410,7 +410,6 @@ fn drain(rtc: &mut Rtc, wire: &mut Wire, seen: &Mutex<Seen>, tracks: &mut Vec<(M
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Connected => seen.is_connected = true,
-            Event::MediaAdded(media) => tracks.push((media.kind, media.mid)),
             Event::KeyframeRequest(_) => seen.keys_wanted += 1,
             Event::MediaData(media) => seen.received.push(Received {
                 is_picture: media.params.spec().codec.is_video(),

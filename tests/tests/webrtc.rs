@@ -21,9 +21,10 @@ on_both_libraries!(
     nothing_is_left_of_a_server_that_has_stopped,
 );
 
-/// The body of a message with the parameters of H.264: baseline, 16 x 16.
-const VIDEO_HEADER: &[u8] =
-    &[0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x1F, 0xFF, 0xE1, 0, 4, 0x67, 0x42, 0xC0, 0x1F, 1, 0, 4, 0x68, 0xCE, 0x3C, 0x80];
+/// Parameters of H.264 that FFmpeg's libx264 made for pictures of 64 x 64 in the baseline profile.
+const SEQUENCE_PARAMETERS: &[u8] =
+    &[0x67, 0x42, 0xC0, 0x0A, 0xDA, 0x10, 0x9B, 0x01, 0x10, 0, 0, 3, 0, 0x10, 0, 0, 3, 3, 0x20, 0xF1, 0x22, 0x6A];
+const PICTURE_PARAMETERS: &[u8] = &[0x68, 0xCE, 0x0F, 0xC8];
 /// The same for Opus (enhanced RTMP): OpusHead with two channels.
 const AUDIO_HEADER: &[u8] = b"\x90OpusOpusHead\x01\x02\x38\x01\x80\xBB\x00\x00\x00\x00\x00";
 
@@ -64,7 +65,7 @@ impl Server {
 
     fn publisher(&self) -> ScriptedClient {
         let mut publisher = ScriptedClient::publisher(self.inner.address, "cam");
-        publisher.video(0, VIDEO_HEADER);
+        publisher.video(0, &video_header());
         publisher.audio(0, AUDIO_HEADER);
         publisher
     }
@@ -72,6 +73,12 @@ impl Server {
     fn wait_sessions(&self, count: usize) {
         wait_for("list of sessions", TIMEOUT, || (self.handle().rtc_sessions().len() == count).then_some(()));
     }
+}
+
+/// The body of a message of RTMP with them.
+fn video_header() -> Vec<u8> {
+    let sets = [&[0xE1, 0, 22], SEQUENCE_PARAMETERS, &[1, 0, 4], PICTURE_PARAMETERS].concat();
+    [&[0x17, 0, 0, 0, 0, 1, 0x42, 0xC0, 0x0A, 0xFF], &sets[..]].concat()
 }
 
 /// The payload of a unit that says its number. Some are longer than a packet.
@@ -187,10 +194,10 @@ fn a_publisher_reaches_players_by_rtmp<S: Serve + Send + 'static>() {
         let client = RtcClient::publish(server.web, "/live/cam/whip", way);
         client.wait_connected();
         let mut player = ScriptedClient::player(server.inner.address, "cam");
-        let parameters: &[u8] = &[0, 0, 0, 1, 0x67, 0x42, 0xC0, 0x1F, 0, 0, 0, 1, 0x68, 0xCE, 0x3C, 0x80];
+        let start: &[u8] = &[0, 0, 0, 1];
+        let parameters = [start, SEQUENCE_PARAMETERS, start, PICTURE_PARAMETERS].concat();
         for number in 0..60_u32 {
-            let start: &[u8] = &[0, 0, 0, 1];
-            let before = if number.is_multiple_of(50) { parameters } else { &[] };
+            let before = if number.is_multiple_of(50) { &parameters[..] } else { &[] };
             let time = Duration::from_millis(40 * u64::from(number));
             client.send_picture([before, start, &unit(number)].concat(), time);
             client.send_sound(packet(number), time);
@@ -201,7 +208,7 @@ fn a_publisher_reaches_players_by_rtmp<S: Serve + Send + 'static>() {
             if message.type_id == 9 && message.payload.get(1) == Some(&1) {
                 got.push(message.payload.to_vec());
             } else if message.type_id == 9 {
-                assert_eq!(&message.payload[..6], &VIDEO_HEADER[..6]);
+                assert_eq!(message.payload.to_vec(), video_header());
             }
         }
         for (number, body) in (0..).zip(&got) {
@@ -235,7 +242,7 @@ fn a_session_ends_by_its_client_by_a_kick_and_with_the_server<S: Serve + Send + 
     let kicked = server.handle().rtc_sessions()[0].connection;
     assert!(server.handle().close(kicked, "a test"));
     client.wait_over();
-    closed("closed_by_server");
+    closed("closed");
 
     let clients = [Way::V4, Way::Tcp(server.tcp)].map(|way| RtcClient::play(server.web, "/live/cam/whep", way));
     clients.iter().for_each(RtcClient::wait_connected);

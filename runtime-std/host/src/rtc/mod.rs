@@ -352,8 +352,10 @@ impl Keeper for Rtc {
     }
 
     fn left(&self, session: u64) {
-        self.viewers.remove(session);
+        // In this order: the thread ends when there is no viewer and nothing to do, and this is to be done.
         self.inbox.put(Input::Left(session));
+        self.viewers.remove(session);
+        self.inbox.wake();
     }
 }
 

@@ -303,3 +303,154 @@ fn write(connection: &mut Connection) {
         connection.waiting = Vec::new();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as Client;
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    struct Server {
+        poll: Poll,
+        sockets: TcpSockets,
+        address: SocketAddr,
+        now: Instant,
+        datagrams: Vec<(Path, Vec<u8>)>,
+        over: Vec<Path>,
+    }
+
+    impl Server {
+        fn start() -> Self {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+            let address = listener.local_addr().expect("it is bound");
+            let (poll, now) = (Poll::new().expect("the system gives one"), Instant::now());
+            let sockets = TcpSockets::register(vec![listener], poll.registry(), 1, now).expect("it can be registered");
+            Server { poll, sockets, address, now, datagrams: Vec::new(), over: Vec::new() }
+        }
+
+        /// Serves until this is so.
+        fn until(&mut self, mut is_so: impl FnMut(&Self) -> bool) {
+            let mut buffer = vec![0; 64 << 10];
+            while !is_so(self) {
+                let mut events = Events::with_capacity(64);
+                let wait = if self.sockets.is_readable() { Duration::ZERO } else { Duration::from_secs(10) };
+                self.poll.poll(&mut events, Some(wait)).expect("it waits");
+                assert!(!events.is_empty() || self.sockets.is_readable(), "nothing happens any more");
+                for event in &events {
+                    let is_readable = event.is_readable() || event.is_read_closed();
+                    self.sockets.is_ready(event.token(), is_readable, event.is_writable());
+                }
+                let (datagrams, over) = (&mut self.datagrams, &mut self.over);
+                self.sockets.receive(
+                    self.now,
+                    self.poll.registry(),
+                    &mut buffer,
+                    |_| true,
+                    |event| match event {
+                        TcpEvent::Datagram(path, bytes) => datagrams.push((path, bytes.to_vec())),
+                        TcpEvent::Over(path) => over.push(path),
+                    },
+                );
+            }
+        }
+
+        fn look(&mut self, after: Duration) {
+            self.now += after;
+            let over = &mut self.over;
+            self.sockets.look(self.now, self.poll.registry(), |event| {
+                if let TcpEvent::Over(path) = event {
+                    over.push(path);
+                }
+            });
+        }
+
+        fn client(&mut self) -> Client {
+            let (client, before) = (Client::connect(self.address).expect("it listens"), self.sockets.next);
+            client.set_read_timeout(Some(Duration::from_secs(10))).expect("it can be set");
+            self.until(|server| server.sockets.next > before);
+            client
+        }
+    }
+
+    fn frame(bytes: &[u8]) -> Vec<u8> {
+        [&(bytes.len() as u16).to_be_bytes(), bytes].concat()
+    }
+
+    #[test]
+    fn datagrams_are_found_wherever_the_bytes_are_cut() {
+        let mut server = Server::start();
+        let mut client = server.client();
+        let sent: Vec<Vec<u8>> = (0..20_u8).map(|number| vec![number % 4; usize::from(number) * 150 + 1]).collect();
+        for piece in sent.iter().flat_map(|bytes| frame(bytes)).collect::<Vec<_>>().chunks(701) {
+            client.write_all(piece).expect("it reads");
+        }
+        server.until(|server| server.datagrams.len() == 20);
+        let path = Path {
+            transport: Transport::Tcp,
+            local: server.address,
+            remote: client.local_addr().expect("it is connected"),
+        };
+        assert!(server.datagrams.iter().all(|(of, _)| *of == path));
+        assert!(server.datagrams.iter().map(|(_, bytes)| bytes).eq(&sent));
+        server.sockets.send(&Datagram { path, bytes: vec![7; 1000] });
+        let mut got = vec![0; 1002];
+        client.read_exact(&mut got).expect("it comes in time");
+        assert_eq!(got, frame(&[7; 1000]));
+        drop(client);
+        server.until(|server| server.over == [path]);
+        assert_eq!((server.sockets.len(), server.sockets.unknown, server.sockets.lost), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_no_peer_is_closed_at_its_first_bytes() {
+        for rubbish in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0, 20, 0x16, 0xFE], &[0x10, 1, 0, 1]] {
+            let mut server = Server::start();
+            let mut client = server.client();
+            client.write_all(rubbish).expect("it reads");
+            server.until(|server| server.over.len() == 1);
+            assert!(server.datagrams.is_empty() && server.sockets.len() == 0);
+        }
+    }
+
+    #[test]
+    fn one_that_says_nothing_or_has_become_silent_is_closed_in_time() {
+        let mut server = Server::start();
+        let (_silent, mut known) = (server.client(), server.client());
+        known.write_all(&frame(&[0, 1])).expect("it reads");
+        server.until(|server| server.datagrams.len() == 1);
+        let path = server.datagrams[0].0;
+        server.sockets.send(&Datagram { path, bytes: vec![1] });
+        server.look(UNKNOWN);
+        assert!(server.over.is_empty());
+        server.look(LOOK);
+        assert!(server.over.len() == 1 && server.over[0] != path);
+        server.look(SILENT);
+        assert_eq!(server.over[1], path);
+    }
+
+    #[test]
+    fn the_oldest_that_is_unknown_gives_way_to_a_new_one() {
+        let mut server = Server::start();
+        let first = server.client();
+        server.now += Duration::from_millis(1);
+        let clients: Vec<_> = (0..MOST_UNKNOWN).map(|_| server.client()).collect();
+        assert_eq!(server.over.iter().map(|path| path.remote).collect::<Vec<_>>(), [first.local_addr().expect("one")]);
+        assert_eq!((server.sockets.len(), clients.len()), (MOST_UNKNOWN, MOST_UNKNOWN));
+    }
+
+    #[test]
+    fn what_a_peer_does_not_read_is_lost_beyond_a_bound() {
+        let mut server = Server::start();
+        let mut client = server.client();
+        client.write_all(&frame(&[0, 1])).expect("it reads");
+        server.until(|server| server.datagrams.len() == 1);
+        let path = server.datagrams[0].0;
+        while server.sockets.lost == 0 {
+            server.sockets.send(&Datagram { path, bytes: vec![1; 1200] });
+        }
+        let waiting: usize = server.sockets.connections.values().map(|connection| connection.waiting.len()).sum();
+        assert!(waiting <= MOST_WAITING && waiting + 1202 > MOST_WAITING, "{waiting}");
+    }
+}

@@ -86,26 +86,24 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    fn new(datagram: Datagram) -> Self {
-        let segment = datagram.bytes.len();
-        Batch { path: datagram.path, bytes: datagram.bytes, segment, datagrams: 1, is_full: false }
+    /// `bytes` is memory that was used before.
+    fn new(datagram: &Datagram, mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        bytes.extend_from_slice(&datagram.bytes);
+        Batch { path: datagram.path, segment: bytes.len(), bytes, datagrams: 1, is_full: false }
     }
 
-    /// Takes one more if it belongs to these; otherwise gives it back.
-    fn add(&mut self, datagram: Datagram, most: usize) -> Option<Datagram> {
+    /// Takes one more if it belongs to these.
+    fn add(&mut self, datagram: &Datagram, most: usize) -> bool {
         let length = datagram.bytes.len();
         let fits = !self.is_full && self.datagrams < most && self.bytes.len() + length <= MOST_SENT;
         if !fits || length > self.segment || length == 0 || datagram.path != self.path {
-            return Some(datagram);
-        }
-        if self.datagrams == 1 {
-            // Others of the same length are likely.
-            self.bytes.reserve(self.segment * (most - 1).min(MOST_SENT / self.segment));
+            return false;
         }
         self.bytes.extend_from_slice(&datagram.bytes);
         self.datagrams += 1;
         self.is_full = length < self.segment;
-        None
+        true
     }
 }
 
@@ -129,6 +127,8 @@ struct Udp {
 pub(crate) struct UdpSockets {
     sockets: Vec<Udp>,
     batch: Option<Batch>,
+    /// Memory for the next batch.
+    spare: Vec<u8>,
     pub(crate) counts: Counts,
 }
 
@@ -151,7 +151,7 @@ impl UdpSockets {
             Ok(Udp { socket, state, local, is_v6, token, is_readable: true, waiting, waiting_bytes })
         };
         let sockets = sockets.into_iter().enumerate().map(register).collect::<io::Result<_>>()?;
-        Ok(UdpSockets { sockets, batch: None, counts: Counts::default() })
+        Ok(UdpSockets { sockets, batch: None, spare: Vec::new(), counts: Counts::default() })
     }
 
     /// The token after the last one.
@@ -208,16 +208,13 @@ impl UdpSockets {
     }
 
     /// Sends a datagram, perhaps together with the next ones: [`flush`](Self::flush) comes after the last one.
-    pub(crate) fn send(&mut self, registry: &Registry, datagram: Datagram) {
+    pub(crate) fn send(&mut self, registry: &Registry, datagram: &Datagram) {
         let most = self.socket_of(datagram.path.local).map_or(1, |at| self.sockets[at].state.max_gso_segments());
-        let left = match &mut self.batch {
-            Some(batch) => batch.add(datagram, most),
-            None => Some(datagram),
-        };
-        if let Some(datagram) = left {
-            self.flush(registry);
-            self.batch = Some(Batch::new(datagram));
+        if self.batch.as_mut().is_some_and(|batch| batch.add(datagram, most)) {
+            return;
         }
+        self.flush(registry);
+        self.batch = Some(Batch::new(datagram, std::mem::take(&mut self.spare)));
     }
 
     /// Sends what waits for further datagrams.
@@ -229,6 +226,7 @@ impl UdpSockets {
         };
         let udp = &mut self.sockets[at];
         if udp.waiting.is_empty() && send(udp, &batch, &mut self.counts) {
+            self.spare = batch.bytes;
             return;
         }
         if udp.waiting_bytes + batch.bytes.len() > MOST_WAITING {
@@ -322,13 +320,13 @@ mod tests {
 
     #[test]
     fn datagrams_of_one_peer_and_one_length_are_one_call_and_a_shorter_one_ends_it() {
-        let mut batch = Batch::new(datagram(1, 100));
-        assert!(batch.add(datagram(2, 100), 64).is_some(), "it is of another peer");
-        assert!(batch.add(datagram(1, 101), 64).is_some(), "it is longer");
-        assert!(batch.add(datagram(1, 100), 64).is_none());
-        assert!(batch.add(datagram(1, 100), 2).is_some(), "there are two already");
-        assert!(batch.add(datagram(1, 99), 64).is_none());
-        assert!(batch.add(datagram(1, 99), 64).is_some(), "the last one was shorter");
+        let mut batch = Batch::new(&datagram(1, 100), vec![1; 5]);
+        assert!(!batch.add(&datagram(2, 100), 64), "it is of another peer");
+        assert!(!batch.add(&datagram(1, 101), 64), "it is longer");
+        assert!(batch.add(&datagram(1, 100), 64));
+        assert!(!batch.add(&datagram(1, 100), 2), "there are two already");
+        assert!(batch.add(&datagram(1, 99), 64));
+        assert!(!batch.add(&datagram(1, 99), 64), "the last one was shorter");
         assert_eq!((batch.datagrams, batch.bytes.len(), batch.segment), (3, 299, 100));
     }
 
@@ -361,7 +359,7 @@ mod tests {
             let path = Path { transport: Transport::Udp, local: (host, port).into(), remote };
             assert_eq!(got, [(path, b"hello".to_vec())]);
             for length in [900, 900, 900, 20] {
-                sockets.send(poll.registry(), Datagram { path, bytes: vec![1; length] });
+                sockets.send(poll.registry(), &Datagram { path, bytes: vec![1; length] });
             }
             sockets.flush(poll.registry());
             for length in [900, 900, 900, 20] {

@@ -64,10 +64,10 @@ impl Sockets {
         self.udp.is_readable() || self.tcp.is_readable()
     }
 
-    fn send(&mut self, datagram: Datagram) {
+    fn send(&mut self, datagram: &Datagram) {
         match datagram.path.transport {
             Transport::Udp => self.udp.send(self.poll.registry(), datagram),
-            Transport::Tcp => self.tcp.send(&datagram),
+            Transport::Tcp => self.tcp.send(datagram),
         }
     }
 }
@@ -253,7 +253,7 @@ impl Worker {
                 is_done = false;
             }
             while let Some(datagram) = self.desk().poll_datagram() {
-                self.sockets.send(datagram);
+                self.sockets.send(&datagram);
                 is_done = false;
             }
             if is_done {
