@@ -246,12 +246,13 @@ pub(crate) enum Ending {
 pub(crate) struct PulledFrame {
     kind: FrameKind,
     multitrack_only: bool,
+    for_announced: bool,
     timestamp: u32,
     chunk_size: u32,
     body: Bytes,
 }
 
-crate::shown::debug_with_bytes!(PulledFrame { kind, multitrack_only, timestamp, chunk_size; body });
+crate::shown::debug_with_bytes!(PulledFrame { kind, multitrack_only, for_announced, timestamp, chunk_size; body });
 
 impl PulledFrame {
     /// Encodes the frame again.
@@ -266,6 +267,9 @@ impl PulledFrame {
         if self.multitrack_only && !frame.is_for_multitrack_only() {
             frame.for_multitrack_only();
         }
+        if self.for_announced {
+            frame.only_for_announced();
+        }
         frame
     }
 
@@ -275,7 +279,7 @@ impl PulledFrame {
             FrameKind::Video => MessageType::VIDEO,
             FrameKind::Data => MessageType::DATA_AMF0,
         });
-        out.push(u8::from(frame.is_for_multitrack_only()));
+        out.push(u8::from(frame.is_for_multitrack_only()) | u8::from(frame.is_for_announced()) << 1);
         out.number(u64::from(frame.timestamp()));
         out.number(u64::from(frame.chunk_size()));
         let body = frame.payload();
@@ -290,10 +294,11 @@ impl PulledFrame {
             MessageType::DATA_AMF0 => FrameKind::Data,
             _ => return None,
         };
-        let (multitrack_only, timestamp) = (take.flag()?, take.word()?);
+        let (flags, timestamp) = (take.byte().filter(|flags| *flags < 4)?, take.word()?);
+        let (multitrack_only, for_announced) = (flags & 1 != 0, flags & 2 != 0);
         let chunk_size = take.word().filter(|size| *size > 0)?;
         let length = take.size().filter(|length| *length <= 0xff_ffff)?;
-        Some(PulledFrame { kind, multitrack_only, timestamp, chunk_size, body: take.bytes(length)? })
+        Some(PulledFrame { kind, multitrack_only, for_announced, timestamp, chunk_size, body: take.bytes(length)? })
     }
 }
 

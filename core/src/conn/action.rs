@@ -99,6 +99,9 @@ pub enum Remark {
     /// It has published pictures for too long without a key frame, either marked or found in the content: players begin
     /// without one. Reported once for a publication.
     Keyless(StreamKey),
+    /// It gets only the pictures of a stream that was published by WebRTC: the sound is Opus, which it has not announced.
+    /// Reported once for each `play`.
+    NoSound(StreamKey),
     /// It is another server of the cluster, which gets the stream although as many others get it as
     /// [`ClusterConfig::children`](crate::cluster::ClusterConfig) says: none of these can give it the stream.
     BeyondChildren(StreamKey),
@@ -140,6 +143,7 @@ impl Remark {
             Remark::Slow { .. } => "slow",
             Remark::KeepsUp { .. } => "keeps_up",
             Remark::Keyless(_) => "keyless",
+            Remark::NoSound(_) => "no_sound",
             Remark::BeyondChildren(_) => "beyond_children",
             Remark::BackupReady { .. } => "backup_ready",
             Remark::Switched { because: Switched::Returned, .. } => "backup_returned",
@@ -176,6 +180,9 @@ impl fmt::Display for Remark {
             }
             Remark::Keyless(key) => {
                 write!(f, "{} has pictures but no key frame: players and recordings begin without one", key.shown())
+            }
+            Remark::NoSound(key) => {
+                write!(f, "gets {} without sound, which is Opus: it has not announced that it plays that", key.shown())
             }
             Remark::BeyondChildren(key) => {
                 let key = key.shown();
@@ -333,14 +340,22 @@ pub struct LeftOut {
     pub unwanted: u64,
     /// They were of tracks it does not understand.
     pub multitrack: u64,
+    /// They were sound in a codec that it has not announced.
+    pub unannounced: u64,
     /// They came before the first key frame.
     pub undecodable: u64,
 }
 
 impl LeftOut {
+    /// All of them.
+    pub fn all(&self) -> u64 {
+        self.unwanted + self.multitrack + self.unannounced + self.undecodable
+    }
+
     pub(super) fn add(&mut self, other: LeftOut) {
         self.unwanted += other.unwanted;
         self.multitrack += other.multitrack;
+        self.unannounced += other.unannounced;
         self.undecodable += other.undecodable;
     }
 }
@@ -383,6 +398,7 @@ impl fmt::Display for Counts<'_> {
             ("bytes queued and not sent", report.given_up),
             ("frames of media that the player had turned off", left_out.unwanted),
             ("frames of tracks that the player does not support", left_out.multitrack),
+            ("frames of sound in a codec that the player has not announced", left_out.unannounced),
             ("frames before the first key frame", left_out.undecodable),
             ("media messages that cannot be read", report.malformed),
             ("commands or data messages that cannot be read", ignored.unreadable_messages),

@@ -5,7 +5,7 @@ use super::Output;
 use super::slow_path::SlowPath;
 use crate::fast_path::{self, Batches, FastPath, Ready, Share};
 use crate::session::{Outbound, Wait, WrongConnection};
-use crate::source::{self, Contents, Form, Place};
+use crate::source::{self, Form, Place};
 use crate::stats::ConnStats;
 
 /// One connection with all that belongs to it.
@@ -98,7 +98,7 @@ impl fast_path::SlowPath for SlowPath {
             return None;
         }
         let (form, place) = playing.fast_path_place(&self.session)?;
-        Some(Ready { stream: playing.stream_number(), form, place, takes: Contents::ALL })
+        Some(Ready { stream: playing.stream_number(), form, place, takes: playing.takes() })
     }
 
     fn batch(&self, form: Form, place: &Place, most: usize) -> Option<source::Batch> {

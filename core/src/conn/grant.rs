@@ -13,6 +13,7 @@ use super::vhost::{QuestionPermit, VirtualHost};
 use super::{Action, Attachment, Remark, Role};
 use crate::capture::{Call, Step};
 use crate::command::Capabilities;
+use crate::flv::FourCC;
 use crate::hub::{Conflict, Player, Publisher, StreamId};
 use crate::location;
 use crate::policy::{self, Refusal, Verdict};
@@ -608,7 +609,10 @@ impl SlowPath {
         }
         self.go_by(&application);
         let capabilities = self.session.capabilities();
-        let understands = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
+        let multitrack = capabilities.is_some_and(|capabilities| capabilities.has(Capabilities::MULTITRACK));
+        // Players by HTTP announce nothing, and those that there are know Opus.
+        let has_opus = |capabilities: &Capabilities| capabilities.audio.supports(FourCC::OPUS) == Some(true);
+        let understands = (multitrack, self.session.is_web() || capabilities.is_some_and(has_opus));
         let (asked, elsewhere) = (asked.then_some(facts), self.session.plays_elsewhere());
         let mut playing = Playing::new(&request, player, understands, application, asked, by_pass, elsewhere);
         if self.drained.is_some() && !self.leaves_late() {

@@ -9,7 +9,7 @@ use crate::command::reply::{self, Level};
 use crate::hub::{Player, PullEnd, Pulled, Slowness, StreamId};
 use crate::message::UserControl;
 use crate::session::{Delivery, Due, DueKind, PlayRequest, Session, Track};
-use crate::source::{Batch, Form, Frame, FrameKind, Gap, Place};
+use crate::source::{Batch, Contents, Form, Frame, FrameKind, Gap, Place};
 use crate::stats::ConnStats;
 use crate::time_limit::TimeLimit;
 use crate::url::StreamKey;
@@ -27,6 +27,10 @@ pub(super) struct Playing {
     told: bool,
     /// True if the player takes multitrack messages.
     multitrack: bool,
+    /// True if it takes Opus, as it has announced, or as all players by HTTP do.
+    opus: bool,
+    /// True once the log has a remark that it does not get the sound.
+    is_silent: bool,
     duration: PlayLength,
     application: Arc<Application>,
     by_pass: bool,
@@ -130,7 +134,7 @@ impl Playing {
     pub(super) fn new(
         request: &PlayRequest,
         player: Player,
-        understands_multitrack: bool,
+        (understands_multitrack, opus): (bool, bool),
         application: Arc<Application>,
         asked: Option<StreamFacts>,
         by_pass: bool,
@@ -139,6 +143,8 @@ impl Playing {
         Playing {
             message_stream_id: request.message_stream_id(),
             player,
+            opus,
+            is_silent: false,
             multitrack: understands_multitrack || application.config.multitrack_to_all,
             application,
             by_pass,
@@ -258,6 +264,11 @@ impl Playing {
         self.player.place().map(|place| (form, place))
     }
 
+    /// What it takes as it is.
+    pub(super) fn takes(&self) -> Contents {
+        if self.opus { Contents::ALL } else { Contents::ALL.without(Contents::ANNOUNCED) }
+    }
+
     /// What follows at that place, in its form.
     pub(super) fn batch(&self, form: Form, place: &Place, most: usize) -> Option<Batch> {
         self.player.batch_as(form, place, most)
@@ -344,6 +355,8 @@ impl Playing {
             tell_published(self.message_stream_id, self.player.key().stream(), session);
         }
         let (message_stream_id, multitrack, audio) = (self.message_stream_id, self.multitrack, self.audio);
+        let (opus, is_silent) = (self.opus, &mut self.is_silent);
+        let was_silent = *is_silent;
         let (video, duration) = (&mut self.video, &mut self.duration);
         let left_out = &mut self.left_out;
         let longest = config.start_limits.wait * GROUPS;
@@ -355,6 +368,16 @@ impl Playing {
                 return false;
             }
             drawn = true;
+            let changed = (!opus && frame.is_for_announced()).then(|| frame.without_sound());
+            let frame = match &changed {
+                None => Some(frame),
+                Some(changed) => changed.as_ref(),
+            };
+            let Some(frame) = frame else {
+                left_out.unannounced += 1;
+                *is_silent = true;
+                return session.media_held() < config.high_water;
+            };
             match frame.for_player(multitrack) {
                 None => left_out.multitrack += 1,
                 Some(frame) if !wanted(frame, audio, video, now, longest) => left_out.unwanted += 1,
@@ -371,6 +394,9 @@ impl Playing {
             None => self.player.pull(sink),
             Some(capturing) => capturing.pull(now, message_stream_id, live, sink, |sink| self.player.pull(sink)),
         };
+        if self.is_silent && !was_silent {
+            remarks.push(Remark::NoSound(self.player.key().clone()));
+        }
         if queued > 0 {
             stats.queued_frames(now, queued);
         }

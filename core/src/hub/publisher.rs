@@ -38,6 +38,8 @@ pub struct Publisher {
     is_backup: bool,
     /// The stream's takeovers when it last looked whether it is still on air.
     takeovers: u64,
+    /// True if its metadata says that it comes from WebRTC.
+    is_by_webrtc: bool,
     /// True once it has given its place back.
     left: bool,
 }
@@ -86,6 +88,7 @@ impl Publisher {
             events: Vec::new(),
             is_backup,
             takeovers: 0,
+            is_by_webrtc: false,
             left: false,
         }
     }
@@ -127,7 +130,7 @@ impl Publisher {
         self.look();
         let (timeline, lane, sent) = (&mut self.timeline, &mut self.lane, message.timestamp);
         let mut own = None;
-        let frame = Frame::encode_at(message, self.stream.format, &mut self.pictures, |kind, class| {
+        let mut frame = Frame::encode_at(message, self.stream.format, &mut self.pictures, |kind, class| {
             // Metadata belongs to no time, and FFmpeg players take it for a subtitle unless its timestamp is 0.
             if kind == FrameKind::Data && sent == 0 {
                 return 0;
@@ -142,6 +145,12 @@ impl Publisher {
         if frame.class() == FrameClass::Malformed {
             self.malformed += 1;
             return Ok(());
+        }
+        if frame.class() == FrameClass::Metadata {
+            self.is_by_webrtc = frame.says_by_webrtc();
+        }
+        if self.is_by_webrtc && (frame.class() == FrameClass::Metadata || frame.is_opus()) {
+            frame.only_for_announced();
         }
         self.wakes.pushed(now, self.hub.config().pacing.merge_window, &frame);
         let pushed = match &self.lane {

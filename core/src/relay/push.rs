@@ -94,7 +94,8 @@ impl Push {
         }
         let [video, audio] = self.looked;
         let of = |is_known: bool, contents| if is_known { contents } else { Contents::default() };
-        let takes = Contents::DATA.and(of(video, Contents::VIDEO)).and(of(audio, Contents::AUDIO));
+        let takes =
+            Contents::DATA.and(Contents::ANNOUNCED).and(of(video, Contents::VIDEO)).and(of(audio, Contents::AUDIO));
         let (stream, form, place) = (self.player.stream_number(), Form::Rtmp, self.player.place()?);
         Some(Ready { stream, form, place, takes })
     }

@@ -18,7 +18,9 @@ impl Contents {
     pub(crate) const DATA: Contents = Contents(4);
     /// Sequence headers, metadata and the like.
     pub(crate) const HEADERS: Contents = Contents(8);
-    pub(crate) const ALL: Contents = Contents(15);
+    /// What only players get that have announced its codec.
+    pub(crate) const ANNOUNCED: Contents = Contents(16);
+    pub(crate) const ALL: Contents = Contents(31);
 
     fn of(frame: &Frame) -> Self {
         let kind = match frame.kind() {
@@ -26,12 +28,19 @@ impl Contents {
             FrameKind::Video => Self::VIDEO,
             FrameKind::Data => Self::DATA,
         };
-        if frame.class().is_header() { kind.and(Self::HEADERS) } else { kind }
+        let headers = if frame.class().is_header() { Self::HEADERS } else { Self::default() };
+        let announced = if frame.is_for_announced() { Self::ANNOUNCED } else { Self::default() };
+        kind.and(headers).and(announced)
     }
 
     /// The contents of both.
     pub(crate) fn and(self, other: Self) -> Self {
         Contents(self.0 | other.0)
+    }
+
+    /// What is in it and not in the other.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Contents(self.0 & !other.0)
     }
 
     fn is_within(self, other: Self) -> bool {

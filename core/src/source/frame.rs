@@ -36,6 +36,8 @@ pub struct Frame {
     /// For a multitrack message: its default track as a message without multitrack, if it has one.
     plain: Option<Arc<Option<Frame>>>,
     header: bool,
+    /// True if only players that have announced its codec get it as it is.
+    for_announced: bool,
 }
 
 /// One line, whatever the size: `Frame(Video KeyFrame at 40 ms, 6 bytes [17, 01, 00, 00, 00, 09])`.
@@ -147,6 +149,7 @@ impl Frame {
             join_point,
             plain,
             header,
+            for_announced: false,
         }
     }
 
@@ -269,6 +272,19 @@ impl Frame {
     /// Keeps the frame from players that do not understand multitrack.
     pub(crate) fn for_multitrack_only(&mut self) {
         self.plain = Some(Arc::new(None));
+    }
+
+    /// True if only players that have announced its codec get it as it is.
+    pub(crate) fn is_for_announced(&self) -> bool {
+        self.for_announced
+    }
+
+    /// Keeps the frame as it is from players that have not announced its codec.
+    pub(crate) fn only_for_announced(&mut self) {
+        self.for_announced = true;
+        if let Some(plain) = self.plain.as_mut().and_then(|plain| Arc::make_mut(plain).as_mut()) {
+            plain.for_announced = true;
+        }
     }
 
     /// The message body. It is a copy if the body was cut into several chunks.

@@ -43,6 +43,7 @@
 //! players are woken.
 
 mod access_units;
+mod announced;
 mod batch;
 mod bridge;
 mod form;
@@ -52,6 +53,7 @@ mod log;
 mod mp4;
 mod timeline;
 
+pub use announced::BY_WEBRTC;
 pub use batch::Batch;
 pub(crate) use batch::Contents;
 pub(crate) use bridge::{Bridge, Bridged};

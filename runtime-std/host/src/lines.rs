@@ -304,6 +304,18 @@ impl Lines {
                     "conn {id}: {remark}"
                 );
             }
+            Remark::NoSound(key) => {
+                let names = Names::of(key);
+                info!(
+                    target: MANY,
+                    event = "no_sound",
+                    conn = id,
+                    vhost = &*names.vhost,
+                    app = &*names.app,
+                    stream = &*names.stream,
+                    "conn {id} {remark}"
+                );
+            }
             Remark::BeyondChildren(key) => {
                 let names = Names::of(key);
                 info!(
@@ -512,7 +524,7 @@ impl Lines {
                     unsent_bytes = unsent.1,
                     unsent_ms = unsent.2,
                     given_up = some(report.given_up),
-                    left_out = some(left_out.unwanted + left_out.multitrack + left_out.undecodable),
+                    left_out = some(left_out.all()),
                     malformed = some(report.malformed),
                     ignored = some(ignored.unreadable_messages + ignored.stray_media + ignored.ignored_messages),
                     waiting = left,

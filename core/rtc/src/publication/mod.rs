@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anabranch_core::amf::{Object, Value, amf0};
 use anabranch_core::flv::{AudioCodec, Codec, FourCC, VideoCodec, config};
 use anabranch_core::message::Message;
+use anabranch_core::source::BY_WEBRTC;
 
 use crate::peer::{Medium, Unit};
 use clock::Clock;
@@ -101,7 +102,7 @@ impl Publication {
         let (decoded, shown_later) = self.pictures.decoding_time(time);
         if let Some(header) = self.pictures.take_header() {
             self.has_begun = true;
-            messages.push(self.metadata(decoded));
+            messages.push(self.metadata());
             messages.push(Message::video(decoded, header));
         }
         messages.push(Message::video(decoded, self.pictures.body(is_key, shown_later, &payload)));
@@ -115,7 +116,7 @@ impl Publication {
                 return;
             }
             self.has_begun = true;
-            messages.push(self.metadata(time));
+            messages.push(self.metadata());
         }
         if !std::mem::replace(&mut self.sound_has_begun, true) {
             messages.push(Message::audio(time, sound(SEQUENCE_START, &config::opus_head())));
@@ -124,8 +125,9 @@ impl Publication {
     }
 
     /// What encoders tell of a stream at its beginning.
-    fn metadata(&self, time: u32) -> Message {
-        let mut about = Object::default();
+    fn metadata(&self) -> Message {
+        // Players that have not announced Opus get no sound then.
+        let mut about = Object::default().with(BY_WEBRTC, true);
         if let Some((codec, size)) = self.pictures.described() {
             if let Some((width, height)) = size {
                 about = about.with("width", f64::from(width)).with("height", f64::from(height));
@@ -142,7 +144,8 @@ impl Publication {
         let mut body = Vec::new();
         amf0::encode(&Value::from("onMetaData"), &mut body);
         amf0::encode(&Value::EcmaArray(about), &mut body);
-        Message::data(time, body)
+        // It belongs to no time.
+        Message::data(0, body)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Publishers and players end to end, in memory: what each receives, and which actions the adapter gets.
 
+mod announced;
 mod applications;
 mod asking;
 mod batches;

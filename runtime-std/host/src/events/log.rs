@@ -105,6 +105,12 @@ pub(super) const ALL: &[Explanation] = &[
         "Set a key frame interval in the encoder (2 s is usual).",
     ),
     event(
+        "no_sound",
+        "A player by RTMP gets a stream that was published by WebRTC without its sound: that is Opus, and the player has not \
+         announced that it knows that (`audioFourCcInfoMap` or `fourCcList` in `connect`). Of many such lines the log has some.",
+        "Nothing, if the picture is enough. Otherwise play the stream by HLS, HTTP-FLV or WebRTC.",
+    ),
+    event(
         "waits",
         "A player waits for a stream that has no publisher.",
         "Nothing, if the publisher is to come. Otherwise compare the name in the player with that in the encoder.",

@@ -290,6 +290,26 @@ fn a_player_by_webrtc_goes_on_if_the_publisher_comes_back_in_time() {
 }
 
 #[test]
+fn players_by_http_get_opus() {
+    let harness = Harness::new();
+    let mut publisher = granted(&harness, "");
+    let mut body = Vec::new();
+    let about = Object::default().with(crate::source::BY_WEBRTC, true).with("audiocodecid", 1.0);
+    for value in [Value::from("onMetaData"), Value::EcmaArray(about)] {
+        crate::amf::amf0::encode(&value, &mut body);
+    }
+    publisher.publish(&harness, Message::data(0, body));
+    publisher.publish(&harness, Message::video(0, peer::VIDEO_HEADER));
+    publisher.publish(&harness, Message::audio(0, b"\x90OpusOpusHead".as_slice()));
+    publisher.publish(&harness, picture(0));
+    publisher.publish(&harness, Message::audio(20, b"\x91Opus1".as_slice()));
+    let browser = Browser::asking(&harness, &get("/live/cam.flv"));
+    let tags = browser.tags();
+    assert_eq!(tags[0], "audio true video true");
+    assert_eq!(tags.iter().filter(|tag| tag.starts_with("8 at")).count(), 2, "{tags:?}");
+}
+
+#[test]
 fn a_player_by_webrtc_waits_only_so_long_for_a_publisher() {
     let mut config = VhostConfig::default();
     config.session.timeouts.wait_for_stream = Duration::from_secs(30);
