@@ -5,7 +5,6 @@ use anabranch_program::Worst;
 use anabranch_smol::TLS_CONNECTION_MEMORY;
 
 use crate::cluster;
-use crate::examine::rtc::is_signalled;
 use crate::settings::{HlsSettings, KEPT_MEMORY, Loaded, SESSION_MEMORY};
 
 /// The output of `check` for a valid configuration: the settings in force, and the memory that clients can make the
@@ -108,7 +107,7 @@ impl fmt::Display for Beside<'_> {
             writeln!(f, "# While captures run that were begun through the API: at most 48 MiB")?;
             writeln!(f, "#   (32 MiB that wait for the disk, 16 MiB of connections that have not named a stream)")?;
         }
-        if settings.rtc.is_on() && is_signalled(settings) {
+        if settings.rtc.is_on() && settings.web.is_on() {
             let (kib, sessions) = (SESSION_MEMORY >> 10, settings.rtc.sessions);
             let (all, kept) = (mib(SESSION_MEMORY.saturating_mul(sessions as u64)), KEPT_MEMORY >> 20);
             writeln!(f, "# Each session of WebRTC: at most {kib} KiB, so {all} for {sessions} (rtc.sessions)")?;

@@ -15,6 +15,8 @@ mod record;
 mod relays;
 mod reload;
 mod remote;
+#[cfg(feature = "webrtc")]
+mod rtc;
 mod run;
 mod segments;
 mod settings;

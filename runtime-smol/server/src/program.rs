@@ -267,7 +267,9 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     for (address, carrier) in tls.iter().flat_map(TlsListeners::addresses) {
         builder = builder.listen_as(address, Entrance { carrier, accepts });
     }
-    let (site, calls) = Site::new(settings.api.has_credentials());
+    let (site, calls) = Site::new(settings.api.has_credentials(), settings.rtc.has_rooms(web_settings));
+    #[cfg(feature = "webrtc")]
+    let elsewhere = site.elsewhere();
     builder = builder.web(site).listen_for_web(&web_settings.listen.0, &Entrance::web(Carrier::Plain));
     let https: Vec<u16> = web_settings.https.iter().map(|Of(address)| address.port()).collect();
     for Of(address) in &web_settings.https {
@@ -276,6 +278,13 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
     }
     if let Some(client_tls) = client_tls {
         builder = builder.client_tls(client_tls);
+    }
+    #[cfg(feature = "webrtc")]
+    let node = settings.cluster.node_name();
+    #[cfg(feature = "webrtc")]
+    if web_settings.is_on() {
+        // Without HTTP nothing takes an offer.
+        builder = builder.rtc(crate::rtc::options(&settings.rtc, &node));
     }
     let server = builder.build().map_err(|error| error.to_string())?;
     watch_memory(server.handle()).map_err(|error| format!("cannot watch the memory: {error}"))?;
@@ -305,8 +314,17 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
             (load, handle.is_leaving())
         };
         let relays = Some(server.handle().relay_core());
-        Directory::start(&settings.cluster, env!("CARGO_PKG_VERSION"), relays, status)?
+        // Servers of a cluster reach each other in their network, where HTTP has no TLS.
+        let web = server.web_addresses().iter().map(SocketAddr::port).find(|port| !https.contains(port));
+        Directory::start(&settings.cluster, env!("CARGO_PKG_VERSION"), web, relays, status)?
     };
+    #[cfg(feature = "webrtc")]
+    if let Some(directory) = &directory {
+        elsewhere.start(directory)?;
+    }
+    #[cfg(feature = "webrtc")]
+    let rtc = crate::rtc::Rtc::start(server.handle(), &settings.rtc, &node)?;
+    let has_rooms = settings.rtc.has_rooms(&settings.web);
     let (api_settings, srs_lookup) = (settings.api.clone(), settings.cluster.srs_lookup);
     let reloader = Arc::new(Reloader {
         sources,
@@ -317,6 +335,8 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         recorder: recorder.clone(),
         outlets: outlets.clone(),
         runner: runner.clone(),
+        #[cfg(feature = "webrtc")]
+        rtc,
         tls,
         program: program.clone(),
         current: Mutex::new(Arc::new(loaded)),
@@ -338,11 +358,15 @@ fn serve(matches: &ArgMatches) -> Result<(), String> {
         .web_addresses()
         .first()
         .map(|address| Media { port: address.port(), is_secure: https.contains(&address.port()) });
-    let entrances = Entrances { calls, media };
+    let entrances = Entrances { calls, media, has_rooms };
     let api = api::start(&api_settings, identity, server.handle(), Some(reload), Some(in_force), workers, entrances)?;
     signals.follow(server.handle(), reloader, directory.clone())?;
     let (addresses, web) = (&server.addresses(), &server.web_addresses());
-    let banner = Banner { program: PROGRAM, version: VERSION, addresses, web, page: Some("/watch/"), api };
+    #[cfg(feature = "webrtc")]
+    let udp = server.handle().rtc_addresses().udp;
+    #[cfg(not(feature = "webrtc"))]
+    let udp = Vec::new();
+    let banner = Banner { program: PROGRAM, version: VERSION, addresses, web, rtc: &udp, page: Some("/watch/"), api };
     banner.show(log_format);
     ready();
     server.run();

@@ -26,6 +26,8 @@ pub(crate) struct Reloader {
     pub(crate) recorder: Recorder,
     pub(crate) outlets: Outlets,
     pub(crate) runner: Runner,
+    #[cfg(feature = "webrtc")]
+    pub(crate) rtc: crate::rtc::Rtc,
     pub(crate) tls: Option<TlsListeners>,
     /// The first line of captures.
     pub(crate) program: String,
@@ -98,6 +100,8 @@ impl Reloader {
         self.runner.prepare(new)?;
         self.handle.reconfigure(new.config.clone(), settings.tcp.options()).map_err(|error| error.to_string())?;
         self.runner.update(new);
+        #[cfg(feature = "webrtc")]
+        self.rtc.update(&settings.rtc);
         self.handle.client_tls(client_tls);
         if let Some(put_in_force) = certificates {
             put_in_force();

@@ -430,7 +430,9 @@ impl<C: Link> Host<C> {
     fn request<L: Link>(&self, asked: WebRequest, id: u64, connection: &Arc<L>) {
         let (request, reply) = Reply::to(asked, connection);
         #[cfg(feature = "webrtc")]
-        if let Some(target) = anabranch_rtc::signal::Target::of(&request) {
+        if let Some(target) = anabranch_rtc::signal::Target::of(&request)
+            && !self.rtc.is_elsewhere(&target)
+        {
             return self.rtc.request(&self.core, target, &request, reply);
         }
         if let Some(target) = Target::of(&request) {

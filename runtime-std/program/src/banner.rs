@@ -17,6 +17,8 @@ pub struct Banner<'a> {
     pub addresses: &'a [SocketAddr],
     /// The addresses at which it serves HTTP.
     pub web: &'a [SocketAddr],
+    /// The addresses of UDP at which it serves WebRTC.
+    pub rtc: &'a [SocketAddr],
     /// The path before the name of a stream on its pages for viewers, if it has pages.
     pub page: Option<&'a str>,
     /// The address of its API, if it has one.
@@ -35,13 +37,15 @@ impl Banner<'_> {
     }
 
     fn log(&self) {
-        let Banner { program, version, addresses, web, page, api } = self;
+        let Banner { program, version, addresses, web, rtc, page, api } = self;
         let console = web.first().filter(|_| page.is_some()).map(|web| format!("http://{}/", local(web)));
         let with_console = console.as_ref().map(|console| format!(", console {console}")).unwrap_or_default();
         let joined = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let listen = joined(addresses);
         let web = (!web.is_empty()).then(|| joined(web));
         let with_web = web.as_ref().map(|web| format!("; HTTP on {web}{with_console}")).unwrap_or_default();
+        let rtc = (!rtc.is_empty()).then(|| joined(rtc));
+        let with_rtc = rtc.as_ref().map(|rtc| format!("; WebRTC on UDP {rtc}")).unwrap_or_default();
         let url = addresses.first().map(|address| format!("{}/live", base_url(address)));
         let api = api.map(|address| format!("http://{address}/api/v1"));
         let with_api = api.as_ref().map(|api| format!("; API {api}")).unwrap_or_default();
@@ -54,9 +58,10 @@ impl Banner<'_> {
             listen,
             url,
             web,
+            rtc,
             console,
             api,
-            "{program} {version} is ready, listening on {listen}{publish}{with_web}{with_api}"
+            "{program} {version} is ready, listening on {listen}{publish}{with_web}{with_rtc}{with_api}"
         );
     }
 }
@@ -80,6 +85,9 @@ impl fmt::Display for Banner<'_> {
             if let Some(page) = self.page {
                 write!(f, "\n  watch, browser http://{web}{page}live/cam")?;
                 write!(f, "\n  console        http://{web}/")?;
+            }
+            if let Some(rtc) = self.rtc.first() {
+                write!(f, "\n  WebRTC         http://{web}/live/cam/whip and /whep, UDP port {}", rtc.port())?;
             }
         }
         match self.api {

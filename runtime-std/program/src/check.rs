@@ -1,6 +1,7 @@
 use std::fmt;
 
 use anabranch_core::conn::{Budget, Config, Scope, VhostConfig};
+use anabranch_host::WebListen;
 
 use clap::Command;
 
@@ -29,6 +30,10 @@ impl Findings {
         let addresses: Vec<_> = options.listen.iter().map(|listen| ("another --listen", "RTMP", *listen)).collect();
         for (_, address) in check_addresses(&addresses) {
             found.add(is_start || !address.in_use, format!("--listen or ANABRANCH_LISTEN: {}", address.fault));
+        }
+        if !cfg!(feature = "webrtc") && matches!(options.rtc, WebListen::At(_)) {
+            found
+                .add(true, "--rtc or ANABRANCH_RTC: this program was built without WebRTC (feature webrtc)".to_owned());
         }
         if let Some(Err(fault)) = options.capture.as_deref().map(check_folder) {
             found.add(true, format!("--capture or ANABRANCH_CAPTURE: {fault}"));

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anabranch_core::conn::Config;
 use anabranch_host::{Carrier, Entrance, Serve, raise_file_limit};
+#[cfg(feature = "webrtc")]
+use anabranch_host::{RtcOptions, WebListen};
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, value_parser};
 use tracing::{info, warn};
 
@@ -141,6 +143,11 @@ fn serve<S: Serve>(options: &Options, command: &Command) -> Result<(), String> {
         builder = builder.listen(*address);
     }
     builder = builder.listen_for_web(&options.web, &Entrance::web(Carrier::Plain));
+    #[cfg(feature = "webrtc")]
+    if options.web != WebListen::Off {
+        // Without HTTP nothing takes an offer.
+        builder = builder.rtc(RtcOptions { listen: options.rtc.clone(), ..RtcOptions::default() });
+    }
     let server = builder.build().map_err(|error| error.to_string())?;
     let handle = server.handle();
     watch_memory(handle.clone()).map_err(|error| format!("cannot watch the memory: {error}"))?;
@@ -151,7 +158,11 @@ fn serve<S: Serve>(options: &Options, command: &Command) -> Result<(), String> {
     })
     .map_err(|error| format!("cannot watch for signals: {error}"))?;
     let (addresses, web) = (&server.addresses(), &server.web_addresses());
-    let banner = Banner { program: S::PROGRAM, version: S::VERSION, addresses, web, page: None, api: None };
+    #[cfg(feature = "webrtc")]
+    let udp = server.handle().rtc_addresses().udp;
+    #[cfg(not(feature = "webrtc"))]
+    let udp = Vec::new();
+    let banner = Banner { program: S::PROGRAM, version: S::VERSION, addresses, web, rtc: &udp, page: None, api: None };
     banner.show(options.log_format);
     server.run();
     if let Some(captures) = captures {

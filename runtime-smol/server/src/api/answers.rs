@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anabranch_core::hub::{HeldBy, StreamSnapshot};
 use anabranch_core::url::shortened;
+use anabranch_host::ConnectionInfo;
 use hyper::StatusCode;
 use serde::Serialize;
 use tracing::info;
@@ -18,7 +19,7 @@ use super::shapes::{
     Clients, Closes, Done, Envelope, Index, OneClient, OneStream, OneVhost, ProcessSummary, Reloaded, SettingInForce,
     SettingsInForce, Streams, Summaries, Summary, SystemSummary, Version, Versions, Vhosts,
 };
-use super::{metrics as exposition, openapi as interface};
+use super::{metrics as exposition, openapi as interface, rtc};
 use crate::settings::ShownValue;
 
 /// SRS's codes for an unknown virtual host, stream and client.
@@ -207,13 +208,22 @@ pub(super) fn clients(context: &Context, call: &Call<'_>) -> Reply {
     let ids = context.handle.connection_ids();
     let page = ids.iter().skip(start).take(count);
     let list = page.filter_map(|id| context.handle.connection(*id));
-    let clients = list.map(|info| listing::client(&info, &context.handle, &context.identity)).collect();
+    let mut by_rtc = rtc::clients(&context.handle);
+    let show = |info: ConnectionInfo| {
+        let over_rtc = by_rtc.remove(&info.id);
+        listing::client(&info, over_rtc, &context.handle, &context.identity)
+    };
+    let clients = list.map(show).collect();
     json(context, Clients { clients, total: ids.len() })
 }
 
 pub(super) fn client(context: &Context, call: &Call<'_>) -> Reply {
     match context.identity.connection(call.id).and_then(|id| context.handle.connection(id)) {
-        Some(info) => json(context, OneClient { client: listing::client(&info, &context.handle, &context.identity) }),
+        Some(info) => {
+            let over_rtc = rtc::clients(&context.handle).remove(&info.id);
+            let client = listing::client(&info, over_rtc, &context.handle, &context.identity);
+            json(context, OneClient { client })
+        }
         None => unknown(NO_CLIENT, "there is no such client"),
     }
 }

@@ -18,7 +18,7 @@ use crate::record::Recorder;
 use crate::run::Runner;
 use crate::segments::Outlets;
 use crate::settings::ShownValue;
-use crate::web::{Media, Pages};
+use crate::web::Pages;
 
 /// Reads the configuration again. Returns what has changed, or why the old configuration stays in force.
 pub(crate) type Reload = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
@@ -65,7 +65,7 @@ impl Context {
         reload: Option<Reload>,
         in_force: Option<InForce>,
         workers: Workers,
-        media: Option<Media>,
+        pages: Pages,
     ) -> Self {
         Context {
             handle,
@@ -74,7 +74,7 @@ impl Context {
             srs_lookup: workers.srs_lookup,
             workers,
             guard: Guard::new(settings),
-            pages: Pages::new(media, false),
+            pages,
             identity,
             pid: std::process::id().to_string(),
             start: unix_time().as_secs_f64(),

@@ -12,7 +12,7 @@ use anabranch_core::url::StreamKey;
 use anabranch_host::{Closed, ConnectionInfo, Handle};
 
 use super::context::now_ms;
-use super::shapes::{Application, Attached, Audio, Client, Close, Hls, Kbps, Publish, Stream, Vhost, Video};
+use super::shapes::{Application, Attached, Audio, Client, Close, Hls, Kbps, OverRtc, Publish, Stream, Vhost, Video};
 use crate::identity::Identity;
 
 /// A virtual host's id, which is derived from its name.
@@ -237,7 +237,7 @@ fn show_audio(audio: &AudioDescription) -> Audio {
 }
 
 /// A connection.
-pub(super) fn client(info: &ConnectionInfo, handle: &Handle, identity: &Identity) -> Client {
+pub(super) fn client(info: &ConnectionInfo, over_rtc: Option<OverRtc>, handle: &Handle, identity: &Identity) -> Client {
     let role = |role: Role, key: &StreamKey| match (role, handle.backup(key)) {
         (Role::Publisher, Some(HeldBy::Client { connection, .. })) if connection == info.id => "backup".to_owned(),
         _ => role.to_string(),
@@ -287,6 +287,7 @@ pub(super) fn client(info: &ConnectionInfo, handle: &Handle, identity: &Identity
         dropped_frames: info.stats.dropped.frames,
         dropped_ms: info.stats.dropped.milliseconds,
         lag_frames: info.stats.lag,
+        rtc: over_rtc,
     }
 }
 

@@ -18,6 +18,7 @@ mod openapi;
 mod recordings;
 mod reply;
 mod routes;
+mod rtc;
 mod runs;
 mod serve;
 mod settings;
@@ -39,7 +40,7 @@ use serve::Bounds;
 pub(crate) use settings::ApiSettings;
 
 use crate::identity::Identity;
-use crate::web::{Media, WebCall};
+use crate::web::{Media, Pages, WebCall};
 
 /// The entrances for HTTP of the server, which are not the API's.
 #[derive(Debug, Default)]
@@ -48,6 +49,8 @@ pub(crate) struct Entrances {
     pub(crate) calls: Option<Receiver<WebCall>>,
     /// Where streams are played.
     pub(crate) media: Option<Media>,
+    /// Whether there is a page for calls.
+    pub(crate) has_rooms: bool,
 }
 
 /// Serves the API until the process ends, unless it is off. Returns its address.
@@ -71,8 +74,9 @@ pub(crate) fn start(
     }
     let (bounds, site_settings) = (Bounds::new(settings), settings.clone());
     let serve = move || {
-        let Entrances { calls, media } = entrances;
-        let context = Context::new(&site_settings, identity, handle, reload, in_force, workers, media);
+        let Entrances { calls, media, has_rooms } = entrances;
+        let pages = Pages::new(media, has_rooms);
+        let context = Context::new(&site_settings, identity, handle, reload, in_force, workers, pages);
         serve::run(listener.as_ref().map(|(listener, _)| listener), calls.as_ref(), context, bounds);
     };
     let thread = thread::Builder::new().name("api".to_owned()).spawn(serve);

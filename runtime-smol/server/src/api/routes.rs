@@ -507,6 +507,7 @@ mod tests {
     use crate::segments::Outlets;
     use crate::settings::OfStreams;
     use crate::settings::Sources;
+    use crate::web::Pages;
 
     #[test]
     fn paths_match_as_a_whole() {
@@ -551,7 +552,15 @@ mod tests {
             directory: None,
             srs_lookup: false,
         };
-        Context::new(&ApiSettings::default(), Identity::new(None), server.handle(), reload, None, workers, None)
+        Context::new(
+            &ApiSettings::default(),
+            Identity::new(None),
+            server.handle(),
+            reload,
+            None,
+            workers,
+            Pages::new(None, false),
+        )
     }
 
     fn asked(context: &Context, method: &str, path: &str) -> Option<Reply> {

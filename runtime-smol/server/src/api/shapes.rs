@@ -384,6 +384,27 @@ pub(super) struct Client {
     pub(super) dropped_ms: u64,
     /// Frames between its position in the stream and the newest frame.
     pub(super) lag_frames: u64,
+    /// What only a client by WebRTC has, once its offer is answered.
+    pub(super) rtc: Option<OverRtc>,
+}
+
+/// A client by WebRTC, as it was within the last second.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct OverRtc {
+    /// True if packets reach it.
+    pub(super) connected: bool,
+    /// `udp` or `tcp`.
+    pub(super) transport: String,
+    /// The address and port that its packets come from and go to; empty until it is connected.
+    pub(super) address: String,
+    /// Time to it and back, as it reports.
+    pub(super) round_trip_ms: Option<f64>,
+    /// Part of the packets that was lost of late, 0 to 1, as it reports.
+    pub(super) loss: Option<f64>,
+    /// Packets that it has asked for again.
+    pub(super) nacks: u64,
+    /// Pictures that it did not get because its network is too slow.
+    pub(super) skipped_pictures: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]

@@ -40,7 +40,8 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     /// The driver is to look what there is to do.
     wake: Sender<()>,
-    /// The driver has said goodbye to the directory, or the directory has a record that says that the server drains.
+    /// The driver has said goodbye to the directory, or the directory has a record that says that the server drains, or it
+    /// has listed the servers.
     left: Condvar,
     listeners: RwLock<Vec<Listener>>,
     pub(super) tally: Tally,
@@ -58,6 +59,8 @@ pub(super) struct Who {
     /// Different for each run.
     pub(super) boot: String,
     pub(super) advertise: Advertise,
+    /// The port at which other servers reach it by HTTP, without TLS.
+    web: Option<u16>,
     pub(super) ttl: Duration,
     /// How long a new set of data holds back new leases.
     pub(super) hold: Duration,
@@ -143,6 +146,7 @@ impl Directory {
     pub(crate) fn start(
         settings: &ClusterSettings,
         version: &str,
+        web: Option<u16>,
         relays: Option<Relays>,
         status: impl Fn() -> (Load, bool) + Send + Sync + 'static,
     ) -> Result<Option<Self>, String> {
@@ -178,6 +182,7 @@ impl Directory {
             node: node.clone(),
             boot,
             advertise,
+            web,
             ttl,
             hold: if settings.hold { ttl } else { Duration::ZERO },
             takes_own: settings.on_loss != super::settings::OnLoss::Strict,
@@ -269,6 +274,26 @@ impl Directory {
         // What is not given free in time ends by itself.
         let waits = |inner: &mut Inner| inner.leaving != Leaving::Done;
         drop(self.shared.left.wait_timeout_while(inner, limit, waits));
+    }
+
+    /// Where another server answers HTTP. Blocks for `limit` at most, while the directory is asked for its servers.
+    pub(crate) fn web_of(&self, node: &str, limit: Duration) -> Option<String> {
+        let web_of = |inner: &Inner| {
+            let record = inner.nodes.iter().find(|record| record.id == node)?;
+            record.advertise.web.clone()
+        };
+        let mut inner = self.shared.lock();
+        if let Some(web) = web_of(&inner) {
+            return Some(web);
+        }
+        if !inner.location.is_connected() {
+            return None;
+        }
+        let before = inner.listed;
+        inner.wants_list = true;
+        self.shared.wake();
+        let waited = self.shared.left.wait_timeout_while(inner, limit, |inner| inner.listed == before);
+        web_of(&waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// The directory as operators see it. A list of the servers that is old is asked for again, for the next look.
@@ -503,10 +528,14 @@ impl Shared {
         let draining = is_draining || drains;
         let address = Some(self.who.advertise.to_string());
         let (rtmp, rtmps) = if self.who.advertise.tls { (None, address) } else { (address, None) };
+        let web = self.who.web.map(|port| {
+            let at_port = Advertise { port, ..self.who.advertise.clone() };
+            format!("http://{}", at_port.authority())
+        });
         let record = NodeRecord {
             id: self.who.node.to_string(),
             boot: self.who.boot.clone(),
-            advertise: Addresses { rtmp, rtmps },
+            advertise: Addresses { rtmp, rtmps, web },
             version: version.to_owned(),
             load,
             draining,

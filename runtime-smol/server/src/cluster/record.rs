@@ -23,7 +23,8 @@ pub(crate) struct NodeRecord {
     pub(crate) draining: bool,
 }
 
-/// Where a server is reached: one address, `rtmp://...` or `rtmps://...`.
+/// Where a server is reached: one address, `rtmp://...` or `rtmps://...`, and for requests of clients that it has the one
+/// of HTTP.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Addresses {
@@ -31,6 +32,9 @@ pub(crate) struct Addresses {
     pub(crate) rtmp: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) rtmps: Option<String>,
+    /// `http://HOST:PORT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) web: Option<String>,
 }
 
 /// What a server does now.
@@ -50,7 +54,13 @@ impl NodeRecord {
         }
         let record: NodeRecord = serde_json::from_slice(bytes).ok()?;
         let is_short = [&record.id, &record.boot, &record.version].iter().all(|text| is_name(text));
-        (is_short && record.addresses().all(|address| address.parse::<Advertise>().is_ok())).then_some(record)
+        let is_web = |address: &str| {
+            let authority = address.strip_prefix("http://");
+            authority.is_some_and(|authority| format!("rtmp://{authority}").parse::<Advertise>().is_ok())
+        };
+        let is_right = record.addresses().all(|address| address.parse::<Advertise>().is_ok())
+            && record.advertise.web.as_deref().is_none_or(is_web);
+        (is_short && is_right).then_some(record)
     }
 
     /// The record's text.
@@ -89,7 +99,11 @@ mod tests {
         let record = NodeRecord {
             id: "a:1935".to_owned(),
             boot: "x".to_owned(),
-            advertise: Addresses { rtmp: Some("rtmp://a:1935".to_owned()), rtmps: None },
+            advertise: Addresses {
+                rtmp: Some("rtmp://a:1935".to_owned()),
+                rtmps: None,
+                web: Some("http://a:8080".to_owned()),
+            },
             version: "1".to_owned(),
             load: Load { streams: 1, players: 2 },
             draining: true,
@@ -109,6 +123,9 @@ mod tests {
             r#"{"id":"a b"}"#,
             r#"{"id":"a","advertise":{"rtmp":"http://h"}}"#,
             r#"{"id":"a","advertise":{"rtmp":"rtmp://h/app"}}"#,
+            r#"{"id":"a","advertise":{"web":"https://h"}}"#,
+            r#"{"id":"a","advertise":{"web":"http://h/path"}}"#,
+            r#"{"id":"a","advertise":{"web":"http://h@other"}}"#,
             r#"{"id":"a","load":{"streams":-1}}"#,
         ] {
             assert_eq!(NodeRecord::read(text.as_bytes()), None, "{text}");

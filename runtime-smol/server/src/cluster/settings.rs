@@ -154,6 +154,12 @@ impl ClusterSettings {
         self.is_on().then_some(ClusterConfig { redirect, member, children, depth, on_loss, recheck })
     }
 
+    /// How the server calls itself in URLs of its sessions; empty if it belongs to no cluster.
+    pub(crate) fn node_name(&self) -> String {
+        let address = self.advertised().ok().filter(|_| self.is_on());
+        address.map(|address| self.node(&address)).unwrap_or_default()
+    }
+
     /// How many servers get a stream from the one where it is published, before one sends it to more than `children`; `None`
     /// if that has no limit.
     pub(crate) fn reach(&self) -> Option<u64> {

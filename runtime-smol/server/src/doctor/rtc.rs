@@ -9,7 +9,7 @@ use anabranch_host::Listen;
 use super::entry::{Entry, Report};
 use super::network::{Holder, is_ours};
 use super::server::Running;
-use crate::examine::rtc::{can_bind_udp, is_signalled};
+use crate::examine::rtc::can_bind_udp;
 use crate::settings::Loaded;
 use crate::settings::tree::Path;
 
@@ -24,7 +24,7 @@ pub(super) fn look(loaded: &Loaded, running: &Running, report: &mut Report) {
     let (settings, rtc) = (&loaded.settings, &loaded.settings.rtc);
     let is_needed = rtc.listen.0.is_needed();
     // Without HTTP it is only meant if it is written.
-    if !rtc.is_on() || !(is_signalled(settings) || is_needed) {
+    if !rtc.is_on() || !(settings.web.is_on() || is_needed) {
         return;
     }
     let place = |key: &str| {

@@ -7,7 +7,7 @@ use anabranch_program::Fault;
 use super::parts::Found;
 use super::{Grade, Purpose};
 use crate::settings::tree::Path;
-use crate::settings::{PublicAddress, PublicHost, RtcSettings, Settings};
+use crate::settings::{PublicAddress, PublicHost, RtcSettings};
 
 /// What the words begin with if the port of UDP cannot be used.
 pub(crate) const NO_UDP: &str = "WebRTC cannot use UDP ";
@@ -18,7 +18,7 @@ impl Found<'_> {
         let settings = &self.loaded().settings;
         let rtc = &settings.rtc;
         let at = |key: &str| Path::of(&["rtc", key]);
-        if rtc.rooms > 0 && !(rtc.is_on() && is_signalled(settings)) {
+        if rtc.rooms > 0 && !(rtc.is_on() && settings.web.is_on()) {
             let words = "rooms need WebRTC, and pages by HTTP";
             let cure = "set rtc.listen and web.listen, or rtc.rooms = 0";
             self.add(Grade::Warning, at("rooms"), Fault::new(words, cure));
@@ -35,7 +35,7 @@ impl Found<'_> {
             }
             return;
         }
-        if rtc.listen.0.is_needed() && !is_signalled(settings) {
+        if rtc.listen.0.is_needed() && !settings.web.is_on() {
             let words = "clients negotiate WebRTC by HTTP, and no address serves HTTP";
             let cure = "set web.listen, web.https or web.on_rtmp_ports, or rtc.listen = \"off\"";
             self.add(Grade::Warning, at("listen"), Fault::new(words, cure));
@@ -89,12 +89,6 @@ fn cure(listen: Listen, error: &io::Error) -> String {
         }
         _ => "choose another address or port".to_owned(),
     }
-}
-
-/// True if clients can negotiate by HTTP.
-pub(crate) fn is_signalled(settings: &Settings) -> bool {
-    let web = &settings.web;
-    web.listen.0 != WebListen::Off || !web.https.is_empty() || web.on_rtmp_ports
 }
 
 /// Checks whether a UDP port could be used now.

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::values::Time;
+use super::web::WebSettings;
 use super::written::{Of, Text};
 
 /// True if this build has WebRTC.
@@ -151,10 +152,10 @@ pub(crate) struct RtcSettings {
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "5m"))]
     pub(crate) connect_timeout: Time,
     /// The bit rate of the Opus that players get of a stream with AAC, in bits per second.
-    #[schemars(range(min = 16_000, max = 510_000))]
+    #[schemars(extend("x-restart" = true), range(min = 16_000, max = 510_000))]
     pub(crate) opus_bitrate: u32,
     /// How many people may be in one room of the page /call/ROOM; 0 for no such page.
-    #[schemars(range(min = 0, max = 100))]
+    #[schemars(extend("x-restart" = true), range(min = 0, max = 100))]
     pub(crate) rooms: usize,
 }
 
@@ -178,6 +179,11 @@ impl RtcSettings {
     /// True if there is WebRTC, should the port be free.
     pub(crate) fn is_on(&self) -> bool {
         HAS_WEBRTC && self.listen.0.0 != WebListen::Off
+    }
+
+    /// Whether there is a page for calls.
+    pub(crate) fn has_rooms(&self, web: &WebSettings) -> bool {
+        self.is_on() && self.rooms > 0 && web.is_on()
     }
 
     /// The keys that a build without WebRTC cannot follow: those that ask for it.

@@ -99,6 +99,11 @@ impl Default for WebSettings {
 }
 
 impl WebSettings {
+    /// Whether it listens for HTTP anywhere.
+    pub(crate) fn is_on(&self) -> bool {
+        self.listen.0 != WebListen::Off || !self.https.is_empty() || self.on_rtmp_ports
+    }
+
     /// What core needs. The pages at the API's address are this server's, too.
     pub(crate) fn core(&self, api: Option<Listen>) -> Arc<Settings> {
         let origins = self.allow_origins.iter().map(|Of(PageOrigin(origin))| origin);

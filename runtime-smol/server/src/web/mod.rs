@@ -5,8 +5,12 @@
 //! of browsers, and they never read a text as HTML, which it demands, too (`require-trusted-types-for`). So the name of a
 //! stream, or what a client says of itself, is shown as it is.
 
+#[cfg(feature = "webrtc")]
+mod elsewhere;
 mod pages;
 mod site;
 
+#[cfg(feature = "webrtc")]
+pub(crate) use elsewhere::Elsewhere;
 pub(crate) use pages::{Media, Page, Pages};
 pub(crate) use site::{Site, WebCall};

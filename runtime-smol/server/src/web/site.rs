@@ -13,6 +13,8 @@ pub(crate) struct Site {
     pages: Pages,
     /// To the thread of the API; `None` if it has no credentials. Without these everybody could use it here.
     api: Option<Sender<WebCall>>,
+    #[cfg(feature = "webrtc")]
+    elsewhere: super::Elsewhere,
 }
 
 /// A request for the API, which its thread answers.
@@ -24,9 +26,21 @@ pub(crate) struct WebCall {
 
 impl Site {
     /// The site, and its requests for the API if this has credentials.
-    pub(crate) fn new(api_has_credentials: bool) -> (Self, Option<Receiver<WebCall>>) {
+    pub(crate) fn new(api_has_credentials: bool, has_rooms: bool) -> (Self, Option<Receiver<WebCall>>) {
         let (sender, receiver) = api_has_credentials.then(|| bounded(WAITING)).unzip();
-        (Site { pages: Pages::new(None, false), api: sender }, receiver)
+        let site = Site {
+            pages: Pages::new(None, has_rooms),
+            api: sender,
+            #[cfg(feature = "webrtc")]
+            elsewhere: super::Elsewhere::default(),
+        };
+        (site, receiver)
+    }
+
+    /// What passes requests on to other servers of the cluster, once it is started.
+    #[cfg(feature = "webrtc")]
+    pub(crate) fn elsewhere(&self) -> super::Elsewhere {
+        self.elsewhere.clone()
     }
 
     /// The answer to a request that is not for the API.
@@ -43,6 +57,10 @@ impl Site {
 
 impl Web for Site {
     fn request(&self, request: Request, reply: Reply) {
+        #[cfg(feature = "webrtc")]
+        let Some((request, reply)) = self.elsewhere.pass(request, reply) else {
+            return;
+        };
         if !is_for_api(request.path()) {
             reply.give(self.answer(&request));
             return;
@@ -97,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_page_that_the_browser_has_is_not_sent_again() {
-        let (site, requests) = Site::new(false);
+        let (site, requests) = Site::new(false, false);
         assert!(requests.is_none(), "nothing is for the API");
         let page = site.pages.find("/").unwrap();
         let first = answer(page, None, None);

@@ -216,8 +216,20 @@ pub(super) const ALL: &[Explanation] = &[
     ),
     event(
         "not_listening",
-        "An address of the default settings is taken, such as port 8080 for HTTP. The server runs without it.",
-        "Set `web.listen` to another address, or to \"off\".",
+        "An address of the default settings is taken, such as port 8080 for HTTP, or 8000 of UDP for WebRTC. The server runs \
+         without it.",
+        "Set `web.listen` or `rtc.listen` to another address, or to \"off\".",
+    ),
+    event(
+        "webrtc_candidate",
+        "A name in `rtc.candidates` has these addresses now. Clients of WebRTC are told them.",
+        "Nothing.",
+    ),
+    event(
+        "webrtc_candidate_unknown",
+        "A name in `rtc.candidates` has no address now (`error`). Clients of WebRTC are told the one that it had before, if \
+         any.",
+        "Correct the name, or look at the DNS. It is looked up again in a minute.",
     ),
     event(
         "not_served",

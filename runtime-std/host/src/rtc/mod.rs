@@ -25,7 +25,7 @@ use anabranch_core::conn::Core;
 use anabranch_core::http::{Answer, Request};
 use anabranch_core::hub::StreamId;
 use anabranch_rtc::desk::{DeskStats, SessionView, Settings};
-use anabranch_rtc::signal::Target;
+use anabranch_rtc::signal::{SessionName, Target};
 use anabranch_rtc::sound as transcoding;
 use tracing::warn;
 
@@ -228,6 +228,13 @@ impl Rtc {
         if let Err(asked) = self.inbox.request(Box::new(asked)) {
             asked.reply.give(unavailable());
         }
+    }
+
+    /// True for a session of another server of the cluster. The program may pass requests for it on.
+    pub(crate) fn is_elsewhere(&self, target: &Target) -> bool {
+        let Target::Session { id } = target else { return false };
+        let name = SessionName::parse(id).filter(|name| !name.node.is_empty());
+        name.is_some_and(|name| name.node != self.settings().node)
     }
 
     /// From now on peers are served so. The addresses stay.

@@ -2,6 +2,8 @@
 
 mod ledger;
 mod relays;
+#[cfg(feature = "webrtc")]
+mod rtc;
 mod segments;
 mod workers;
 
@@ -56,6 +58,8 @@ pub(super) fn exposition(context: &Context) -> Result<String, fmt::Error> {
         relays: context.handle.relays(),
         uplinks: context.handle.uplink_totals(),
         segments: context.handle.packager_stats(),
+        #[cfg(feature = "webrtc")]
+        rtc: (context.handle.rtc_stats(), context.handle.rtc_sessions()),
         draining: context.handle.is_leaving(),
         streams: context.ledger.borrow_mut().look(&context.handle),
         workers: context.workers.clone(),
@@ -81,6 +85,8 @@ struct Moment {
     relays: Vec<RelaySnapshot>,
     uplinks: UplinkTotals,
     segments: PackagerStats,
+    #[cfg(feature = "webrtc")]
+    rtc: (anabranch_host::RtcStats, Vec<anabranch_host::RtcSession>),
     draining: bool,
     streams: Vec<Series>,
     workers: Workers,
@@ -96,6 +102,8 @@ impl Collector for Moment {
         self.applications(&mut writer)?;
         relays::encode(&self.relays, &self.uplinks, &mut writer)?;
         segments::encode(&self.segments, &mut writer)?;
+        #[cfg(feature = "webrtc")]
+        rtc::encode(&self.rtc.0, &self.rtc.1, &mut writer)?;
         workers::encode(&self.workers, &mut writer)?;
         self.streams(&mut writer)
     }
@@ -322,12 +330,15 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn gauges<L: EncodeLabelSet>(
+    fn gauges<L: EncodeLabelSet, N>(
         &mut self,
         name: &str,
         words: &str,
-        values: impl IntoIterator<Item = (L, u64)>,
-    ) -> fmt::Result {
+        values: impl IntoIterator<Item = (L, N)>,
+    ) -> fmt::Result
+    where
+        ConstGauge<N>: EncodeMetric,
+    {
         let mut encoder = self.encoder.encode_descriptor(name, words, None, MetricType::Gauge)?;
         for (labels, value) in values {
             ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;

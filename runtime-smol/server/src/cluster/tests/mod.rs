@@ -42,7 +42,7 @@ impl Node {
     fn start(id: &str, settings: ClusterSettings) -> Self {
         let settings = ClusterSettings { node: id.to_owned(), ..settings };
         let status = || (Load { streams: 1, players: 2 }, false);
-        let directory = Directory::start(&settings, "test", None, status).expect("it starts").expect("it is on");
+        let directory = Directory::start(&settings, "test", None, None, status).expect("it starts").expect("it is on");
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = events.clone();
         directory.listen(move |event| seen.lock().unwrap().push((Instant::now(), event.clone())));

@@ -64,7 +64,7 @@ const NOT_THAT_EVENING: &[&str] = &[
 ];
 
 /// How the names of events begin that come of other servers, of a directory, of programs for streams, of a second encoder,
-/// or of what plays without any.
+/// of what plays without any, or of WebRTC.
 const OF_OTHER_PARTS: &[&str] = &[
     "advertise_",
     "backup_",
@@ -74,13 +74,16 @@ const OF_OTHER_PARTS: &[&str] = &[
     "fallback_",
     "forward_",
     "name_",
+    "no_webrtc",
     "node_",
     "notices_lost_connection",
     "relay_",
     "run_",
     "secret_changed",
     "segments_",
+    "sound_behind",
     "uplink_",
+    "webrtc_",
 ];
 
 /// Refusals that need another server, a program that this one has started, or the script of a page.
