@@ -437,9 +437,14 @@ fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
     play(&mut player, now, "cam");
     let metadata = Command::new("onMetaData", 1.0, Value::Null).encode();
     encoder.message(now, MessageType::DATA_AMF0, 1, 0, &metadata);
+    // Of a stream by WebRTC, whose Opus this player has not announced.
+    let mark = b"\x02\0\x0aonMetaData\x08\0\0\0\x01\0\x06webrtc\x01\x01\0\0\x09";
+    encoder.message(now, MessageType::DATA_AMF0, 1, 0, mark);
+    encoder.message(now, MessageType::AUDIO, 1, 0, b"\x91Opus\x07");
     encoder.message(now, MessageType::AUDIO, 1, 0, &[0xaf, 0, 0x12, 0x10]);
     encoder.message(now, MessageType::AUDIO, 1, 0, &[0xaf, 1, 7]);
     video(&mut encoder, now, 0, &KEY_FRAME);
+    encoder.message(now, MessageType::AUDIO, 1, 20, b"\x91Opus\x08");
     // A message of track 1 alone, and the colours of a codec that only track 1 has.
     video(&mut encoder, now, 0, b"\x96\x00av01\x01\x81\x00\x0c\x00");
     video(&mut encoder, now, 40, b"\x94av01\x02\x00\x00\x05");
@@ -451,6 +456,8 @@ fn a_player_of_every_kind_of_frame_goes_the_same_way_again() {
     for kind in [MessageType::AUDIO, MessageType::VIDEO, MessageType::DATA_AMF0] {
         assert!(kinds.contains(&kind), "{kinds:?}");
     }
+    assert!(player.messages.iter().all(|message| !message.payload.starts_with(b"\x91Opus")));
+    assert_eq!(player.report.as_ref().map(|report| report.left_out.unannounced), Some(2));
     same(&capture, &config);
 }
 

@@ -87,6 +87,40 @@ fn a_name_that_is_lost_ends_only_the_stream_that_has_it() {
 }
 
 #[test]
+fn an_offer_by_webrtc_waits_for_its_name_and_ends_with_it() {
+    let mut reader = crate::http::RequestReader::new(crate::http::Limits::default());
+    let mut text = &b"POST /live/cam/whip HTTP/1.1\r\nHost: h\r\n\r\n"[..];
+    let request = reader.read(&mut text).expect("it is legal").expect("it is whole");
+    let asking = |harness: &Harness| {
+        let mut client = Client::new(harness, None);
+        client.conn = harness.server.offer(harness.now, None, &request, "live", "cam");
+        client.poll(harness);
+        assert_eq!(client.conn.take_admission(), None, "it waits");
+        client
+    };
+    let status = |client: &mut Client| match client.conn.take_admission() {
+        Some(Admission::Refused(answer)) => answer.status,
+        Some(Admission::Granted) => 201,
+        None => 0,
+    };
+    let harness = member(OnLoss::Serve);
+    let mut client = asking(&harness);
+    answer(&harness, &mut client, Err(ClaimError::Held("other".into())));
+    assert_eq!(status(&mut client), 409);
+    let harness = member(OnLoss::Serve);
+    let mut client = asking(&harness);
+    let claim = answer(&harness, &mut client, Ok(Some(1)));
+    assert_eq!(status(&mut client), 201);
+    assert!(!is_released(&harness, claim));
+    harness.server.relays().lost("__defaultVhost__/live/cam");
+    obey(&harness, &mut client);
+    assert_eq!(status(&mut client), 503);
+    client.disconnect(&harness);
+    assert_eq!(client.closed.map(|report| report.close.reason), Some(CloseReason::LeaseLost));
+    assert!(is_released(&harness, claim));
+}
+
+#[test]
 fn a_claim_that_nothing_answers_is_decided_by_the_setting() {
     for on_loss in [OnLoss::Serve, OnLoss::Refuse, OnLoss::Strict] {
         let mut harness = member(on_loss);

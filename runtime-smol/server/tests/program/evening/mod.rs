@@ -44,6 +44,7 @@ const NOT_THAT_EVENING: &[&str] = &[
     "lines_left_out",
     "lines_reduced",
     "memory_given",
+    "no_sound",
     "not_listening",
     "not_segmented",
     "not_served",
