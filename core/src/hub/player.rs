@@ -6,7 +6,7 @@ use super::{Hub, Stream, StreamId, Wish};
 use crate::endpoint::unique_number;
 use crate::flv::{AudioCodec, VideoCodec};
 use crate::source::{Batch, Cursor, Form, Frame, Gap, Next, Place, WireFormat};
-use crate::stats::StreamStatsView;
+use crate::stats::{StreamStatsView, Window};
 use crate::url::StreamKey;
 
 /// A player of one stream. Dropping it leaves the stream.
@@ -144,6 +144,11 @@ impl Player {
     /// The codecs of the stream, as far as they are known.
     pub fn codecs(&self) -> (Option<VideoCodec>, Option<AudioCodec>) {
         self.stream.stats.get().map(StreamStatsView::codecs).unwrap_or_default()
+    }
+
+    /// Kilobits a second that the stream has had of late, as far as they are known.
+    pub fn kbps(&self, now: Instant) -> Option<f64> {
+        self.stream.stats.get().map(|stats| stats.snapshot(now).rate.kbps(Window::Seconds10))
     }
 
     /// Milliseconds of the longest group of pictures that the stream has had, as far as it is known.

@@ -21,6 +21,7 @@ mod peers;
 mod playing;
 mod proof;
 mod publishing;
+mod qualities;
 mod requests;
 mod rooms;
 mod session;
@@ -329,6 +330,12 @@ impl<T: Ticket> Desk<T> {
         if let Stage::Asking(offer) | Stage::Waiting(offer, _) = &session.stage {
             self.lobby.bytes -= offer.text.len();
         }
+        if let Stage::Open(open) = &session.stage
+            && let Kind::Viewer(viewer) = &open.kind
+            && let Some(next) = &viewer.quality.next
+        {
+            self.leave_stream(next, number, false);
+        }
         let key = match &session.stage {
             Stage::Asking(_) => None,
             Stage::Waiting(_, key) => Some(key.clone()),
@@ -377,8 +384,14 @@ impl<T: Ticket> Desk<T> {
 
     /// The client of this session may do what it wants.
     pub fn granted(&mut self, time: Time, session: SessionId, key: &StreamKey) {
+        self.granted_with(time, session, key, &[]);
+    }
+
+    /// The same for a stream that is there in other qualities: their names have one of these ends behind that of the stream.
+    /// A viewer that is too slow gets one of them.
+    pub fn granted_with(&mut self, time: Time, session: SessionId, key: &StreamKey, qualities: &[Box<str>]) {
         let now = self.at(time);
-        self.grant(now, session, key);
+        self.grant(now, session, key, qualities);
     }
 
     /// It may not, or may no longer.

@@ -6,10 +6,7 @@ use anabranch_core::packager::{Ticket, Time};
 
 use super::session::{Kind, Open, Session, Stage};
 use super::{Desk, Effect, GRAIN, Remark, SessionId, TELL, stun};
-use crate::peer::{Event, Gone, Network, Output, Path};
-
-/// A viewer that has lost more than this part of its packets goes on at a key frame.
-const TOO_MUCH_LOSS: f32 = 0.2;
+use crate::peer::{Event, Gone, Output, Path};
 
 impl<T: Ticket> Desk<T> {
     /// A datagram has come.
@@ -156,12 +153,7 @@ impl<T: Ticket> Desk<T> {
             Event::Network(network) => {
                 self.stats.nacks += network.nacks.saturating_sub(open.network.nacks);
                 open.network = network;
-                let is_lossy = |Network { loss, .. }: Network| loss.is_some_and(|loss| loss > TOO_MUCH_LOSS);
-                if let Kind::Viewer(viewer) = &mut open.kind
-                    && is_lossy(network)
-                {
-                    viewer.skip();
-                }
+                self.judge(now, number, network);
             }
             Event::Gone(why) => self.gone(number, why),
         }

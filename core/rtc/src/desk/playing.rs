@@ -33,11 +33,12 @@ impl<T: Ticket> Desk<T> {
     pub(super) fn leave_stream(&mut self, key: &StreamKey, number: SessionId, takes_sound: bool) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.waiting.remove(&number);
+        stream.entering.remove(&number);
         if stream.viewers.remove(&number) && takes_sound {
             stream.listeners = stream.listeners.saturating_sub(1);
         }
         let has_peers = |session: &Session<T>| matches!(&session.stage, Stage::Open(open) if open.key == *key);
-        let is_over = stream.viewers.is_empty() && stream.waiting.is_empty();
+        let is_over = stream.viewers.is_empty() && stream.waiting.is_empty() && stream.entering.is_empty();
         // Peers that are about to connect want what is kept.
         if is_over && !self.sessions.values().any(has_peers) {
             let Some(stream) = self.streams.remove(key) else { return };
@@ -54,9 +55,14 @@ impl<T: Ticket> Desk<T> {
         if self.queue.is_empty() {
             stream.log.trim();
         }
-        let mut news = News::default();
+        let (mut news, before) = (News::default(), stream.log.start());
         stream.pump(now, self.settings.most_kept, &mut news);
+        let has_key = stream.log.start().is_some_and(|start| Some(start) != before);
         self.tell(key, news);
+        if has_key {
+            self.let_in(key);
+        }
+        self.leave_quality(now, key);
         self.enqueue_all(key);
         let waiting: Vec<_> =
             self.streams.get(key).map(|stream| stream.waiting.iter().copied().collect()).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_core::flv::{AudioCodec, Codec, VideoCodec};
@@ -12,6 +13,7 @@ use anabranch_core::url::StreamKey;
 use super::answers::{self, Reply};
 use super::names::hex;
 use super::publishing::Publishing;
+use super::qualities;
 use super::rooms::PEERS;
 use super::session::{Kind, Offer, Open, Session, Stage, Turn};
 use super::viewer::Viewer;
@@ -240,7 +242,7 @@ impl<T: Ticket> Desk<T> {
         }
     }
 
-    pub(super) fn grant(&mut self, now: Instant, number: SessionId, key: &StreamKey) {
+    pub(super) fn grant(&mut self, now: Instant, number: SessionId, key: &StreamKey, ends: &[Box<str>]) {
         let Some(session) = self.sessions.remove(&number) else {
             return self.effects.push_back(Effect::Leave(number));
         };
@@ -257,6 +259,7 @@ impl<T: Ticket> Desk<T> {
                 self.follow(now, key);
                 if let Some(stream) = self.streams.get_mut(key) {
                     stream.waiting.insert(number);
+                    stream.qualities = qualities::all(key, ends);
                 }
                 self.look_again(now);
                 self.try_answer(now, number);
@@ -296,8 +299,10 @@ impl<T: Ticket> Desk<T> {
         else {
             return;
         };
+        let mut all_qualities = Arc::from([]);
         if let Some(stream) = self.streams.get_mut(&key) {
             stream.waiting.remove(&number);
+            all_qualities = stream.qualities.clone();
         }
         let accepted = match accepted {
             Ok(accepted) => accepted,
@@ -316,6 +321,7 @@ impl<T: Ticket> Desk<T> {
                 wants_video,
                 has(Medium::Audio),
                 offer.named.first_numbers,
+                all_qualities,
             ))),
         };
         let etag = format!("\"{}\"", hex(&self.names.bytes()[..8]));

@@ -8,6 +8,7 @@ use anabranch_core::flv::{
 };
 use anabranch_core::hub::{Player, PullEnd, StreamId};
 use anabranch_core::source::{Frame, FrameKind};
+use anabranch_core::url::StreamKey;
 use bytes::Bytes;
 
 use super::clock::Clock;
@@ -72,6 +73,10 @@ pub(super) struct Stream {
     pub(super) viewers: BTreeSet<SessionId>,
     /// How many of them take sound.
     pub(super) listeners: usize,
+    /// Viewers of another quality that get this one from its next key frame on.
+    pub(super) entering: BTreeSet<SessionId>,
+    /// The names of all its qualities, if it has several.
+    pub(super) qualities: Arc<[StreamKey]>,
     /// Those that wait for it to be live.
     pub(super) waiting: BTreeSet<SessionId>,
     /// When its first frame came.
@@ -112,6 +117,8 @@ impl Stream {
             next_job: first_job,
             viewers: BTreeSet::new(),
             listeners: 0,
+            entering: BTreeSet::new(),
+            qualities: Arc::from([]),
             waiting: BTreeSet::new(),
             live_since: None,
         }
@@ -123,6 +130,15 @@ impl Stream {
 
     pub(super) fn is_absent(&self) -> bool {
         !self.player.is_live() && self.player.is_absent()
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.player.is_live()
+    }
+
+    /// Kilobits a second that it has had of late.
+    pub(super) fn kbps(&self, now: Instant) -> Option<f64> {
+        self.player.kbps(now)
     }
 
     /// The codecs of the stream, as far as they are known.

@@ -1,14 +1,20 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anabranch_core::flv::VideoCodec;
+use anabranch_core::url::StreamKey;
 
 use super::log::{Entry, Log};
+use super::qualities::Quality;
 use crate::peer::{Medium, Packet};
 
 /// Bytes that a viewer gets at once of what it is behind, and how long it is until it gets as many again: more would be lost
 /// in the buffers on the way.
 const BURST: usize = 64 * 1024;
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
+
+/// Milliseconds by which the times of two qualities may differ.
+const JUMP: i64 = 100;
 
 /// What a peer that plays has got of its stream.
 #[derive(Debug)]
@@ -37,10 +43,23 @@ pub(super) struct Viewer {
     pub(super) is_queued: bool,
     pub(super) frames: u64,
     pub(super) skipped: u64,
+    pub(super) quality: Quality,
+    /// The times of its last packets, before they are moved, and their moments.
+    last: [Option<(u32, Instant)>; 2],
+    /// Milliseconds by which times are moved: those of another quality may be others.
+    moved: i64,
+    /// True until that is known.
+    has_changed: bool,
 }
 
 impl Viewer {
-    pub(super) fn new(video: Option<VideoCodec>, wants_video: bool, has_sound: bool, first: [u16; 2]) -> Self {
+    pub(super) fn new(
+        video: Option<VideoCodec>,
+        wants_video: bool,
+        has_sound: bool,
+        first: [u16; 2],
+        qualities: Arc<[StreamKey]>,
+    ) -> Self {
         Viewer {
             video,
             wants_video,
@@ -56,6 +75,10 @@ impl Viewer {
             is_queued: false,
             frames: 0,
             skipped: 0,
+            quality: Quality::new(qualities),
+            last: [None; 2],
+            moved: 0,
+            has_changed: false,
         }
     }
 
@@ -64,6 +87,13 @@ impl Viewer {
         self.live_from = log.end();
         self.next = log.start().unwrap_or(log.end());
         self.has_begun = true;
+    }
+
+    /// It goes on with another stream, at its newest key frame.
+    pub(super) fn change(&mut self, log: &Log) {
+        let start = log.start().unwrap_or(log.end());
+        (self.next, self.live_from) = (start, start);
+        (self.waits_for_key, self.picture, self.has_changed) = (true, 0, true);
     }
 
     /// True if there are packets for it.
@@ -137,9 +167,27 @@ impl Viewer {
     }
 
     fn packet(&mut self, entry: &Entry, marker: bool) -> Packet {
-        let Entry { medium, ref payload, time, wall, .. } = *entry;
-        let number = &mut self.numbers[usize::from(medium == Medium::Audio)];
+        let Entry { medium, ref payload, wall, .. } = *entry;
+        let (index, units) = if medium == Medium::Video { (0, 90) } else { (1, 48) };
+        if self.has_changed
+            && let Some((last, moment)) = self.last[index]
+        {
+            self.has_changed = false;
+            self.move_times(entry.time, last, wall.saturating_duration_since(moment), units);
+        }
+        self.last[index] = Some((entry.time, wall));
+        let time = entry.time.wrapping_add((self.moved * units) as u32);
+        let number = &mut self.numbers[index];
         *number += 1;
         Packet { medium, payload: payload.clone(), number: *number, time, wall, marker }
+    }
+
+    /// Has the times go on as they would have, if those of the other quality do not.
+    fn move_times(&mut self, time: u32, last: u32, passed: Duration, units: i64) {
+        let expected = last.wrapping_add((passed.as_millis() as i64 * units) as u32);
+        let ahead = i64::from(time.wrapping_sub(expected).cast_signed()) / units;
+        if ahead.abs() > JUMP {
+            self.moved -= ahead;
+        }
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) enum Input {
     Request(Box<Asked>),
-    Granted(SessionId, StreamKey),
+    Granted(SessionId, StreamKey, Arc<[Box<str>]>),
     Refused(SessionId, Answer),
     Left(SessionId),
     Sound(u64, Result<Vec<OpusPacket>, String>),

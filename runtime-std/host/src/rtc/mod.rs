@@ -351,7 +351,8 @@ impl Keeper for Rtc {
     }
 
     fn granted(&self, session: u64, granted: Granted) {
-        self.inbox.put(Input::Granted(session, granted.key));
+        let qualities = granted.segments.map(|segments| segments.renditions).unwrap_or_default();
+        self.inbox.put(Input::Granted(session, granted.key, qualities));
     }
 
     fn refused(&self, session: u64, answer: &Answer) {

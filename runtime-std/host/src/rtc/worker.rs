@@ -219,9 +219,9 @@ impl Worker {
                 let Asked { target, request, client, local, settings, reply } = *asked;
                 desk.request(now, target, &request, client, local, &settings, reply);
             }
-            Input::Granted(session, key) => {
+            Input::Granted(session, key, qualities) => {
                 if let Some(session) = own(session) {
-                    desk.granted(now, session, &key);
+                    desk.granted_with(now, session, &key, &qualities);
                 }
             }
             Input::Refused(session, answer) => {

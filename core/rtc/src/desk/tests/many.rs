@@ -8,9 +8,9 @@ use crate::engine::{Accepted, Candidates, Purpose};
 use crate::peer::{Datagram, Event, Medium, Network, Output, Packet, Peer};
 use crate::signal::SignalError;
 
-/// Answers each offer with a peer that sends its packets as they are, each with its number in front.
+/// Answers each offer with a peer that sends its packets as they are, each with its number and time in front.
 #[derive(Debug)]
-struct PlainPeers;
+pub(super) struct PlainPeers;
 
 impl Peers for PlainPeers {
     fn accept(
@@ -26,8 +26,9 @@ impl Peers for PlainPeers {
     }
 }
 
-/// What a peer sends that loses many packets.
-const LOSSY: &[u8] = b"lossy";
+/// What peers send that lose many packets, and none.
+pub(super) const LOSSY: &[u8] = b"lossy";
+pub(super) const FINE: &[u8] = b"fine";
 
 #[derive(Default)]
 struct PlainPeer {
@@ -39,8 +40,9 @@ struct PlainPeer {
 impl Peer for PlainPeer {
     fn receive(&mut self, now: Instant, path: Path, bytes: &[u8]) {
         self.due = Some(now + Duration::from_secs(1));
-        if bytes == LOSSY {
-            let network = Network { loss: Some(0.5), ..Network::default() };
+        if bytes == LOSSY || bytes == FINE {
+            let loss = Some(if bytes == LOSSY { 0.5 } else { 0.0 });
+            let network = Network { loss, ..Network::default() };
             self.outputs.push_back(Output::Event(Event::Network(network)));
         } else if self.path.replace(path).is_none() {
             self.outputs.push_back(Output::Send(Datagram { path, bytes: bytes.to_vec() }));
@@ -54,7 +56,7 @@ impl Peer for PlainPeer {
 
     fn write(&mut self, _now: Instant, packet: Packet) {
         let Some(path) = self.path else { return };
-        let bytes = [&packet.number.to_be_bytes()[..], &packet.payload].concat();
+        let bytes = [&packet.number.to_be_bytes()[..], &packet.time.to_be_bytes(), &packet.payload].concat();
         self.outputs.push_back(Output::Send(Datagram { path, bytes }));
     }
 
@@ -67,7 +69,7 @@ impl Peer for PlainPeer {
     }
 }
 
-fn hello(name: &str) -> Vec<u8> {
+pub(super) fn hello(name: &str) -> Vec<u8> {
     let user = format!("{name}:abcd");
     let mut attributes = vec![0, 6, 0, user.len() as u8];
     attributes.extend_from_slice(user.as_bytes());

@@ -3,6 +3,7 @@
 mod many;
 mod playing;
 mod publishing;
+mod qualities;
 mod requests;
 mod rooms;
 
@@ -324,7 +325,7 @@ impl World {
                 let session = opening.session;
                 self.openings.push(*opening);
                 if self.grants {
-                    self.desk.granted(self.time(), session, &key());
+                    self.desk.granted_with(self.time(), session, &key(), &["_low".into()]);
                 }
             }
             Effect::Leave(session) => self.left.push(session),
