@@ -135,6 +135,15 @@ impl<T: Ticket> Desk<T> {
         self.enqueue_all(&key);
     }
 
+    /// Sound that is put into Opus loses some of what it has: the end of the sentence "the sound of this stream ...".
+    pub fn less_sound(&mut self, job: u64, what: &'static str) {
+        let Some(key) = self.jobs.get(&job).cloned() else { return };
+        let Some(stream) = self.streams.get_mut(&key).filter(|stream| stream.job() == Some(job)) else { return };
+        if stream.lacks_sound() {
+            self.effects.push_back(Effect::Tell(Remark::LessSound { key, what }));
+        }
+    }
+
     /// A peer is connected: if it plays, it gets packets from now on.
     pub(super) fn begin_playing(&mut self, now: Instant, number: SessionId) {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };

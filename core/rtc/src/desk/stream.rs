@@ -32,6 +32,7 @@ enum Header {
 struct Told {
     leaves_out: bool,
     no_sound: bool,
+    less_sound: bool,
     no_picture: bool,
 }
 
@@ -387,6 +388,11 @@ impl Stream {
     /// Its sound cannot be put into another codec. True if that is new.
     pub(super) fn not_made(&mut self) -> bool {
         !std::mem::replace(&mut self.told.no_sound, true)
+    }
+
+    /// Viewers hear less than the stream has. True if that is new.
+    pub(super) fn lacks_sound(&mut self) -> bool {
+        !std::mem::replace(&mut self.told.less_sound, true)
     }
 
     fn end_job(&mut self, news: &mut News) {

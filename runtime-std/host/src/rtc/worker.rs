@@ -236,8 +236,11 @@ impl Worker {
                     desk.left(now, session);
                 }
             }
-            Input::Sound(job, made) => {
+            Input::Sound(job, made, less) => {
                 if let Some(job) = own(job) {
+                    if let Some(what) = less {
+                        desk.less_sound(job, what);
+                    }
                     desk.sound(now, job, made);
                 }
             }

@@ -160,6 +160,29 @@ fn sound_that_cannot_be_sent_is_told_and_leaves_the_pictures_alone() {
 }
 
 #[test]
+fn sound_that_loses_something_is_told_once_for_each_publication() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    world.push(Message::audio(world.milliseconds(), vec![0xAF, 0, 0x13, 0x90]));
+    world.connected("198.51.100.7:50000");
+    world.push(Message::audio(world.milliseconds(), vec![0xAF, 1, 1]));
+    world.run(Duration::from_millis(20));
+    let begun = world.jobs.drain(..).find_map(|job| match job {
+        SoundJob::Begin { job, .. } => Some(job),
+        _ => None,
+    });
+    let begun = begun.expect("it listens");
+    for job in [begun, begun, begun + 1] {
+        world.desk.less_sound(job, "is half");
+        world.settle();
+    }
+    let told: Vec<_> =
+        world.remarks.iter().filter(|remark| matches!(remark, Remark::LessSound { .. })).cloned().collect();
+    assert_eq!(told, [Remark::LessSound { key: key(), what: "is half" }]);
+}
+
+#[test]
 fn a_viewer_that_cannot_have_the_new_codec_is_at_its_end() {
     let mut world = World::new();
     world.publish();
