@@ -1,7 +1,10 @@
 use std::time::{Duration, Instant};
 
 /// How far behind the server's clock a stream may be before that counts as its time being set.
-const STEP: Duration = Duration::from_millis(500);
+const STEP: Duration = Duration::from_secs(2);
+/// A clock that runs slower than the server's is moved by so much at a key frame, once it is behind by twice that: players
+/// learn of the moments of pictures and of sound one after the other, and must not see them apart.
+const SLEW: Duration = Duration::from_millis(10);
 
 /// The time of a stream: timestamps that never wrap, and the moments that they mean by the server's clock.
 ///
@@ -47,9 +50,11 @@ impl Clock {
 
     /// A key frame begins: a clock that has got behind is set.
     pub(super) fn settle(&mut self) {
-        let behind = self.behind.take().filter(|behind| *behind > STEP);
-        if let (Some(behind), Some((_, moment))) = (behind, &mut self.base) {
+        let (Some(behind), Some((_, moment))) = (self.behind.take(), &mut self.base) else { return };
+        if behind > STEP {
             *moment += behind;
+        } else if behind > 2 * SLEW {
+            *moment += SLEW;
         }
     }
 }
@@ -71,6 +76,29 @@ mod tests {
         let first = clock.time(u32::MAX - 10);
         assert_eq!(clock.time(29), first + 40);
         assert_eq!(clock.time(u32::MAX), first + 10, "one that comes late");
+    }
+
+    #[test]
+    fn a_clock_that_runs_slower_or_faster_is_followed_in_small_steps() {
+        #[allow(clippy::disallowed_methods)] // any instant will do
+        let start = Instant::now();
+        for parts_in_a_million in [-300_i64, 0, 300] {
+            let (mut clock, mut last) = (Clock::default(), None::<Instant>);
+            // Two hours of 25 pictures a second, with a key frame every 2 s.
+            for picture in 0..180_000_u64 {
+                if picture.is_multiple_of(50) {
+                    clock.settle();
+                }
+                let time = picture * 40;
+                let real = (time * 1000).saturating_add_signed(time as i64 * parts_in_a_million / 1000);
+                let now = start + Duration::from_micros(real);
+                let moment = clock.moment(now, time);
+                assert!(now.duration_since(moment) < Duration::from_millis(40), "{parts_in_a_million}: at {time}");
+                let apart = last.map_or(40, |last| moment.duration_since(last).as_millis());
+                assert!((39..=51).contains(&apart), "{parts_in_a_million}: {apart} ms at {time}");
+                last = Some(moment);
+            }
+        }
     }
 
     #[test]
