@@ -69,6 +69,8 @@ impl Rtc {
         let state = State { settings: settings.clone(), known: HashMap::new(), is_new: true };
         let shared = Shared { handle, node: node.to_owned(), state: Mutex::new(state), changed: Condvar::new() };
         let rtc = Rtc { shared: Arc::new(shared) };
+        // The ports are known now, also those that the system chose.
+        rtc.put_in_force(&rtc.lock());
         let follows = rtc.clone();
         let thread = thread::Builder::new().name("candidates".to_owned()).spawn(move || follows.follow());
         thread.map_err(|error| format!("cannot start a thread for the candidates of WebRTC: {error}"))?;
