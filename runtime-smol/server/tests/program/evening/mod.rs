@@ -75,6 +75,7 @@ const OF_OTHER_PARTS: &[&str] = &[
     "fallback_",
     "forward_",
     "name_",
+    "no_sound",
     "no_webrtc",
     "node_",
     "notices_lost_connection",
