@@ -210,6 +210,7 @@ fn a_publisher_reaches_players_by_rtmp<S: Serve + Send + 'static>() {
             } else if message.type_id == 9 {
                 assert_eq!(message.payload.to_vec(), video_header());
             }
+            assert_ne!(message.type_id, 8, "it has not announced Opus");
         }
         for (number, body) in (0..).zip(&got) {
             assert_eq!(body[5..], picture(number)[5..], "picture {number}");
