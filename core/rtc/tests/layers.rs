@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("there are sources") {
         let path = entry.expect("it can be read").path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Tests have clients by str0m.
-        if path.is_dir() && name != "tests" {
+        if path.is_dir() {
             sources(&path, found);
-        } else if path.is_file() && name != "tests.rs" {
+        } else {
             found.push(path);
         }
     }

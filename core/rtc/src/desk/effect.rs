@@ -137,13 +137,6 @@ pub enum Remark {
         /// Why.
         because: String,
     },
-    /// Viewers hear less of this stream than it has. Told once for each publication.
-    LessSound {
-        /// The stream.
-        key: StreamKey,
-        /// What is so, as the end of the sentence "the sound of this stream ...".
-        what: &'static str,
-    },
     /// The pictures of this stream do not reach viewers. Told once for each publication.
     NoPicture {
         /// The stream.

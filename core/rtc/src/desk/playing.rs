@@ -100,15 +100,10 @@ impl<T: Ticket> Desk<T> {
         };
         let parted: Vec<_> = stream.viewers.iter().copied().filter(cannot).collect();
         for number in parted {
-            self.end_as_changed(now, number);
+            self.close(now, number);
+            self.effects.push_back(Effect::Tell(Remark::Gone { session: number, why: Gone::Changed }));
+            self.effects.push_back(Effect::Leave(number));
         }
-    }
-
-    /// A viewer cannot have what its stream has now.
-    fn end_as_changed(&mut self, now: Instant, number: SessionId) {
-        self.close(now, number);
-        self.effects.push_back(Effect::Tell(Remark::Gone { session: number, why: Gone::Changed }));
-        self.effects.push_back(Effect::Leave(number));
     }
 
     fn work(&mut self, key: &StreamKey, jobs: Vec<SoundJob>) {
@@ -140,27 +135,14 @@ impl<T: Ticket> Desk<T> {
         self.enqueue_all(&key);
     }
 
-    /// Sound that is put into Opus loses some of what it has: the end of the sentence "the sound of this stream ...".
-    pub fn less_sound(&mut self, job: u64, what: &'static str) {
-        let Some(key) = self.jobs.get(&job).cloned() else { return };
-        let Some(stream) = self.streams.get_mut(&key).filter(|stream| stream.job() == Some(job)) else { return };
-        if stream.lacks_sound() {
-            self.effects.push_back(Effect::Tell(Remark::LessSound { key, what }));
-        }
-    }
-
     /// A peer is connected: if it plays, it gets packets from now on.
     pub(super) fn begin_playing(&mut self, now: Instant, number: SessionId) {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
         let key = open.key.clone();
         let Some(viewer) = open.viewer() else { return };
-        let (has_sound, video, wants_video) = (viewer.has_sound, viewer.video, viewer.wants_video);
+        let has_sound = viewer.has_sound;
         self.follow(now, &key);
         let Some(stream) = self.streams.get_mut(&key) else { return };
-        if wants_video && stream.video().is_some_and(|present| video != Some(present)) {
-            // It has changed since the offer was answered.
-            return self.end_as_changed(now, number);
-        }
         stream.viewers.insert(number);
         stream.listeners += usize::from(has_sound);
         if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number)

@@ -32,7 +32,6 @@ enum Header {
 struct Told {
     leaves_out: bool,
     no_sound: bool,
-    less_sound: bool,
     no_picture: bool,
 }
 
@@ -274,6 +273,7 @@ impl Stream {
         }
         let time = self.clock.time(unit.timestamp);
         if self.needs_key && !unit.key {
+            news.left_out += u64::from(self.is_reordered);
             return;
         }
         let Some(packetizer) = &mut self.packetizer else { return };
@@ -285,16 +285,21 @@ impl Stream {
         self.needs_key = false;
         self.picture += 1;
         let shown = time.saturating_add_signed(unit.composition_time.into());
+        let mut is_early = false;
         match self.latest {
             Some((latest, decoded)) if time >= decoded => {
-                self.is_reordered |= shown < latest;
+                is_early = shown < latest;
+                self.is_reordered |= is_early;
                 self.latest = Some((latest.max(shown), time));
             }
             _ => self.latest = Some((shown, time)),
         }
-        if self.is_reordered && !packets.is_reference {
+        if self.is_reordered && (is_early || !packets.is_reference) {
             news.left_out += 1;
             news.leaves_out |= !std::mem::replace(&mut self.told.leaves_out, true);
+            // Decoders of browsers take a picture for a fault that is to be shown before one that they have shown, and
+            // without it those that need it would not be whole.
+            self.needs_key |= packets.is_reference;
             return;
         }
         if unit.key {
@@ -388,11 +393,6 @@ impl Stream {
     /// Its sound cannot be put into another codec. True if that is new.
     pub(super) fn not_made(&mut self) -> bool {
         !std::mem::replace(&mut self.told.no_sound, true)
-    }
-
-    /// Viewers hear less than the stream has. True if that is new.
-    pub(super) fn lacks_sound(&mut self) -> bool {
-        !std::mem::replace(&mut self.told.less_sound, true)
     }
 
     fn end_job(&mut self, news: &mut News) {

@@ -75,18 +75,13 @@ pub(super) const ALL: &[Explanation] = &[
     event(
         "webrtc_leaves_out",
         "A stream has B-frames, which WebRTC cannot carry in their order. Pictures that no other picture needs are left out \
-         for players by WebRTC.",
+         for players by WebRTC; after a B-frame that others need (`b-pyramid`), all up to the next key frame.",
         "Set the encoder to no B-frames: `bf=0`, or the tune `zerolatency`.",
     ),
     event(
         "webrtc_no_sound",
         "Players by WebRTC have no sound of a stream, and why (`because`). They have the picture.",
         "Set the encoder to AAC-LC or Opus with one or two channels.",
-    ),
-    event(
-        "webrtc_less_sound",
-        "Players by WebRTC do not hear all of a stream's sound: what is so (`what`). HE-AAC is heard by the lower half of its band.",
-        "Set the encoder to AAC-LC or Opus.",
     ),
     event(
         "webrtc_no_picture",

@@ -33,7 +33,7 @@ pub(super) enum Input {
     Granted(SessionId, StreamKey, Arc<[Box<str>]>),
     Refused(SessionId, Answer),
     Left(SessionId),
-    Sound(u64, Result<Vec<OpusPacket>, String>, Option<&'static str>),
+    Sound(u64, Result<Vec<OpusPacket>, String>),
 }
 
 /// What other threads have for the thread of WebRTC. Nothing here waits for that thread.

@@ -27,8 +27,8 @@ pub(super) fn tell(remark: &Remark, conn: Option<u64>, shown: impl Fn(std::net::
                 vhost = &*vhost,
                 app = &*app,
                 stream = &*stream,
-                "{} has B-frames, which WebRTC cannot carry: those that no other picture needs are left out; set the encoder \
-                 to none (bf=0, tune zerolatency)",
+                "{} has B-frames, which WebRTC cannot carry: those that no other picture needs are left out, and \
+                 after others all up to the next key frame; set the encoder to none (bf=0, tune zerolatency)",
                 key.shown()
             );
         }
@@ -42,18 +42,6 @@ pub(super) fn tell(remark: &Remark, conn: Option<u64>, shown: impl Fn(std::net::
                 stream = &*stream,
                 because,
                 "players by WebRTC have no sound of {}: {because}",
-                key.shown()
-            );
-        }
-        Remark::LessSound { key, what } => {
-            let (vhost, app, stream) = names(key);
-            warn!(
-                event = "webrtc_less_sound",
-                vhost = &*vhost,
-                app = &*app,
-                stream = &*stream,
-                what,
-                "the sound of {} {what}",
                 key.shown()
             );
         }

@@ -195,7 +195,7 @@ impl Rtc {
         let rtc = Rtc {
             inbox,
             viewers: Viewers::default(),
-            sound: Sound::new(sound, move |job, made, less| for_sound.put(Input::Sound(job, made, less))),
+            sound: Sound::new(sound, move |job, made| for_sound.put(Input::Sound(job, made))),
             addresses,
             sockets: Mutex::new(sockets),
             settings: Mutex::default(),

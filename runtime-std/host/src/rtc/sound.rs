@@ -29,7 +29,7 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     settings: Settings,
-    done: Box<dyn Fn(u64, Made, Option<&'static str>) + Send + Sync>,
+    done: Box<dyn Fn(u64, Made) + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -48,11 +48,8 @@ impl fmt::Debug for Sound {
 }
 
 impl Sound {
-    /// `done` is given what is made, by the number of its job, and once what is lost on the way.
-    pub(super) fn new(
-        settings: Settings,
-        done: impl Fn(u64, Made, Option<&'static str>) + Send + Sync + 'static,
-    ) -> Self {
+    /// `done` is given what is made, by the number of its job.
+    pub(super) fn new(settings: Settings, done: impl Fn(u64, Made) + Send + Sync + 'static) -> Self {
         let shared = Shared { queue: Mutex::default(), changed: Condvar::new(), settings, done: Box::new(done) };
         Sound { shared: Arc::new(shared), thread: Mutex::default() }
     }
@@ -75,7 +72,7 @@ impl Sound {
         drop(queue);
         self.shared.changed.notify_one();
         if let Err(error) = self.start() {
-            (self.shared.done)(number, Err(format!("the system gives no thread for it: {error}")), None);
+            (self.shared.done)(number, Err(format!("the system gives no thread for it: {error}")));
         }
     }
 
@@ -118,12 +115,10 @@ impl Shared {
             let number = number(&job);
             match catch_unwind(AssertUnwindSafe(|| transcoders.take(job))) {
                 Ok(None) => {}
-                Ok(Some(Done { job, made, remark })) => {
-                    (self.done)(job, made.map_err(|error| error.to_string()), remark);
-                }
+                Ok(Some(Done { job, made, .. })) => (self.done)(job, made.map_err(|error| error.to_string())),
                 Err(_) => {
                     let _ = transcoders.take(SoundJob::End { job: number });
-                    (self.done)(number, Err("the decoder has failed, which is a bug".to_owned()), None);
+                    (self.done)(number, Err("the decoder has failed, which is a bug".to_owned()));
                 }
             }
         }

@@ -236,11 +236,8 @@ impl Worker {
                     desk.left(now, session);
                 }
             }
-            Input::Sound(job, made, less) => {
+            Input::Sound(job, made) => {
                 if let Some(job) = own(job) {
-                    if let Some(what) = less {
-                        desk.less_sound(job, what);
-                    }
                     desk.sound(now, job, made);
                 }
             }

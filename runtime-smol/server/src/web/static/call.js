@@ -1,6 +1,6 @@
 // A room where people meet: the page at /call/ROOM. Each one publishes a stream of the application `call/ROOM` by WHIP
-// and plays those of the others by WHEP. Parameters of the address, such as a token, go with each request. The session of a
-// publisher tells which others there are, so only people that may publish in the room learn it.
+// and plays those of the others by WHEP. Parameters of the address, such as a token, go with each request. The session
+// of a publisher tells which others there are, so only people that may publish in the room learn it.
 
 import './looks.js';
 import { el, put, Rows } from './elements.js';
@@ -32,7 +32,8 @@ const nameIn = (stream) => stream.replace(/-[0-9a-f]+$/, '');
 
 class Call {
   #room;
-  #stream;
+  #name;
+  #stream = '';
   #media;
   #session = null;
   #retry = 0;
@@ -43,10 +44,9 @@ class Call {
 
   constructor(room, name, media, ended) {
     this.#room = room;
+    this.#name = name;
     this.#media = media;
     this.#ended = ended;
-    const random = crypto.getRandomValues(new Uint8Array(4));
-    this.#stream = `${name}-${[...random].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
     this.status = el('p', { class: 'call-status', role: 'status' });
     const own = el('video', { playsinline: true, autoplay: true, class: 'own', 'aria-label': t('you', name) });
     own.muted = true;
@@ -106,6 +106,9 @@ class Call {
 
   #join() {
     clearInterval(this.#clock);
+    // The server may not know yet that the connection before is lost, so its name may be taken.
+    const random = crypto.getRandomValues(new Uint8Array(4));
+    this.#stream = `${this.#name}-${[...random].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`;
     const session = publish(this.#address(this.#stream, '/whip'), this.#media, {
       connected: () => {
         this.#pause = FIRST_PAUSE;

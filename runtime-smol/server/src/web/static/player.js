@@ -269,7 +269,8 @@ export class Player extends EventTarget {
         if (!isOurs()) {
           return;
         }
-        if (other !== undefined && (why === 'unreachable' || OTHER_FORM.includes(status))) {
+        const isOther = status === undefined ? why !== 'lost' : OTHER_FORM.includes(status);
+        if (other !== undefined && isOther) {
           this.#form = other;
           this.#open();
         } else if (status === undefined) {

@@ -5,6 +5,14 @@
 const LONGEST_CONNECT = 3_000;
 /** A connection that does not answer may come back within so many milliseconds. */
 const LONGEST_LOSS = 5_000;
+/** A browser that has so many whole pictures and could decode none of them has no decoder for them. */
+const MOST_UNDECODED = 90;
+/**
+ * A stream that shows fewer than so many pictures in so many looks has more in other forms: of one with B-frames that
+ * other pictures need, there is little more than the key frames.
+ */
+const FEW = 24;
+const FEW_LOOKS = 16;
 /** Milliseconds between two looks at what came. */
 const LOOK = 500;
 
@@ -125,11 +133,14 @@ export class Viewing {
   #media = new MediaStream();
   #timer = 0;
   #last = { bytes: 0, freezes: 0, emitted: 0, delay: 0, kept: 0 };
+  /** How many pictures were decoded by each of the last looks at which something came. */
+  #decoded = [];
 
   /**
    * @param endpoint the URL for offers of players
-   * @param tell as for sessions, and twice a second `seen({ bytes, freezes, codecs, kept })`: what came and how often
-   *   the picture froze since the last time, and the seconds for which the browser keeps pictures back
+   * @param tell as for sessions, with `undecodable` and `few` as more reasons, and twice a second
+   *   `seen({ bytes, freezes, codecs, kept })`: what came and how often the picture froze since the last time, and the
+   *   seconds for which the browser keeps pictures back
    */
   constructor(endpoint, tell) {
     const connected = () => {
@@ -171,8 +182,26 @@ export class Viewing {
     const last = this.#last;
     const kept = emitted > last.emitted ? (delay - last.delay) / (emitted - last.emitted) : last.kept;
     this.#last = { bytes, freezes, emitted, delay, kept };
+    const why = this.#whyOther(picture, bytes > last.bytes);
+    if (why !== null) {
+      this.close();
+      tell.gone({ why });
+      return;
+    }
     const known = codecs.filter((codec) => codec !== undefined).join(', ');
     tell.seen({ bytes: bytes - last.bytes, freezes: freezes - last.freezes, codecs: known, kept });
+  }
+
+  /** Why another form shows more of the stream, if it does. */
+  #whyOther({ framesReceived = 0, framesDecoded = 0 }, hasCome) {
+    if (framesReceived > MOST_UNDECODED && framesDecoded === 0) {
+      return 'undecodable';
+    }
+    if (hasCome && framesDecoded > 0) {
+      this.#decoded.push(framesDecoded);
+    }
+    const before = this.#decoded.at(-1 - FEW_LOOKS);
+    return before !== undefined && framesDecoded - before < FEW ? 'few' : null;
   }
 }
 
