@@ -14,6 +14,7 @@
 //! | [`backend`] | an HTTP server that hooks call |
 //! | [`rtc`] | WebRTC over UDP and TCP: a client that publishes by WHIP or plays by WHEP |
 //! | [`redis`] | Redis and its Sentinels, and a link that can be cut |
+//! | [`Lossy`] | a way for datagrams that loses some |
 //! | [`Folder`], [`Authority`] | a folder for one test, certificates |
 //! | [`wait_for`] | the one way to wait |
 //! | [`sim`] | the simulator, a separate crate so that it can be optimized: core on simulated links with a virtual clock |
@@ -30,6 +31,7 @@ pub mod browser;
 pub mod conformance;
 pub mod embedded;
 mod folder;
+mod lossy;
 pub mod media;
 pub mod peer;
 pub mod program;
@@ -40,4 +42,5 @@ mod wait;
 pub use anabranch_sim as sim;
 pub use authority::Authority;
 pub use folder::Folder;
+pub use lossy::{Lossy, free_udp_port};
 pub use wait::{TIMEOUT, wait_for};

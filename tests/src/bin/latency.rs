@@ -12,7 +12,7 @@ use std::fs;
 
 use anabranch_tests::browser::{Browser, Look, Pages, npm};
 use anabranch_tests::media::{Mark, READ_MARK, test_picture};
-use anabranch_tests::program::{Launch, Runtime};
+use anabranch_tests::program::{Launch, Program, Runtime};
 use serde_json::{Value, json};
 
 /// Milliseconds of playing before and while it is measured.
@@ -23,15 +23,16 @@ const WHILE: u32 = 10_000;
 const PAGE: &str = "<!doctype html><video muted></video><script src=library.js></script>";
 
 fn main() {
-    let program = Launch::of(Runtime::Smol).with_web().start();
+    let program = Launch::of(Runtime::Smol).with_rtc().start();
     let _publisher = test_picture(&program.url("live/cam"), Mark::Clock, &[]);
     program.wait_publishers("live/cam", 1);
     println!("{:<32} {:>10} {:>10} {:>8}", "player", "median, ms", "95 %, ms", "frames");
-    for (name, form) in [("ours, WebSocket", "websocket"), ("ours, HTTP", "http")] {
+    for (name, form) in [("ours, WebRTC", "webrtc"), ("ours, WebSocket", "websocket"), ("ours, HTTP", "http")] {
         let mut browser = Browser::chromium(Look::DESK);
         browser.open(&format!("http://{}/watch/live/cam?form={form}", program.web()));
         measure(name, &mut browser);
     }
+    webrtc_both_ways(&program);
     for scheme in ["http", "ws"] {
         let source =
             json!({ "type": "flv", "isLive": true, "url": format!("{scheme}://{}/live/cam.flv", program.web()) });
@@ -59,6 +60,28 @@ fn main() {
             ),
         );
     }
+}
+
+/// Chromium publishes a clock by WHIP, another Chromium plays it by WHEP.
+fn webrtc_both_ways(program: &Program) {
+    let mut publisher = Browser::chromium(Look::DESK);
+    publisher.open(&format!("http://{}/watch/", program.web()));
+    publisher.value(&format!(
+        "(async () => {{ const {{ publish }} = await import('/assets/webrtc.js'); \
+         const canvas = document.body.appendChild(document.createElement('canvas')); \
+         [canvas.width, canvas.height] = [320, 180]; const context = canvas.getContext('2d'); \
+         setInterval(() => {{ const now = Date.now() % 65536; context.fillStyle = '#456'; \
+             context.fillRect(0, 20, 320, 160); \
+             for (let bit = 0; bit < 16; bit += 1) {{ context.fillStyle = now & 2 ** bit ? '#fff' : '#000'; \
+                 context.fillRect(bit * 20, 0, 20, 20); }} }}, 1000 / 30); \
+         const media = canvas.captureStream(30); \
+         await new Promise((connected, gone) => publish({}, media, {{ connected, gone }})); }})()",
+        json!(format!("http://{}/live/canvas/whip", program.web()))
+    ));
+    program.wait_publishers("live/canvas", 1);
+    let mut browser = Browser::chromium(Look::DESK);
+    browser.open(&format!("http://{}/watch/live/canvas?form=webrtc", program.web()));
+    measure("WHIP to WHEP, both in Chromium", &mut browser);
 }
 
 /// A player of others on a page of another origin; `script` starts it in `video`.

@@ -16,7 +16,7 @@ pub(super) struct Chromium {
 }
 
 impl Chromium {
-    pub(super) fn start(look: Look) -> Self {
+    pub(super) fn start(look: Look, flags: &[&str]) -> Self {
         let profile = Folder::new();
         let arguments = [
             "--headless",
@@ -39,7 +39,7 @@ impl Chromium {
             format!("--accept-lang={}", look.language),
             "about:blank".to_owned(),
         ];
-        let process = Process::start("chromium", arguments.iter().map(ToString::to_string).chain(own));
+        let process = Process::start("chromium", arguments.iter().chain(flags).map(ToString::to_string).chain(own));
         let line = process.wait_line("DevTools listening on ws://").text;
         let address = line.split_whitespace().last().expect("an address").to_owned();
         let mut socket = Socket::connect(&address);

@@ -80,7 +80,15 @@ impl Browser {
     /// # Panics
     /// If it does not start.
     pub fn chromium(look: Look) -> Self {
-        Browser { driver: Box::new(Chromium::start(look)) }
+        Browser::chromium_with(look, &[])
+    }
+
+    /// Chromium with more flags.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn chromium_with(look: Look, flags: &[&str]) -> Self {
+        Browser { driver: Box::new(Chromium::start(look, flags)) }
     }
 
     /// Firefox.

@@ -65,12 +65,20 @@ impl TestPicture<'_> {
     /// # Panics
     /// If it does not start.
     pub fn publish(&self, url: &str, more: &[&str]) -> Process {
+        self.publish_as("flv", url, more)
+    }
+
+    /// The same in another format than that of RTMP.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn publish_as(&self, format: &str, url: &str, more: &[&str]) -> Process {
         let source = format!("testsrc2=size={WIDTH}x180:rate=30");
         let filter = self.filter();
         let input = ["-nostdin", "-loglevel", "warning", "-re", "-f", "lavfi", "-i", &source];
         let tone = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"];
         let video = ["-vf", &filter, "-g", "60", "-pix_fmt", "yuv420p"];
-        let output = ["-flush_packets", "1", "-f", "flv", url];
+        let output = ["-flush_packets", "1", "-f", format, url];
         let codecs = self.video.iter().chain(self.sound);
         let all = input.iter().chain(&tone).chain(&video).chain(codecs).chain(more).chain(&output);
         Process::start(self.ffmpeg, all)

@@ -68,7 +68,12 @@ impl Launch {
 
     /// Has it serve WebRTC, too, with HTTP and UDP on free ports of 127.0.0.1.
     pub fn with_rtc(self) -> Self {
-        self.with_web().with_instead("--rtc", "127.0.0.1:0")
+        self.with_rtc_at("127.0.0.1:0")
+    }
+
+    /// The same with this address of UDP.
+    pub fn with_rtc_at(self, address: &str) -> Self {
+        self.with_web().with_instead("--rtc", address)
     }
 
     /// An option with another value than it has, if it has one.

@@ -1,7 +1,8 @@
-//! FFmpeg 9, OBS Studio, mpv and VLC against the server, and a store that speaks S3, over loopback. `tests/run --all-clients` installs them; a
-//! plain `cargo test` leaves this out. librtmp as a publisher is among the tests that always run: GStreamer's rtmpsink
-//! is it.
+//! FFmpeg 9, OBS Studio, mpv, VLC and aiortc against the server, and a store that speaks S3, over loopback.
+//! `tests/run --all-clients` installs them; a plain `cargo test` leaves this out. librtmp as a publisher is among the tests
+//! that always run: GStreamer's rtmpsink is it.
 
+mod aiortc;
 mod codecs;
 mod ffmpeg_9;
 mod hashes;
@@ -12,6 +13,7 @@ mod obs;
 mod obs_control;
 mod tracks;
 mod vlc;
+mod whip;
 
 use anabranch_tests::media::Clip;
 

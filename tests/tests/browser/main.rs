@@ -9,6 +9,7 @@ mod player;
 mod qualities;
 mod safety;
 mod strangers;
+mod webrtc;
 
 use anabranch_tests::program::{Launch, Program, Runtime};
 
