@@ -76,7 +76,7 @@ export class Session {
       for (const { receiver, sender } of this.#peer.getTransceivers()) {
         const transport = receiver.transport ?? sender.transport;
         // The server says goodbye to a client that it ends.
-        transport?.addEventListener('statechange', () => transport.state === 'closed' && this.#end({ why: 'lost' }));
+        transport?.addEventListener('statechange', () => transport.state === 'closed' && this.#forgotten());
       }
     } catch (error) {
       this.#end(this.#location === null ? { status: 0, error } : { why: 'unreachable', error });
@@ -104,6 +104,12 @@ export class Session {
     }
   }
 
+  /** The server has ended the session, and has no such URL any more. */
+  #forgotten() {
+    this.#location = null;
+    this.#end({ why: 'lost' });
+  }
+
   #end(how) {
     if (!this.#isOver) {
       this.close();
@@ -119,11 +125,13 @@ export class Session {
     clearTimeout(this.#timer);
     removeEventListener('pagehide', this.#leave);
     this.#abort.abort();
-    this.#peer.close();
-    if (this.#location !== null) {
-      // Also while the page goes away. Without it the server waits for a while.
-      fetch(this.#location, { method: 'DELETE', keepalive: true }).catch(() => {});
+    const location = this.#location;
+    if (location === null) {
+      this.#peer.close();
+      return;
     }
+    // Also while the page goes away. A peer that closes has said goodbye, after which the URL is gone.
+    fetch(location, { method: 'DELETE', keepalive: true }).catch(() => {}).finally(() => this.#peer.close());
   }
 }
 
