@@ -360,11 +360,7 @@ fn take_frame(received: &mut Vec<u8>, buffer: &mut Vec<u8>) -> bool {
 
 fn run(mut rtc: Rtc, wire: &mut Wire, tracks: &[(MediaKind, Mid)], seen: &Mutex<Seen>, orders: &Receiver<Order>) {
     let (local, mut buffer) = (wire.local(), Vec::new());
-    loop {
-        let due = match drain(&mut rtc, wire, seen) {
-            Some(due) => due,
-            None => break,
-        };
+    while let Some(due) = drain(&mut rtc, wire, seen) {
         match orders.try_recv() {
             Ok(Order::Close) | Err(TryRecvError::Disconnected) => {
                 let _ = rtc.close();
