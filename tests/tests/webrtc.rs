@@ -16,6 +16,8 @@ on_both_libraries!(
     players_over_udp_and_tcp_and_both_families_get_every_picture_and_all_sound,
     a_player_that_joins_later_begins_at_the_newest_key_frame,
     a_publisher_reaches_players_by_rtmp,
+    a_publisher_reaches_players_by_webrtc,
+    the_sound_of_an_rtmp_publisher_in_aac_is_opus_for_players,
     a_session_ends_by_its_client_by_a_kick_and_with_the_server,
     without_sockets_the_answer_says_how_to_turn_it_on,
     nothing_is_left_of_a_server_that_has_stopped,
@@ -218,6 +220,60 @@ fn a_publisher_reaches_players_by_rtmp<S: Serve + Send + 'static>() {
         drop(client);
         wait_for("end of the publication", TIMEOUT, || server.handle().rtc_sessions().is_empty().then_some(()));
     }
+}
+
+fn a_publisher_reaches_players_by_webrtc<S: Serve + Send + 'static>() {
+    let server = Server::start::<S>();
+    let publisher = RtcClient::publish(server.web, "/live/cam/whip", Way::V4);
+    publisher.wait_connected();
+    let start: &[u8] = &[0, 0, 0, 1];
+    let parameters = [start, SEQUENCE_PARAMETERS, start, PICTURE_PARAMETERS].concat();
+    let send = |number: u32| {
+        let before = if number.is_multiple_of(50) { &parameters[..] } else { &[] };
+        let time = Duration::from_millis(40 * u64::from(number));
+        publisher.send_picture([before, start, &unit(number)].concat(), time);
+        publisher.send_sound(packet(number), time);
+    };
+    send(0);
+    let player = RtcClient::play(server.web, "/live/cam/whep", Way::V6);
+    player.wait_connected();
+    for number in 1..60 {
+        send(number);
+    }
+    wait_for("pictures", TIMEOUT, || (player.pictures().len() >= 58).then_some(()));
+    let numbers = numbers(&player.pictures());
+    assert_eq!(numbers, (0..numbers.len() as u32).collect::<Vec<_>>());
+    wait_for("sound", TIMEOUT, || (player.sounds().len() >= 50).then_some(()));
+    assert!(publisher.keys_wanted() > 0, "the server asks for a key frame at the beginning");
+}
+
+fn the_sound_of_an_rtmp_publisher_in_aac_is_opus_for_players<S: Serve + Send + 'static>() {
+    // A second of AAC-LC in 48 kHz, made by FFmpeg: see the README beside it.
+    let mut recording = &include_bytes!("../../core/rtc/src/sound/fixtures/lc-48000-stereo.aac")[..];
+    let server = Server::start::<S>();
+    let mut publisher = ScriptedClient::publisher(server.inner.address, "cam");
+    publisher.video(0, &video_header());
+    publisher.audio(0, &[0xAF, 0, 0x11, 0x90]);
+    publisher.video(0, &picture(0));
+    let client = RtcClient::play(server.web, "/live/cam/whep", Way::V4);
+    client.wait_connected();
+    server.wait_sessions(1);
+    let mut number = 0;
+    while let &[0xFF, _, _, third, fourth, fifth, ..] = recording {
+        let length = usize::from(third & 3) << 11 | usize::from(fourth) << 3 | usize::from(fifth >> 5);
+        publisher.audio(number * 1024 / 48, &[&[0xAF, 1], &recording[7..length]].concat());
+        (recording, number) = (&recording[length..], number + 1);
+    }
+    assert!(number > 45, "{number} frames");
+    wait_for("sound", TIMEOUT, || (client.sounds().len() >= 45).then_some(()));
+    let sounds = client.sounds();
+    let ticks: Vec<_> = sounds.windows(2).map(|two| two[1].time.numer() - two[0].time.numer()).collect();
+    assert!(ticks.iter().all(|ticks| *ticks == 960), "{ticks:?}");
+    let bytes: usize = sounds.iter().map(|sound| sound.data.len()).sum();
+    assert!(bytes > 45 * 100, "silence takes three bytes a packet, and this is a tone: {bytes} bytes");
+    wait_for("statistics", TIMEOUT, || (server.handle().rtc_stats().desk.sounds == 1).then_some(()));
+    drop(client);
+    wait_for("end of the work", TIMEOUT, || (server.handle().rtc_stats().desk.sounds == 0).then_some(()));
 }
 
 fn a_session_ends_by_its_client_by_a_kick_and_with_the_server<S: Serve + Send + 'static>() {

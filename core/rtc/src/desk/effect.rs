@@ -137,6 +137,13 @@ pub enum Remark {
         /// Why.
         because: String,
     },
+    /// The sound of this stream reaches viewers in part. Told once for each work on its sound.
+    LessSound {
+        /// The stream.
+        key: StreamKey,
+        /// What they do not hear, as the end of the sentence "the sound of this stream ...".
+        how: &'static str,
+    },
     /// The pictures of this stream do not reach viewers. Told once for each publication.
     NoPicture {
         /// The stream.

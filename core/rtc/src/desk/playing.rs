@@ -135,6 +135,13 @@ impl<T: Ticket> Desk<T> {
         self.enqueue_all(&key);
     }
 
+    /// Viewers hear the sound of this job in part, as the end of a sentence says that begins with "the sound of this stream".
+    pub fn sound_lacks(&mut self, job: u64, how: &'static str) {
+        if let Some(key) = self.jobs.get(&job).cloned() {
+            self.effects.push_back(Effect::Tell(Remark::LessSound { key, how }));
+        }
+    }
+
     /// A peer is connected: if it plays, it gets packets from now on.
     pub(super) fn begin_playing(&mut self, now: Instant, number: SessionId) {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };

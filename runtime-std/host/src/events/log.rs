@@ -84,6 +84,11 @@ pub(super) const ALL: &[Explanation] = &[
         "Set the encoder to AAC-LC or Opus with one or two channels.",
     ),
     event(
+        "webrtc_less_sound",
+        "Players by WebRTC hear the sound of a stream in part (`how`): of HE-AAC, the lower half of the band.",
+        "Set the encoder to AAC-LC or Opus.",
+    ),
+    event(
         "webrtc_no_picture",
         "Players by WebRTC have no picture of a stream, and why (`because`).",
         "Set the encoder to H.264, or to a codec that the players have, too.",

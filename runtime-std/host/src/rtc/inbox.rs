@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use anabranch_core::http::{self, Answer, Request};
 use anabranch_core::hub::StreamId;
 use anabranch_core::url::StreamKey;
-use anabranch_rtc::desk::{OpusPacket, SessionId};
+use anabranch_rtc::desk::SessionId;
 use anabranch_rtc::signal::Target;
+use anabranch_rtc::sound::Done;
 use mio::Waker;
 
 use crate::web::Reply;
@@ -33,7 +34,7 @@ pub(super) enum Input {
     Granted(SessionId, StreamKey, Arc<[Box<str>]>),
     Refused(SessionId, Answer),
     Left(SessionId),
-    Sound(u64, Result<Vec<OpusPacket>, String>),
+    Sound(Done),
 }
 
 /// What other threads have for the thread of WebRTC. Nothing here waits for that thread.

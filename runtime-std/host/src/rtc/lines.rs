@@ -45,6 +45,18 @@ pub(super) fn tell(remark: &Remark, conn: Option<u64>, shown: impl Fn(std::net::
                 key.shown()
             );
         }
+        Remark::LessSound { key, how } => {
+            let (vhost, app, stream) = names(key);
+            warn!(
+                event = "webrtc_less_sound",
+                vhost = &*vhost,
+                app = &*app,
+                stream = &*stream,
+                how,
+                "the sound of {} {how}",
+                key.shown()
+            );
+        }
         Remark::NoPicture { key, because } => {
             let (vhost, app, stream) = names(key);
             let because = because.as_str();

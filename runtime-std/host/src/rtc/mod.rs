@@ -195,7 +195,7 @@ impl Rtc {
         let rtc = Rtc {
             inbox,
             viewers: Viewers::default(),
-            sound: Sound::new(sound, move |job, made| for_sound.put(Input::Sound(job, made))),
+            sound: Sound::new(sound, move |done| for_sound.put(Input::Sound(done))),
             addresses,
             sockets: Mutex::new(sockets),
             settings: Mutex::default(),

@@ -7,17 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anabranch_rtc::desk::{OpusPacket, SoundJob};
-use anabranch_rtc::sound::{Done, Settings, Transcoders};
+use anabranch_rtc::desk::SoundJob;
+use anabranch_rtc::sound::{Done, Settings, SoundError, Transcoders};
 use tracing::warn;
 
 /// Frames that may wait: some ten seconds of one stream, or half a second of twenty.
 const MOST_WAITING: usize = 512;
 /// How often it is told that frames were left out.
 const TELL: Duration = Duration::from_secs(60);
-
-/// What is made of a frame, or why nothing more is made in this job.
-type Made = Result<Vec<OpusPacket>, String>;
 
 /// Does jobs in their order, on its own thread, which runs from the first one to the end.
 pub(super) struct Sound {
@@ -29,7 +26,7 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     settings: Settings,
-    done: Box<dyn Fn(u64, Made) + Send + Sync>,
+    done: Box<dyn Fn(Done) + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -48,8 +45,8 @@ impl fmt::Debug for Sound {
 }
 
 impl Sound {
-    /// `done` is given what is made, by the number of its job.
-    pub(super) fn new(settings: Settings, done: impl Fn(u64, Made) + Send + Sync + 'static) -> Self {
+    /// `done` is given what comes of it.
+    pub(super) fn new(settings: Settings, done: impl Fn(Done) + Send + Sync + 'static) -> Self {
         let shared = Shared { queue: Mutex::default(), changed: Condvar::new(), settings, done: Box::new(done) };
         Sound { shared: Arc::new(shared), thread: Mutex::default() }
     }
@@ -72,7 +69,7 @@ impl Sound {
         drop(queue);
         self.shared.changed.notify_one();
         if let Err(error) = self.start() {
-            (self.shared.done)(number, Err(format!("the system gives no thread for it: {error}")));
+            (self.shared.done)(failed(number, format!("the system gives no thread for it: {error}")));
         }
     }
 
@@ -115,10 +112,10 @@ impl Shared {
             let number = number(&job);
             match catch_unwind(AssertUnwindSafe(|| transcoders.take(job))) {
                 Ok(None) => {}
-                Ok(Some(Done { job, made, .. })) => (self.done)(job, made.map_err(|error| error.to_string())),
+                Ok(Some(done)) => (self.done)(done),
                 Err(_) => {
                     let _ = transcoders.take(SoundJob::End { job: number });
-                    (self.done)(number, Err("the decoder has failed, which is a bug".to_owned()));
+                    (self.done)(failed(number, "a panic".to_owned()));
                 }
             }
         }
@@ -148,6 +145,10 @@ impl Shared {
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+fn failed(job: u64, why: String) -> Done {
+    Done { job, made: Err(SoundError::Bug(why)), remark: None }
 }
 
 fn number(job: &SoundJob) -> u64 {

@@ -236,9 +236,10 @@ impl Worker {
                     desk.left(now, session);
                 }
             }
-            Input::Sound(job, made) => {
-                if let Some(job) = own(job) {
-                    desk.sound(now, job, made);
+            Input::Sound(done) => {
+                if let Some(job) = own(done.job) {
+                    done.remark.into_iter().for_each(|how| desk.sound_lacks(job, how));
+                    desk.sound(now, job, done.made.map_err(|error| error.to_string()));
                 }
             }
         }

@@ -144,6 +144,7 @@ fn aac_becomes_opus_while_there_is_a_viewer() {
     world.push(Message::audio(world.milliseconds(), vec![0xAF, 1, 1]));
     assert!(world.jobs.is_empty(), "nobody listens");
     let viewer = world.connected("198.51.100.7:50000");
+    let mut known_job = None;
     for number in 0..50u8 {
         let time = world.milliseconds();
         world.push(Message::audio(time, vec![0xAF, 1, number]));
@@ -152,6 +153,7 @@ fn aac_becomes_opus_while_there_is_a_viewer() {
         let jobs = std::mem::take(&mut world.jobs);
         for job in jobs {
             if let SoundJob::Frame { job, time, data } = job {
+                known_job = Some(job);
                 let made = vec![super::super::OpusPacket { time, data: vec![data[0]; 30].into() }];
                 world.desk.sound(world.time(), job, Ok(made));
             }
@@ -160,6 +162,13 @@ fn aac_becomes_opus_while_there_is_a_viewer() {
     }
     let sounds = world.clients[&viewer].sounds();
     assert!(sounds.len() >= 45, "{}", sounds.len());
+    let job = known_job.expect("there is a job");
+    for number in [job, job + 1] {
+        world.desk.sound_lacks(number, "is half");
+        world.settle();
+        let told = world.remarks.iter().filter(|remark| matches!(remark, Remark::LessSound { how: "is half", .. }));
+        assert_eq!(told.count(), 1, "a job that is not known has no stream");
+    }
     let location = world.clients[&viewer].location.clone();
     assert_eq!(world.ask("DELETE", &location, "", "").status, 200);
     assert!(matches!(world.jobs[..], [SoundJob::End { .. }]), "{:?}", world.jobs);
