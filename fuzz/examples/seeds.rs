@@ -33,7 +33,63 @@ fn main() -> io::Result<()> {
     connections(&seeds)?;
     clients(&seeds)?;
     formats(&seeds)?;
+    webrtc(&seeds)?;
     directory(&seeds)
+}
+
+/// Offers of real clients, pictures, and what peers send.
+fn webrtc(seeds: &Seeds) -> io::Result<()> {
+    let offers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/rtc/tests/fixtures/offers");
+    for entry in fs::read_dir(offers)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "sdp") {
+            continue;
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let purposes: &[u8] = if name.starts_with("whep") { &[1, 2, 5] } else { &[0] };
+        for purpose in purposes {
+            seeds.write("rtc_offer", &format!("{name}-{purpose}"), &[&[*purpose], &fs::read(&path)?])?;
+        }
+    }
+    let avc = b"\x01\x42\xC0\x1F\xFF\xE1\x00\x04\x67\x42\xC0\x1F\x01\x00\x04\x68\xCE\x3C\x80";
+    let long = |head: &[u8], length: usize| {
+        let unit: Vec<u8> = head.iter().copied().chain((0..length).map(|at| at as u8)).collect();
+        [&(unit.len() as u32).to_be_bytes()[..], &unit].concat()
+    };
+    let pictures = [
+        ("avc-key", 4, &avc[..], [long(&[6, 5], 20), long(&[0x65], 3000)].concat()),
+        ("avc-slices", 0, avc, [long(&[9], 1), long(&[1], 400), long(&[1], 900), long(&[0x41], 1200)].concat()),
+        ("hevc", 5, &[], [long(&[0x26, 1], 2500), long(&[0x4E, 1], 9)].concat()),
+        ("av1", 6, b"\x81\0\0\0", [&[0x12, 0, 0x0A, 2, 1, 2, 0x32, 0xE8, 7][..], &[7; 1000]].concat()),
+        ("vp9", 3, &[], vec![0x82; 2400]),
+    ];
+    for (name, choice, record, picture) in pictures {
+        seeds.write("rtc_packets", name, &[&[choice, record.len() as u8], record, &picture])?;
+    }
+    // A check of addresses without a proof, the beginning of DTLS, and packets without keys.
+    let check = b"\0\x01\0\x14\x21\x12\xA4\x42abcdefghijkl\0\x06\0\x0Dabcd1234:peer\0\0\0";
+    let hello = b"\x16\xFE\xFF\0\0\0\0\0\0\0\0\0\x10\x01\0\0\x04\0\0\0\0\0\0\0\x04\xFE\xFD\0\0";
+    let packet = b"\x80\x60\0\x01\0\0\0\x01\0\0\0\x02abcdefghijklmnopqrstuvwxyz";
+    let report = b"\x80\xC8\0\x06\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let step = |kind: u8, bytes: &[u8]| [&[kind | (bytes.len() >> 8 << 5) as u8, bytes.len() as u8], bytes].concat();
+    for connects in [0u8, 2] {
+        for publishes in [0u8, 1] {
+            let steps = [&check[..], hello, packet, report].map(|bytes| [step(0, bytes), step(1, bytes)].concat());
+            let name = format!("strangers-{connects}-{publishes}");
+            seeds.write("rtc_datagrams", &name, &[&[connects | publishes], &steps.concat(), &[3, 50]])?;
+        }
+    }
+    // Pictures and sound: a unit alone, two in one, parts of one with a gap, and an end.
+    let units = [
+        step(2 | 16, b"\x65\x80abcd"),
+        step(2 | 16, b"\x78\0\x05\x67\x42\xC0\x1F\x01\0\x04\x68\xCE\x3C\x80"),
+        step(2, b"\x7C\x85abcd"),
+        step(2 | 8, b"\x7C\x05efgh"),
+        step(2 | 16, b"\x7C\x45ijkl"),
+        step(2 | 4, b"\xFCabcdefgh"),
+        vec![3, 10],
+    ];
+    seeds.write("rtc_datagrams", "pictures", &[&[0], &units.concat()])
 }
 
 /// Decoder configurations behind their codec and length, samples, requests for playlists, and streams.

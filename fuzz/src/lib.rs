@@ -12,6 +12,8 @@ pub mod formats;
 pub mod handshake;
 pub mod http;
 pub mod message;
+#[path = "../../core/rtc/tests/support/payloads.rs"]
+mod payloads;
 #[path = "../../core/tests/support/playlist.rs"]
 mod playlist;
 pub mod policy;
@@ -19,6 +21,7 @@ pub mod preface;
 pub mod relay;
 #[cfg(not(feature = "libfuzzer"))]
 pub mod replay;
+pub mod rtc;
 pub mod scene;
 pub mod session;
 pub mod source;

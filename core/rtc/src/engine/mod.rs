@@ -219,6 +219,11 @@ impl Engine {
             network: Network::default(),
         };
         let answer = answer.to_sdp_string();
+        // The library tells the addresses with the first medium of the offer, and leaves out one that it cannot read.
+        let has_addresses = !candidates.udp.is_empty() || !candidates.tcp.is_empty();
+        if has_addresses && !answer.contains("\r\na=candidate:") {
+            return Err(SignalError::BadOffer("its first medium is none".to_owned()));
+        }
         // The library tells of tracks only once the peer is connected.
         for mid in answer.lines().filter_map(|line| line.strip_prefix("a=mid:")).map(|mid| Mid::from(mid.trim_end())) {
             let Some(media) = engine.rtc.media(mid).filter(|media| !media.disabled()) else { continue };

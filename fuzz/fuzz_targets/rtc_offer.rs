@@ -1,0 +1,4 @@
+//! Offers of peers of WebRTC.
+#![cfg_attr(feature = "libfuzzer", no_main)]
+
+anabranch_fuzz::target!(anabranch_fuzz::rtc::offer);
