@@ -22,6 +22,8 @@ impl Encoder {
         let inner = ropus::Encoder::builder(48_000, channels, Application::Audio)
             .bitrate(Bitrate::Bits(bitrate.clamp(6_000, 510_000)))
             .complexity(complexity.min(10))
+            // As FFmpeg does: moments that need more bits have them, which is a decibel for one in a hundred bits.
+            .vbr_constraint(false)
             .build()
             .map_err(|error| SoundError::Bug(format!("the Opus encoder refuses its settings: {error}")))?;
         Ok(Self { inner })

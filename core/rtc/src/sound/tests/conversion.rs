@@ -79,10 +79,11 @@ fn packets_are_20_ms_apart_and_begin_with_the_first_frame() {
 #[test]
 fn the_bit_rate_is_the_one_that_is_set_and_less_for_one_channel() {
     let bits = |packets: &[OpusPacket]| packets.iter().map(|p| p.data.len() * 8).sum::<usize>() * 50 / packets.len();
+    // Sounds as simple as these get more bits than others, in the mean of which it is so much.
     let stereo = bits(&convert(&Recording::lc_48000_stereo()));
-    assert!((70_000..125_000).contains(&stereo), "{stereo}");
+    assert!((80_000..140_000).contains(&stereo), "{stereo}");
     let mono = bits(&convert(&Recording::lc_24000_mono()));
-    assert!((30_000..80_000).contains(&mono), "{mono}");
+    assert!((30_000..stereo * 4 / 5).contains(&mono), "{mono}");
 }
 
 #[test]
