@@ -100,10 +100,15 @@ impl<T: Ticket> Desk<T> {
         };
         let parted: Vec<_> = stream.viewers.iter().copied().filter(cannot).collect();
         for number in parted {
-            self.close(now, number);
-            self.effects.push_back(Effect::Tell(Remark::Gone { session: number, why: Gone::Changed }));
-            self.effects.push_back(Effect::Leave(number));
+            self.end_as_changed(now, number);
         }
+    }
+
+    /// A viewer cannot have what its stream has now.
+    fn end_as_changed(&mut self, now: Instant, number: SessionId) {
+        self.close(now, number);
+        self.effects.push_back(Effect::Tell(Remark::Gone { session: number, why: Gone::Changed }));
+        self.effects.push_back(Effect::Leave(number));
     }
 
     fn work(&mut self, key: &StreamKey, jobs: Vec<SoundJob>) {
@@ -147,9 +152,13 @@ impl<T: Ticket> Desk<T> {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
         let key = open.key.clone();
         let Some(viewer) = open.viewer() else { return };
-        let has_sound = viewer.has_sound;
+        let (has_sound, video, wants_video) = (viewer.has_sound, viewer.video, viewer.wants_video);
         self.follow(now, &key);
         let Some(stream) = self.streams.get_mut(&key) else { return };
+        if wants_video && stream.video().is_some_and(|present| video != Some(present)) {
+            // It has changed since the offer was answered.
+            return self.end_as_changed(now, number);
+        }
         stream.viewers.insert(number);
         stream.listeners += usize::from(has_sound);
         if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number)

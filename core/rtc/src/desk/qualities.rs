@@ -117,6 +117,11 @@ impl<T: Ticket> Desk<T> {
             let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { continue };
             let Kind::Viewer(viewer) = &mut open.kind else { continue };
             viewer.quality.next = None;
+            if stream.video() != viewer.video {
+                // It has become one that the viewer has no decoder for.
+                self.leave_stream(key, number, false);
+                continue;
+            }
             viewer.change(&stream.log);
             stream.viewers.insert(number);
             stream.listeners += usize::from(viewer.has_sound);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::*;
 use crate::desk::{Credentials, SessionView};
 use crate::engine::{Accepted, Candidates, Purpose};
-use crate::peer::{Datagram, Event, Medium, Network, Output, Packet, Peer};
+use crate::peer::{Datagram, Event, Gone, Medium, Network, Output, Packet, Peer};
 use crate::signal::SignalError;
 
 /// Answers each offer with a peer that sends its packets as they are, each with its number and time in front.
@@ -172,4 +172,21 @@ fn a_viewer_that_loses_too_much_goes_on_at_the_next_key_frame() {
     assert!(sent.iter().all(|(number, datagrams)| *datagrams == usize::from(!missed(*number))), "{sent:?}");
     assert!(world.remarks.contains(&Remark::Skipped { session: 1, pictures: 10 }), "{:?}", world.remarks);
     assert_eq!((world.desk.stats().skipped, world.desk.sessions()[0].skipped), (10, 10));
+}
+
+#[test]
+fn a_codec_that_changes_before_a_viewer_has_connected_ends_it() {
+    let mut world = World::with(Settings::default(), Box::new(PlainPeers));
+    world.publish();
+    world.push(video(0, Kind::Key, 0, 0, 3000));
+    let number = world.post("/live/cam/whep", "v=0\r\nm=video 9\r\n");
+    let name = String::from_utf8(world.answers[&number].body.to_vec()).expect("text");
+    world.end_publication();
+    world.publisher = Some(world.hub.publish(&key()).expect("the name is free"));
+    world.push(Message::video(0, [&b"\x91vp09"[..], &[0x82, 0x49, 0x83, 0x42, 0, 1, 2]].concat()));
+    let (local, remote) = (SERVER.parse().expect("an address"), "10.0.0.1:9".parse().expect("an address"));
+    world.desk.receive(world.time(), Path { transport: Transport::Udp, local, remote }, &hello(&name));
+    world.settle();
+    assert!(world.remarks.contains(&Remark::Gone { session: 1, why: Gone::Changed }), "{:?}", world.remarks);
+    assert_eq!((world.left.len(), world.desk.sessions().len(), world.followed.len()), (1, 0, 0));
 }
