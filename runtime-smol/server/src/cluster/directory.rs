@@ -277,6 +277,7 @@ impl Directory {
     }
 
     /// Where another server answers HTTP. Blocks for `limit` at most, while the directory is asked for its servers.
+    #[cfg(feature = "webrtc")]
     pub(crate) fn web_of(&self, node: &str, limit: Duration) -> Option<String> {
         let web_of = |inner: &Inner| {
             let record = inner.nodes.iter().find(|record| record.id == node)?;

@@ -155,6 +155,7 @@ impl ClusterSettings {
     }
 
     /// How the server calls itself in URLs of its sessions; empty if it belongs to no cluster.
+    #[cfg(feature = "webrtc")]
     pub(crate) fn node_name(&self) -> String {
         let address = self.advertised().ok().filter(|_| self.is_on());
         address.map(|address| self.node(&address)).unwrap_or_default()
