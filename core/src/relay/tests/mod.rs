@@ -2,6 +2,7 @@
 
 mod backups;
 mod cluster;
+mod elsewhere;
 mod leases;
 mod origins;
 mod pulling;
