@@ -115,17 +115,20 @@ impl Inbox {
         self.inputs().all.is_empty()
     }
 
-    /// Takes no more. Requests that wait get no answer from the thread: they are given back.
+    /// Takes no more. Requests that wait get no answer from the thread: they are given back. What else waits is still done,
+    /// such as goodbyes.
     pub(super) fn close(&self) -> Vec<Reply> {
         let mut inputs = self.inputs();
         inputs.is_closed = true;
         inputs.requests = 0;
-        let all = std::mem::take(&mut inputs.all);
-        let replies = all.into_iter().filter_map(|input| match input {
-            Input::Request(asked) => Some(asked.reply),
-            _ => None,
-        });
-        replies.collect()
+        let mut replies = Vec::new();
+        for input in std::mem::take(&mut inputs.all) {
+            match input {
+                Input::Request(asked) => replies.push(asked.reply),
+                other => inputs.all.push_back(other),
+            }
+        }
+        replies
     }
 
     /// A stream has something new.

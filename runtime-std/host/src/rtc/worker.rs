@@ -90,7 +90,8 @@ pub(super) fn run(control: &Weak<dyn Control>, sockets: Sockets) {
             worker.begin_again(&server);
             Some(Instant::now())
         });
-        if is_over || server.is_stopping() && rtc.viewers.is_empty() && rtc.inbox.is_empty() {
+        let is_last = is_over || server.is_stopping() && rtc.viewers.is_empty();
+        if is_last && rtc.inbox.is_empty() {
             rtc.inbox.close().into_iter().for_each(|reply| reply.give(unavailable()));
             return;
         }
