@@ -20,6 +20,8 @@
 //! `anabranch-load limit` lets players in and from then on is a bare loop that sends all of them the same bytes: what
 //! the writes alone cost, with the same players as any other server. See [`limit`].
 //!
+//! `anabranch-load webrtc` is the same for viewers of WebRTC, with its own bare loop. See [`webrtc`].
+//!
 //! # What the numbers mean
 //! - *latency*: from the moment a frame is handed to the publisher's socket queue until the player has all of it,
 //!   this program's own delays included: with one loop, a frame for N players is read N times one after the other.
@@ -41,6 +43,7 @@ pub mod process;
 mod random;
 mod report;
 mod web_target;
+pub mod webrtc;
 
 #[doc(inline)]
 pub use client_pool::{ClientPool, Scenario};

@@ -11,6 +11,7 @@ use anabranch_core::client::Destination;
 use anabranch_core::handshake::ClientHandshakeKind;
 use anabranch_load::limit::Limit;
 use anabranch_load::media::MediaOptions;
+use anabranch_load::webrtc::{WebrtcOptions, WebrtcProgress, WhepTarget, watch};
 use anabranch_load::{Layout, LoadOptions, Progress, WebTarget, load};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
@@ -46,6 +47,57 @@ enum Command {
 
         #[command(flatten)]
         media: MediaArguments,
+    },
+    /// Viewers of WebRTC, by WHEP; and a bare loop that encrypts and sends the same packets
+    Webrtc {
+        /// Where they offer: http://HOST[:PORT]/APP/STREAM/whep
+        whep: String,
+
+        /// Where the stream is published meanwhile: rtmp://HOST[:PORT]/APP/STREAM. Without it another program publishes
+        #[arg(long, value_name = "URL")]
+        publish: Option<String>,
+
+        /// Viewers
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        viewers: u32,
+
+        /// One viewer in so many reads everything and checks the pictures; 0 for none
+        #[arg(long, value_name = "COUNT", default_value_t = 50)]
+        read_every: u32,
+
+        /// Offers a second
+        #[arg(long, value_name = "COUNT", default_value_t = 100.0)]
+        ramp: f64,
+
+        /// Offers that wait for their answers at once
+        #[arg(long, value_name = "COUNT", default_value_t = 4)]
+        parallel: u32,
+
+        /// How long to wait for the last of them to connect, in seconds
+        #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+        timeout: Duration,
+
+        /// How long to wait before it is measured, once all are up, in seconds
+        #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+        warm_up: Duration,
+
+        /// How long to measure, in seconds
+        #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+        duration: Duration,
+
+        /// The server's process on this machine, to measure what it costs
+        #[arg(long, value_name = "PID")]
+        server_pid: Option<u32>,
+
+        /// Leave the bare loop out
+        #[arg(long)]
+        no_bare: bool,
+
+        #[command(flatten)]
+        media: MediaArguments,
+
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -248,6 +300,9 @@ fn run(options: &Options) -> io::Result<ExitCode> {
         limit.run(&AtomicBool::new(false))?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(Command::Webrtc { .. }) = &options.command {
+        return run_webrtc(options);
+    }
     let destination = destination(options.url.as_deref().unwrap_or_default())?;
     let quiet = options.output.quiet;
     let report = load(&options.load.options(destination)?, |progress| {
@@ -256,6 +311,60 @@ fn run(options: &Options) -> io::Result<ExitCode> {
         }
     })?;
     options.output.write(&report.to_string(), &report.to_json())?;
+    Ok(if report.error_count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_webrtc(options: &Options) -> io::Result<ExitCode> {
+    let Some(Command::Webrtc {
+        whep,
+        publish,
+        viewers,
+        read_every,
+        ramp,
+        parallel,
+        timeout,
+        warm_up,
+        duration,
+        server_pid,
+        no_bare,
+        media,
+        output,
+    }) = &options.command
+    else {
+        return Ok(ExitCode::FAILURE);
+    };
+    if let Some(url) = publish {
+        // It ends with the program.
+        let hours = Duration::from_secs(24 * 3600);
+        let load_options =
+            LoadOptions { players: 0, media: media.options(), duration: hours, ..LoadOptions::to(destination(url)?) };
+        let publishing = move || match load(&load_options, |_| {}) {
+            Ok(_) => {}
+            Err(error) => eprintln!("anabranch-load: the publisher: {error}"),
+        };
+        std::thread::Builder::new().name("publisher".to_owned()).spawn(publishing)?;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let webrtc = WebrtcOptions {
+        target: WhepTarget::parse(whep)?,
+        viewers: *viewers,
+        read_every: *read_every,
+        ramp: *ramp,
+        parallel: *parallel,
+        timeout: *timeout,
+        warm_up: *warm_up,
+        duration: *duration,
+        server_pid: *server_pid,
+        bare: (!no_bare).then(|| media.options()),
+    };
+    let report = watch(&webrtc, |progress| {
+        if !output.quiet {
+            let WebrtcProgress { elapsed, connected, wanted, bytes, errors } = progress;
+            let megabytes = *bytes as f64 / 1e6;
+            eprintln!("{:4} s {connected}/{wanted} viewers, {megabytes:.1} MB, {errors} errors", elapsed.as_secs());
+        }
+    })?;
+    output.write(&report.to_string(), &report.to_json())?;
     Ok(if report.error_count() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

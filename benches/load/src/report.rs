@@ -133,7 +133,7 @@ fn milliseconds(time: Option<Duration>) -> Option<f64> {
     time.map(|time| time.as_secs_f64() * 1000.0)
 }
 
-fn times_json(times: &Histogram) -> Value {
+pub(crate) fn times_json(times: &Histogram) -> Value {
     json!({
         "count": times.count(),
         "p50": milliseconds(times.quantile(0.5)),
@@ -142,7 +142,7 @@ fn times_json(times: &Histogram) -> Value {
     })
 }
 
-fn times(times: &Histogram) -> String {
+pub(crate) fn times(times: &Histogram) -> String {
     match [times.quantile(0.5), times.quantile(0.99), times.max()].map(milliseconds) {
         [Some(p50), Some(p99), Some(max)] => format!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms"),
         _ => "-".to_owned(),
