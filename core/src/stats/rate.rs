@@ -1,3 +1,4 @@
+use std::fmt;
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -99,7 +100,6 @@ const SLOTS: usize = 27;
 /// One thread records while any number of threads read; neither waits. If two threads record at the same time, one
 /// record may be lost. A reader whose `now` is more than a bucket before that of the newest record may get too low a
 /// rate.
-#[derive(Debug)]
 pub struct Rate {
     origin: Instant,
     /// Milliseconds from the origin to the first record, plus one; 0 before the first record.
@@ -110,6 +110,13 @@ pub struct Rate {
     total: AtomicU64,
     /// For each bucket, the value of `total` when the bucket began.
     slots: [AtomicU64; SLOTS],
+}
+
+impl fmt::Debug for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rate { began, tick, total, .. } = self;
+        f.debug_struct("Rate").field("began", began).field("tick", tick).field("total", total).finish_non_exhaustive()
+    }
 }
 
 /// Bytes and frames in one number, so that no reader sees one without the other.

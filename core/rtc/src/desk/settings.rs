@@ -38,7 +38,7 @@ impl Default for Settings {
             interfaces: Vec::new(),
             most_peers: 10_000,
             most_joins: 200,
-            longest_offer: 64 * 1024,
+            longest_offer: 32 * 1024,
             connect: Duration::from_secs(15),
             most_kept: 16 * 1024 * 1024,
             most_in_room: 0,
