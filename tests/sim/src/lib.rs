@@ -36,6 +36,8 @@ mod reconfigure;
 mod rng;
 mod role;
 mod route;
+#[cfg(feature = "rtc")]
+pub mod rtc;
 pub mod scene;
 mod slot;
 

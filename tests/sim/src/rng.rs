@@ -62,7 +62,7 @@ impl Rng {
 }
 
 /// A fingerprint of all events: every byte in each direction, every action, every end, and their times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(u64);
 
 impl Default for Digest {

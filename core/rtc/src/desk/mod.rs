@@ -397,6 +397,10 @@ impl<T: Ticket> Desk<T> {
     /// It may not, or may no longer.
     pub fn refused(&mut self, time: Time, session: SessionId, answer: &Answer) {
         let now = self.at(time);
+        if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&session) {
+            // Its connection is over, and takes no statistics any more.
+            open.told = now;
+        }
         if let Some(Session { stage: Stage::Asking(offer) | Stage::Waiting(offer, _), .. }) = self.close(now, session) {
             self.effects.push_back(offer.reply.give(answer.clone()));
         }

@@ -10,14 +10,16 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anabranch_sim::cluster::{ClusterOutcome, ClusterScene, DirectoryFigures, Tree, TreeFigures};
+#[cfg(feature = "rtc")]
+use anabranch_sim::rtc::{RtcOutcome, RtcScene};
 use anabranch_sim::scene::{self, Budget, Failure, History, Kind, Outcome, Plan, Scene, Shape};
 
 const USAGE: &str = "\
 Plays scenes of the simulator. Equal seeds and options print equal lines.
 
 usage: sim [options]
-  --scene KIND       modest (default), busy, hostile, random, or cluster: several servers, of which only the seed, the
-                     number of scenes and the operations can be chosen
+  --scene KIND       modest (default), busy, hostile, random; cluster: several servers; or rtc: peers by WebRTC. Of the
+                     last two only the seed, the number of scenes and the operations can be chosen
   --seed S           the scene of this seed; default 1
   --seeds N          so many, from S on; default 1
   --jobs J           scenes at a time; default 1
@@ -48,12 +50,20 @@ struct Options {
     quiet: bool,
     shrinks: bool,
     trace: bool,
-    /// True for several servers.
-    is_cluster: bool,
+    what: What,
     shape: Shape,
     only: Option<Vec<(usize, Option<Duration>)>>,
     until: Option<Duration>,
     arguments: String,
+}
+
+/// What the scenes are of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Server,
+    Cluster,
+    #[cfg(feature = "rtc")]
+    Rtc,
 }
 
 fn main() -> ExitCode {
@@ -74,8 +84,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match options(&arguments) {
-        Ok(options) if options.is_cluster => run(&options, ClusterScene::new),
-        Ok(options) => run(&options, |seed| Scene::new(seed, &options.shape)),
+        Ok(options) => match options.what {
+            What::Server => run(&options, |seed| Scene::new(seed, &options.shape)),
+            What::Cluster => run(&options, ClusterScene::new),
+            #[cfg(feature = "rtc")]
+            What::Rtc => run(&options, RtcScene::new),
+        },
         Err(error) => {
             eprintln!("{error}\n\n{USAGE}");
             ExitCode::from(2)
@@ -105,8 +119,13 @@ fn options(arguments: &[String]) -> Result<Options, String> {
             }
         }
     }
-    let is_cluster = values.get("scene") == Some(&"cluster");
-    if let Some(name) = values.remove("scene").filter(|_| !is_cluster) {
+    let what = match values.get("scene").copied() {
+        Some("cluster") => What::Cluster,
+        #[cfg(feature = "rtc")]
+        Some("rtc") => What::Rtc,
+        _ => What::Server,
+    };
+    if let Some(name) = values.remove("scene").filter(|_| what == What::Server) {
         let kinds =
             [("modest", Kind::Modest), ("busy", Kind::Busy), ("hostile", Kind::Hostile), ("random", Kind::Random)];
         let known = kinds.into_iter().find(|(known, _)| *known == name);
@@ -139,7 +158,7 @@ fn options(arguments: &[String]) -> Result<Options, String> {
         quiet: flags.contains(&"quiet"),
         shrinks: !flags.contains(&"no-shrink"),
         trace: flags.contains(&"trace"),
-        is_cluster,
+        what,
         shape,
         only: values.remove("only").map(only).transpose()?,
         until: take::<f64>(values, "until")?.map(seconds).transpose()?,
@@ -226,6 +245,25 @@ impl Told for ClusterScene {
     }
 
     fn length(outcome: &ClusterOutcome) -> Duration {
+        outcome.elapsed
+    }
+}
+
+#[cfg(feature = "rtc")]
+impl Told for RtcScene {
+    fn whole(&self) -> Plan {
+        self.whole()
+    }
+
+    fn times(&self) -> Vec<Duration> {
+        self.operations().iter().map(|operation| operation.at).collect()
+    }
+
+    fn describe(&self, plan: &Plan) -> String {
+        self.describe(plan)
+    }
+
+    fn length(outcome: &RtcOutcome) -> Duration {
         outcome.elapsed
     }
 }

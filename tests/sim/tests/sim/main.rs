@@ -10,6 +10,8 @@ mod pace;
 mod policy;
 mod policy_streams;
 mod republish;
+#[cfg(feature = "rtc")]
+mod rtc;
 mod scenes;
 mod seeds;
 mod slow_players;
