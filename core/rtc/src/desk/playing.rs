@@ -37,7 +37,11 @@ impl<T: Ticket> Desk<T> {
         if stream.viewers.remove(&number) && takes_sound {
             stream.listeners = stream.listeners.saturating_sub(1);
         }
-        let has_peers = |session: &Session<T>| matches!(&session.stage, Stage::Open(open) if open.key == *key);
+        // Its publisher may be one of them, and does not follow it.
+        let has_peers = |session: &Session<T>| {
+            let is_of_stream = matches!(&session.stage, Stage::Open(open) if open.key == *key);
+            session.role == super::Role::Player && is_of_stream
+        };
         let is_over = stream.viewers.is_empty() && stream.waiting.is_empty() && stream.entering.is_empty();
         // Peers that are about to connect want what is kept.
         if is_over && !self.sessions.values().any(has_peers) {
