@@ -37,15 +37,15 @@ impl Lossy {
                 if dice.loses() {
                     continue;
                 }
-                if !backs.contains_key(&client) {
+                let back = backs.entry(client).or_insert_with(|| {
                     let back = Arc::new(connected(server).expect("some port is free"));
                     let own = Dice { state: seed ^ u64::from(client.port()), lost };
                     let (from, to, over) = (back.clone(), front.clone(), over.clone());
                     thread::spawn(move || carry(&from, &to, client, own, &over));
-                    backs.insert(client, back);
-                }
+                    back
+                });
                 // As networks do, it says nothing of what it cannot deliver.
-                let _ = backs[&client].send(&buffer[..length]);
+                let _ = back.send(&buffer[..length]);
             }
         });
         Lossy { address, is_over }
