@@ -373,7 +373,7 @@ impl RtcSim {
                     self.fail(&format!("{stream:?} was not followed"));
                 }
             }
-            Effect::Sound(job) => match self.transcoders.take(job) {
+            Effect::Sound(job) => match self.transcoders.take(&job) {
                 Ok(made) => made.into_iter().for_each(|(job, packets)| self.desk.sound(self.time(), job, Ok(packets))),
                 Err(what) => self.fail(&what),
             },

@@ -92,16 +92,16 @@ impl RtcSim {
     }
 
     /// A stranger sends these bytes from an address where nothing is.
-    pub fn forge(&mut self, bytes: Vec<u8>) {
+    pub fn forge(&mut self, bytes: &[u8]) {
         let path = path_of(0x00F0_0000 | self.rng.within(0..=0xFFFF), 9_999);
-        self.receive(path, &bytes);
+        self.receive(path, bytes);
         self.settle();
     }
 
     /// A stranger who knows the name of a session, as it is sent in plain text, but not its password.
     pub fn forge_binding(&mut self, id: ClientId) {
         let name = self.remotes[id.index()].name.clone();
-        self.forge(binding(&name, "0123456789abcdef0123456789abcdef"));
+        self.forge(&binding(&name, "0123456789abcdef0123456789abcdef"));
     }
 
     pub(super) fn schedule(&mut self, index: usize) {
@@ -127,7 +127,7 @@ impl RtcSim {
         match remote.stage {
             Stage::Away(at) if at <= now => self.offer(index),
             Stage::Binding | Stage::Greeting | Stage::Connected if now > remote.heard + SILENCE => {
-                self.dismissed(index)
+                self.dismissed(index);
             }
             Stage::Binding | Stage::Greeting | Stage::Connected => {
                 if remote.is_alive_due(now) {

@@ -115,7 +115,7 @@ impl Act {
             Act::Loss { client: number } => client(number).into_iter().for_each(|id| net.report_loss(id, 30)),
             Act::Key { client: number } => client(number).into_iter().for_each(|id| net.ask_for_key(id)),
             Act::Forge { client: number } => client(number).into_iter().for_each(|id| net.forge_binding(id)),
-            Act::Noise { bytes } => net.forge(bytes.clone()),
+            Act::Noise { bytes } => net.forge(bytes),
         }
     }
 }

@@ -30,8 +30,8 @@ struct Work {
 
 impl Transcoders {
     /// Takes a step. Returns the packets that come of it; the error says what is wrong with the step.
-    pub(super) fn take(&mut self, job: SoundJob) -> Result<Option<(u64, Vec<OpusPacket>)>, String> {
-        match job {
+    pub(super) fn take(&mut self, job: &SoundJob) -> Result<Option<(u64, Vec<OpusPacket>)>, String> {
+        match *job {
             SoundJob::Begin { job, .. } => {
                 self.begun += 1;
                 let work = Work { number: self.begun, taken: None, made: Duration::ZERO, packets: 0 };

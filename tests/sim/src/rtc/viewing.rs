@@ -41,6 +41,9 @@ pub(super) struct Viewing {
     pub(super) lost: u64,
 }
 
+/// The time, the marker and the payload of a packet.
+type Packet = (u32, bool, Vec<u8>);
+
 /// The packets of a track.
 #[derive(Debug, Default)]
 struct Incoming {
@@ -48,13 +51,13 @@ struct Incoming {
     from: Option<Instant>,
     next: Option<u64>,
     newest: u64,
-    held: BTreeMap<u64, (u32, bool, Vec<u8>)>,
+    held: BTreeMap<u64, Packet>,
     /// Since when the next one has been missing.
     missing_since: Option<Instant>,
 }
 
 impl Incoming {
-    fn take(&mut self, now: Instant, number: u64, packet: (u32, bool, Vec<u8>)) {
+    fn take(&mut self, now: Instant, number: u64, packet: Packet) {
         self.from.get_or_insert(now + AT_FIRST);
         self.newest = self.newest.max(number);
         if self.next.is_none_or(|next| number >= next) {
@@ -63,7 +66,7 @@ impl Incoming {
     }
 
     /// The next packet in order. The number says how many are missing before it.
-    fn pop(&mut self, now: Instant) -> Option<(u64, (u32, bool, Vec<u8>))> {
+    fn pop(&mut self, now: Instant) -> Option<(u64, Packet)> {
         let first = *self.held.first_key_value()?.0;
         let missing = match self.next {
             None if self.from.is_some_and(|from| now < from) => return None,
