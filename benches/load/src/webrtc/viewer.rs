@@ -74,8 +74,7 @@ impl Viewer {
 
     /// Reads all that has come.
     pub(super) fn read(&mut self, buffer: &mut [u8], seen: &Seen) {
-        loop {
-            let Ok((length, from)) = self.socket.recv_from(buffer) else { break };
+        while let Ok((length, from)) = self.socket.recv_from(buffer) {
             let bytes = &buffer[..length];
             let is_media = is_media(bytes);
             if is_media {
