@@ -91,7 +91,7 @@ impl HttpAnswer {
     }
 }
 
-/// Makes a request by HTTP, on a connection of its own. `fields` are lines.
+/// Makes a request by HTTP, on a new connection. `fields` are lines.
 ///
 /// # Panics
 /// If there is no answer in time.

@@ -1,4 +1,4 @@
-//! Who knows what: str0m stays inside one module, so that the rest can be run without it, and can outlive it.
+//! Which module knows what: str0m stays inside one module, so that the rest can be run without it, and can outlive it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

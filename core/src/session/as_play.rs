@@ -53,7 +53,7 @@ pub(super) fn refused(rejection: &Rejection, delivery: Delivery) -> Answer {
             | Refusal::NameInvalid(_),
         ) => Answer::text(404, text),
         Some(Refusal::NameTaken(_) | Refusal::NameElsewhere(_)) => Answer::text(409, text),
-        // An origin says so of its own names.
+        // An origin says so of names that it owns.
         Some(Refusal::OriginDenied(_)) if rejection.code == "NetStream.Publish.BadName" => Answer::text(409, text),
         Some(
             Refusal::Limit(_)

@@ -56,7 +56,7 @@ pub(crate) enum Kept {
     ByRtc,
 }
 
-/// A client without a socket of its own: a connection of core. It made its request on another connection, and its media
+/// A client without a socket: a connection of core. It made its request on another connection, and its media
 /// goes another way.
 pub(crate) struct Viewer {
     /// The number of its session.

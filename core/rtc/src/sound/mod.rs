@@ -1,6 +1,6 @@
 //! Sound of one codec put into another: AAC of RTMP publishers into Opus, which is what browsers play by WebRTC.
 //!
-//! This is work for a thread of its own: a stream costs about a hundredth of a core, and nothing here waits for anything.
+//! This is work for a separate thread: a stream costs about a hundredth of a core, and nothing here waits for anything.
 //! [`Transcoders`] does the work of such a thread. [`begin`] makes the [`Transcoder`] of one stream: it takes frames with
 //! their times and returns packets with theirs. Samples are counted in integers, so that times do not drift; see [`AacToOpus`] for how sound follows the times
 //! of its frames. Panics of the codecs are contained: they are an error of that stream.

@@ -174,7 +174,7 @@ impl RtcSim {
         }
     }
 
-    /// Something is sent to an address. One that is not proven may be that of somebody else, whom nothing is to be sent to.
+    /// Something is sent to an address. One that is not proven may be that of a host that has asked for nothing.
     pub(super) fn note_sent(&mut self, path: Path, bytes: usize) {
         if self.proven.contains(&path) {
             self.unproven.remove(&path);

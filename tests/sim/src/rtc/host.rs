@@ -406,7 +406,8 @@ impl RtcSim {
     /// A peer makes a request by HTTP.
     pub(super) fn ask(&mut self, remote: usize, text: &str, is_offer: bool, is_gone: Arc<AtomicBool>) {
         let request = request(text);
-        let target = Target::of(&request).unwrap_or_else(|| self.fail(&format!("{text:?} is for nobody")));
+        let target =
+            Target::of(&request).unwrap_or_else(|| self.fail(&format!("{text:?} is for no part of the server")));
         let client = path_of(remote, self.remotes[remote].moves).remote;
         self.peers.ledger().waiting += 1;
         let (time, settings) = (self.time(), self.settings.clone());

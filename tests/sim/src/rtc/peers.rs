@@ -98,7 +98,7 @@ impl RtcSim {
         self.settle();
     }
 
-    /// A stranger who knows the name of a session, as it is sent in plain text, but not its password.
+    /// A stranger that knows the name of a session, as it is sent in plain text, but not its password.
     pub fn forge_binding(&mut self, id: ClientId) {
         let name = self.remotes[id.index()].name.clone();
         self.forge(&binding(&name, "0123456789abcdef0123456789abcdef"));

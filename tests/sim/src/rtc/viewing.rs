@@ -279,7 +279,7 @@ impl Viewing {
         let before = self.sound.replace((publication, number));
         (self.sounds, self.heard) = (self.sounds + 1, Some(now));
         if terms.is_transcoded {
-            // Each work on it has a number of its own, and its packets have theirs.
+            // Each work on it has a number, and so have its packets.
             let goes_on = before.is_none_or(|(work, last)| {
                 if work == publication { number == last + 1 } else { publication > work && number == 0 }
             });
