@@ -28,7 +28,7 @@ pub struct Camera {
     pub key: RangeInclusive<usize>,
     /// See there.
     pub inter: RangeInclusive<usize>,
-    /// True if there are two pictures between each and the next that they refer to, one of which the other refers to.
+    /// True if there are two pictures between each and the next that they refer to, to which no other refers.
     pub b_frames: bool,
     /// The sound.
     pub sound: Option<Sound>,
@@ -239,7 +239,7 @@ impl Recording {
     fn picture(&mut self, now: Instant, taken: Duration, archive: &mut [Publication]) -> Made {
         let (number, place) = (self.pictures, self.place);
         let is_key = place == 0;
-        let is_reference = !self.camera.b_frames || place % 3 != 0 || is_key;
+        let is_reference = !self.camera.b_frames || place % 3 == 1 || is_key;
         let size = self.rng.within(if is_key { self.camera.key.clone() } else { self.camera.inter.clone() });
         let header = match (is_key, is_reference) {
             (true, _) => 0x65,
@@ -273,8 +273,7 @@ impl Recording {
         Made::Picture { milliseconds, composition, is_key, units }
     }
 
-    /// How many pictures later than it comes a picture is shown. The order is I P B b P B b: the first B comes between, and
-    /// nothing refers to the second.
+    /// How many pictures later than it comes a picture is shown. The order is I P b b P b b.
     fn ahead(&self, place: usize) -> u32 {
         match place % 3 {
             _ if !self.camera.b_frames => 0,

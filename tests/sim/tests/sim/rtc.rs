@@ -42,7 +42,7 @@ fn three_thousand_viewers_get_each_picture_which_is_put_into_packets_once() {
             _ => net.kick(*viewer),
         }
     }
-    net.run_for(2 * SECOND);
+    net.run_for(4 * SECOND);
     net.check_served();
     let (written, made) = net.packets();
     let sent = net.pictures_sent() as u64;
