@@ -1,6 +1,6 @@
 //! Datagrams and times of peers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anabranch_core::packager::{Ticket, Time};
 
@@ -106,7 +106,8 @@ impl<T: Ticket> Desk<T> {
             Kind::Viewer(viewer) => viewer.pauses_until.map_or(due, |until| until.min(due)),
             Kind::Publisher(publishing) => publishing.due().map_or(due, |wish| wish.min(due)),
         };
-        let due = self.zero.map_or(due, |zero| on_grid(zero, due.max(now)));
+        // What is due already is due at the next moment: a turn must come to its end.
+        let due = self.zero.map_or(due, |zero| on_grid(zero, due.max(now + Duration::from_nanos(1))));
         if open.due != Some(due) {
             if let Some(before) = open.due.replace(due) {
                 self.dues.remove(&(before, number));
@@ -127,10 +128,6 @@ impl<T: Ticket> Desk<T> {
         match event {
             Event::Connected if !open.is_connected => {
                 open.is_connected = true;
-                // The keys of both sides depend on what was sent there.
-                if let Some(proof) = open.path.and_then(|path| open.proof(path)) {
-                    proof.prove();
-                }
                 self.stats.connected += 1;
                 if let Some(path) = open.path {
                     let (remote, after) = (path.remote, now.saturating_duration_since(session.begun));
@@ -180,5 +177,5 @@ impl<T: Ticket> Desk<T> {
 fn on_grid(zero: Instant, due: Instant) -> Instant {
     let since = due.saturating_duration_since(zero).as_nanos();
     let ahead = since.next_multiple_of(GRAIN.as_nanos()).max(GRAIN.as_nanos()) - since;
-    due.checked_add(std::time::Duration::from_nanos(ahead as u64)).unwrap_or(due)
+    due.checked_add(Duration::from_nanos(ahead as u64)).unwrap_or(due)
 }

@@ -51,11 +51,6 @@ impl Proof {
         is_answer
     }
 
-    /// What the peer has done shows that it is there.
-    pub(super) fn prove(&mut self) {
-        self.is_proven = true;
-    }
-
     /// Hands a datagram to `send`, or holds it back.
     pub(super) fn send(&mut self, datagram: Datagram, send: &mut impl FnMut(Datagram)) {
         if self.is_proven && self.held.is_empty() {

@@ -89,7 +89,7 @@ fn thousands_of_viewers_get_each_picture_once_and_leave_nothing_behind() {
         let number = world.post("/live/cam/whep", "v=0\r\nm=video 9\r\n");
         let name = String::from_utf8(world.answers[&number].body.to_vec()).expect("text");
         let remote = SocketAddr::from(([10, 0, 0, 1], 1024 + viewer));
-        world.desk.receive(world.time(), Path { transport: Transport::Udp, local, remote }, &hello(&name));
+        world.desk.receive(world.time(), Path { transport: Transport::Tcp, local, remote }, &hello(&name));
         while world.desk.poll_datagram().is_some() {}
     }
     let mut got: BTreeMap<SocketAddr, Vec<u64>> = BTreeMap::new();
@@ -154,7 +154,7 @@ fn a_viewer_that_loses_too_much_goes_on_at_the_next_key_frame() {
     let number = world.post("/live/cam/whep", "v=0\r\nm=video 9\r\n");
     let name = String::from_utf8(world.answers[&number].body.to_vec()).expect("text");
     let (local, remote) = (SERVER.parse().expect("an address"), "10.0.0.1:9".parse().expect("an address"));
-    let path = Path { transport: Transport::Udp, local, remote };
+    let path = Path { transport: Transport::Tcp, local, remote };
     world.desk.receive(world.time(), path, &hello(&name));
     world.settle();
     let mut sent = Vec::new();
@@ -185,7 +185,7 @@ fn a_codec_that_changes_before_a_viewer_has_connected_ends_it() {
     world.publisher = Some(world.hub.publish(&key()).expect("the name is free"));
     world.push(Message::video(0, [&b"\x91vp09"[..], &[0x82, 0x49, 0x83, 0x42, 0, 1, 2]].concat()));
     let (local, remote) = (SERVER.parse().expect("an address"), "10.0.0.1:9".parse().expect("an address"));
-    world.desk.receive(world.time(), Path { transport: Transport::Udp, local, remote }, &hello(&name));
+    world.desk.receive(world.time(), Path { transport: Transport::Tcp, local, remote }, &hello(&name));
     world.settle();
     assert!(world.remarks.contains(&Remark::Gone { session: 1, why: Gone::Changed }), "{:?}", world.remarks);
     assert_eq!((world.left.len(), world.desk.sessions().len(), world.followed.len()), (1, 0, 0));

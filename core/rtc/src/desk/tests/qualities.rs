@@ -19,7 +19,7 @@ impl Scene {
         low.push(world.now, avc_header()).expect("it is on air");
         let number = world.post("/live/cam/whep", "v=0\r\nm=video 9\r\n");
         let (local, remote) = (SERVER.parse().expect("an address"), "10.0.0.1:9".parse().expect("an address"));
-        let path = Path { transport: Transport::Udp, local, remote };
+        let path = Path { transport: Transport::Tcp, local, remote };
         let mut scene = Scene { world, low: Some(low), path, pictures: 0, got: Vec::new() };
         scene.run(1);
         let name = String::from_utf8(scene.world.answers[&number].body.to_vec()).expect("text");
