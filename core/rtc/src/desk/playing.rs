@@ -8,7 +8,7 @@ use anabranch_core::url::StreamKey;
 use super::effect::{OpusPacket, SoundJob};
 use super::session::{Kind, Session, Stage};
 use super::stream::{News, Stream};
-use super::{Desk, Effect, Remark, SessionId};
+use super::{Desk, Effect, Remark, Role, SessionId};
 use crate::peer::Gone;
 
 /// How long a viewer waits for the pictures of a stream that has sound.
@@ -228,7 +228,13 @@ impl<T: Ticket> Desk<T> {
 
     /// Answers a client that waits for a stream, if it is there now.
     pub(super) fn try_answer(&mut self, now: Instant, number: SessionId) {
-        let Some(Session { stage: Stage::Waiting(offer, key), .. }) = self.sessions.get_mut(&number) else { return };
+        let Some(Session { role, stage: Stage::Waiting(offer, key), .. }) = self.sessions.get_mut(&number) else {
+            return;
+        };
+        if *role == Role::Publisher {
+            // It waits for its turn, and not for a stream.
+            return;
+        }
         let Some(stream) = self.streams.get(key) else { return };
         let (video, sound) = stream.codecs();
         match stream.live_since() {
