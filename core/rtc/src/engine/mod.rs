@@ -377,7 +377,7 @@ impl Peer for Engine {
             Transport::Tcp => Protocol::Tcp,
         };
         self.attempt(|rtc| {
-            // What cannot be read is of nobody here.
+            // What cannot be read is for no peer.
             let Ok(receive) = Receive::new(proto, path.remote, path.local, bytes) else { return Ok(()) };
             let input = Input::Receive(now, receive);
             if rtc.accepts(&input) { rtc.handle_input(input) } else { Ok(()) }

@@ -142,7 +142,7 @@ fn aac_becomes_opus_while_there_is_a_viewer() {
     world.push(Message::audio(0, vec![0xAF, 0, 0x11, 0x90]));
     world.send(0..1, 1000);
     world.push(Message::audio(world.milliseconds(), vec![0xAF, 1, 1]));
-    assert!(world.jobs.is_empty(), "nobody listens");
+    assert!(world.jobs.is_empty(), "there are no listeners");
     let viewer = world.connected("198.51.100.7:50000");
     let mut known_job = None;
     for number in 0..50u8 {

@@ -283,7 +283,7 @@ fn an_address_that_a_client_claims_gets_no_more_bytes_than_came_from_it() {
     let (name, password) = (server.name.expect("a name"), server.password.expect("a password"));
     let server = Credentials { name, password };
     let client = Fragment::of_description(&offer_of(&world, viewer)).and_then(|offer| offer.name).expect("a name");
-    // It nominates the address of somebody else, with the highest priority.
+    // It nominates the address of another host, with the highest priority.
     let nominates: [(u16, &[u8]); 3] = [(0x0024, &[0x7F; 4]), (0x802A, &[0xFF; 8]), (0x0025, &[])];
     let local = SERVER.parse().expect("an address");
     let victim: SocketAddr = "203.0.113.9:9".parse().expect("an address");
