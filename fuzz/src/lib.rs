@@ -12,6 +12,7 @@ pub mod formats;
 pub mod handshake;
 pub mod http;
 pub mod message;
+#[cfg(feature = "webrtc")]
 #[path = "../../core/rtc/tests/support/payloads.rs"]
 mod payloads;
 #[path = "../../core/tests/support/playlist.rs"]
@@ -21,6 +22,7 @@ pub mod preface;
 pub mod relay;
 #[cfg(not(feature = "libfuzzer"))]
 pub mod replay;
+#[cfg(feature = "webrtc")]
 pub mod rtc;
 pub mod scene;
 pub mod session;
