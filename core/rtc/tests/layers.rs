@@ -10,7 +10,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         // Tests have clients by str0m.
         if path.is_dir() && name != "tests" {
             sources(&path, found);
-        } else if path.is_file() && name != "tests.rs" {
+        } else if path.extension().is_some_and(|ending| ending == "rs") && name != "tests.rs" {
             found.push(path);
         }
     }
