@@ -53,7 +53,7 @@ fn quantiles(mut values: Vec<f64>) -> impl Iterator<Item = ([(&'static str, Stri
     QUANTILES.into_iter().map(move |(name, share)| {
         let place = (values.len() as f64 * share).ceil() as usize;
         let value = values.get(place.saturating_sub(1)).copied().filter(|value| value.is_finite());
-        ([("quantile", name.to_owned())], value.unwrap_or_default())
+        ([("sessions", name.to_owned())], value.unwrap_or_default())
     })
 }
 
