@@ -1,4 +1,4 @@
 //! Any bytes as AMF 3.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::amf::amf3);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::amf::amf3(bytes));

@@ -1,4 +1,4 @@
 //! Any bytes into the chunk reader, control messages applied as they come.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::chunk::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::chunk::run(bytes));

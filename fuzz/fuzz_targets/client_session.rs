@@ -1,4 +1,4 @@
 //! One session of a client: any bytes of a server, cut anywhere.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::client::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::client::run(bytes));

@@ -1,4 +1,4 @@
 //! Any bytes as a command.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::message::command);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::message::command(bytes));

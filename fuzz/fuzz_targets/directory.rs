@@ -1,4 +1,4 @@
 //! What a Redis sends to a server of a cluster.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::directory::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::directory::run(bytes));

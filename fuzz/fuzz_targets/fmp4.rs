@@ -1,4 +1,4 @@
 //! Any configurations and samples in fragmented MP4.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::formats::fmp4);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::formats::fmp4(bytes));

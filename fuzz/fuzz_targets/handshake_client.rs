@@ -1,4 +1,4 @@
 //! The handshake of a client with any server.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::handshake::client);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::handshake::client(bytes));

@@ -1,4 +1,4 @@
 //! The handshake of a server with any client.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::handshake::server);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::handshake::server(bytes));

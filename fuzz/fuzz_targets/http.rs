@@ -1,4 +1,4 @@
 //! Requests by HTTP, and the frames of a WebSocket.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::http::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::http::run(bytes));

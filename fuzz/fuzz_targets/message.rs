@@ -1,4 +1,4 @@
 //! Any bytes as the body of a message that is no command: control, data, shared object.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::message::any);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::message::any(bytes));

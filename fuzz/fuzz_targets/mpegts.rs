@@ -1,4 +1,4 @@
 //! Any configurations and payloads in a transport stream.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::formats::mpegts);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::formats::mpegts(bytes));

@@ -1,4 +1,4 @@
 //! Any request for a playlist, and any name of a segment.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::formats::playlist);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::formats::playlist(bytes));

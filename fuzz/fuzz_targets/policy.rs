@@ -1,4 +1,4 @@
 //! Any texts as the rules of an operator, and any client held against them.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::policy::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::policy::run(bytes));

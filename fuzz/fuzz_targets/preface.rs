@@ -1,4 +1,4 @@
 //! What a proxy puts in front of the handshake.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::preface::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::preface::run(bytes));

@@ -1,4 +1,4 @@
 //! Targets, redirects and uplinks: any template and URL, and any bytes of another server.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::relay::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::relay::run(bytes));

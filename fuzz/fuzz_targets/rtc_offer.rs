@@ -1,4 +1,4 @@
 //! Offers of peers of WebRTC.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::rtc::offer);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::rtc::offer(bytes));

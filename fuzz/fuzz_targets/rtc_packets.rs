@@ -1,4 +1,4 @@
 //! Pictures of WebRTC in packets.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::rtc::packets);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::rtc::packets(bytes));

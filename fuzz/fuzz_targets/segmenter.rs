@@ -1,4 +1,4 @@
 //! A live stream of any kind on its way into segments and playlists.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::formats::segmenter);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::formats::segmenter(bytes));

@@ -1,4 +1,4 @@
 //! A server with several connections that do anything in any order.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::scene::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::scene::run(bytes));

@@ -1,4 +1,4 @@
 //! One connection of a server with its hub: any bytes, cut anywhere, under any policy.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::connection::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::connection::run(bytes));

@@ -1,4 +1,4 @@
 //! One session of a server: any bytes, cut anywhere, requests granted or refused.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::session::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::session::run(bytes));

@@ -1,4 +1,4 @@
 //! Any frames into one source, read by cursors of every speed.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::source::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::source::run(bytes));

@@ -1,4 +1,4 @@
 //! Any texts as tcUrl, app, stream name and reference.
-#![cfg_attr(feature = "libfuzzer", no_main)]
+#![no_main]
 
-anabranch_fuzz::target!(anabranch_fuzz::url::run);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| anabranch_fuzz::url::run(bytes));

@@ -1,5 +1,5 @@
-//! What the fuzz targets do with an input. Each function asserts what must hold besides not to panic: the targets
-//! themselves are one line each.
+//! What the fuzz targets do with an input. Each function asserts what must hold besides not to panic: the programs that
+//! libFuzzer runs are one line each.
 
 pub mod amf;
 pub mod chunk;
@@ -12,7 +12,6 @@ pub mod formats;
 pub mod handshake;
 pub mod http;
 pub mod message;
-#[cfg(feature = "webrtc")]
 #[path = "../../core/rtc/tests/support/payloads.rs"]
 mod payloads;
 #[path = "../../core/tests/support/playlist.rs"]
@@ -20,9 +19,7 @@ mod playlist;
 pub mod policy;
 pub mod preface;
 pub mod relay;
-#[cfg(not(feature = "libfuzzer"))]
 pub mod replay;
-#[cfg(feature = "webrtc")]
 pub mod rtc;
 pub mod scene;
 pub mod session;
@@ -30,16 +27,54 @@ pub mod source;
 mod time;
 pub mod url;
 
-/// Makes a target of a function of the input: for libFuzzer, or a program that runs over given inputs.
-#[macro_export]
-macro_rules! target {
-    ($run:path) => {
-        #[cfg(feature = "libfuzzer")]
-        libfuzzer_sys::fuzz_target!(|bytes: &[u8]| $run(bytes));
+/// What is done with an input.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name, as of its corpus.
+    pub name: &'static str,
+    /// The path of the function in this crate.
+    pub path: &'static str,
+    /// The function.
+    pub run: fn(&[u8]),
+}
 
-        #[cfg(not(feature = "libfuzzer"))]
-        fn main() -> std::process::ExitCode {
-            $crate::replay::main($run)
-        }
+macro_rules! targets {
+    ($($name:ident: $run:path,)*) => {
+        /// All targets.
+        pub const TARGETS: &[Target] =
+            &[$(Target { name: stringify!($name), path: stringify!($run), run: $run },)*];
     };
+}
+
+targets! {
+    amf0: amf::amf0,
+    amf3: amf::amf3,
+    chunk_reader: chunk::run,
+    client_session: client::run,
+    command: message::command,
+    directory: directory::run,
+    flv_aggregate: flv::aggregate,
+    flv_audio: flv::audio,
+    flv_config: flv::config,
+    flv_tags: flv::tags,
+    flv_video: flv::video,
+    fmp4: formats::fmp4,
+    handshake_client: handshake::client,
+    handshake_server: handshake::server,
+    http: http::run,
+    message: message::any,
+    mpegts: formats::mpegts,
+    playlist: formats::playlist,
+    policy: policy::run,
+    preface: preface::run,
+    relay: relay::run,
+    rtc_datagrams: rtc::datagrams,
+    rtc_offer: rtc::offer,
+    rtc_packets: rtc::packets,
+    segmenter: formats::segmenter,
+    server: scene::run,
+    server_connection: connection::run,
+    server_session: session::run,
+    source: source::run,
+    url: url::run,
 }

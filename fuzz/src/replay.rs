@@ -2,34 +2,36 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::{env, fs, io};
+use std::{fs, io};
 
-/// Runs `target` over the files and folders on the command line. Says which input failed, and goes on with the others.
-pub fn main(target: fn(&[u8])) -> ExitCode {
+/// Runs a target over files and all that is in folders. Returns how many inputs there were.
+///
+/// # Errors
+///
+/// There are none, some cannot be read, or the target panicked; a line for each says which. It goes on with the others.
+pub fn replay(target: fn(&[u8]), paths: impl IntoIterator<Item: AsRef<Path>>) -> Result<usize, String> {
     let mut inputs = Vec::new();
-    for path in env::args_os().skip(1) {
-        if let Err(error) = collect(Path::new(&path), &mut inputs) {
-            eprintln!("{}: {error}", path.display());
-            return ExitCode::FAILURE;
-        }
+    for path in paths {
+        let path = path.as_ref();
+        collect(path, &mut inputs).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     inputs.sort();
     // What is left of any input is legal, and of none too.
     target(&[]);
-    let mut failed = 0;
+    let mut failures = Vec::new();
     for path in &inputs {
         let run = match fs::read(path) {
             Ok(bytes) => catch_unwind(AssertUnwindSafe(|| target(&bytes))).map_err(|_| "it panicked".to_owned()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(words) = run {
-            eprintln!("failed on {}: {words}", path.display());
-            failed += 1;
+            failures.push(format!("failed on {}: {words}", path.display()));
         }
     }
-    println!("{} inputs, {failed} failed", inputs.len());
-    if failed == 0 && !inputs.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if inputs.is_empty() {
+        failures.push("there are no inputs".to_owned());
+    }
+    if failures.is_empty() { Ok(inputs.len()) } else { Err(failures.join("\n")) }
 }
 
 fn collect(path: &Path, inputs: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -105,9 +105,8 @@ fn build() -> Result<(), String> {
     };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--bins", "--examples"])
-        .args(["--package", "anabranch", "--package", "anabranch-core", "--package", "anabranch-smol"])
-        .args(["--package", "anabranch-std-server"])
+        // All packages, as `tests/run` does: with the features that a part of them asks for, much would be built again.
+        .args(["build", "--quiet", "--workspace", "--bins", "--examples"])
         .args(["--profile", profile])
         .arg("--target-dir")
         .arg(folder.parent().expect("the profile's folder lies in the target directory"))
