@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::flv::Codec;
 
+use crate::desk::stun;
 use crate::engine::{Candidates, Credentials};
 
 /// How datagrams travel.
@@ -27,6 +28,13 @@ pub struct Path {
     pub local: SocketAddr,
     /// The peer's address.
     pub remote: SocketAddr,
+}
+
+/// What a peer with this password (`a=ice-pwd` of its offer) answers to a question of the server (RFC 8489, RFC 8445 §7.3), for
+/// peers of simulations. `None` if these bytes are no such question. Without the answer, the peer's address gets no more bytes
+/// than came from it.
+pub fn answer_binding(question: &[u8], password: &str) -> Option<Vec<u8>> {
+    stun::answer(question, password)
 }
 
 /// Bytes to send.

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub enum Role {
 }
 
 /// A client that asks to publish or play a stream by WebRTC.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Opening {
     /// The number of its session.
     pub session: SessionId,
@@ -38,8 +39,21 @@ pub struct Opening {
     pub stream: String,
 }
 
+/// Without the request, which has tokens and an offer.
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Opening { session, role, client, request: _, app, stream } = self;
+        f.debug_struct("Opening")
+            .field("session", session)
+            .field("role", role)
+            .field("client", client)
+            .field("app", app)
+            .field("stream", stream)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What is to be done.
-#[derive(Debug)]
 pub enum Effect<T> {
     /// Answer the request of this ticket.
     Answer(T, Answer),
@@ -69,8 +83,27 @@ pub enum Effect<T> {
     Tell(Remark),
 }
 
+/// Without the body and the fields of an answer, which have secrets of its client.
+impl<T: fmt::Debug> fmt::Debug for Effect<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Effect::Answer(ticket, answer) => {
+                write!(f, "Answer({ticket:?}, {}, {} bytes)", answer.status, answer.body.len())
+            }
+            Effect::Open(opening) => f.debug_tuple("Open").field(opening).finish(),
+            Effect::Leave(session) => f.debug_tuple("Leave").field(session).finish(),
+            Effect::Publish(session, message) => f.debug_tuple("Publish").field(session).field(message).finish(),
+            Effect::Follow(stream) => f.debug_tuple("Follow").field(stream).finish(),
+            Effect::Unfollow(stream) => f.debug_tuple("Unfollow").field(stream).finish(),
+            Effect::Sound(job) => f.debug_tuple("Sound").field(job).finish(),
+            Effect::Sent { session, frames, bytes } => write!(f, "Sent({session}, {frames} frames, {bytes} bytes)"),
+            Effect::Tell(remark) => f.debug_tuple("Tell").field(remark).finish(),
+        }
+    }
+}
+
 /// A step in the work on the sound of one stream. Jobs of one stream are done in order.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum SoundJob {
     /// AAC with this configuration (AudioSpecificConfig, ISO/IEC 14496-3 §1.6.2.1) is to become Opus from now on.
     Begin {
@@ -95,13 +128,31 @@ pub enum SoundJob {
     },
 }
 
+/// Without the sound.
+impl fmt::Debug for SoundJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SoundJob::Begin { job, config } => write!(f, "Begin({job}, {} bytes)", config.len()),
+            SoundJob::Frame { job, time, data } => write!(f, "Frame({job}, {time:?}, {} bytes)", data.len()),
+            SoundJob::End { job } => write!(f, "End({job})"),
+        }
+    }
+}
+
 /// A packet of Opus that was made of other sound.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct OpusPacket {
     /// Its presentation time, by the times of the frames that it was made of.
     pub time: Duration,
     /// The packet.
     pub data: Bytes,
+}
+
+/// Without the sound.
+impl fmt::Debug for OpusPacket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpusPacket({:?}, {} bytes)", self.time, self.data.len())
+    }
 }
 
 /// What the log and the lists of connections are told of a session.

@@ -27,7 +27,7 @@ mod rooms;
 mod session;
 mod settings;
 mod stream;
-mod stun;
+pub(crate) mod stun;
 mod viewer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -47,7 +47,7 @@ pub use effect::{Effect, Opening, OpusPacket, Remark, Role, SessionId, SoundJob}
 use names::Names;
 use requests::Lobby;
 use rooms::Rooms;
-use session::{Kind, Session, Stage};
+use session::{Holder, Kind, Session, Stage};
 pub use settings::Settings;
 use stream::Stream;
 
@@ -142,9 +142,11 @@ pub struct Desk<T> {
     zero: Option<Instant>,
     sessions: BTreeMap<SessionId, Session<T>>,
     last_session: SessionId,
-    /// The sessions by the names that peers call them, and by paths that are proven.
+    /// The sessions by the names that peers call them, by the paths that genuine messages came from, and by the numbers of the
+    /// questions that were asked there.
     by_name: HashMap<String, SessionId>,
-    by_path: HashMap<Path, SessionId>,
+    by_path: HashMap<Path, Holder>,
+    questions: HashMap<[u8; 12], SessionId>,
     /// The sessions that publish.
     publishers: BTreeMap<StreamKey, SessionId>,
     streams: BTreeMap<StreamKey, Stream>,
@@ -180,6 +182,7 @@ impl<T: Ticket> Desk<T> {
             last_session: 0,
             by_name: HashMap::new(),
             by_path: HashMap::new(),
+            questions: HashMap::new(),
             publishers: BTreeMap::new(),
             streams: BTreeMap::new(),
             followed: HashMap::new(),
@@ -342,8 +345,11 @@ impl<T: Ticket> Desk<T> {
             Stage::Open(open) => {
                 self.by_name.remove(&open.name);
                 for proof in &open.paths {
-                    if self.by_path.get(&proof.path) == Some(&number) {
+                    if self.by_path.get(&proof.path).is_some_and(|holder| holder.session == number) {
                         self.by_path.remove(&proof.path);
+                    }
+                    if let Some(question) = proof.question() {
+                        self.questions.remove(&question);
                     }
                 }
                 if let Some(due) = open.due {

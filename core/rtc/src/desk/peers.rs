@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::packager::{Ticket, Time};
 
-use super::session::{Kind, Open, Session, Stage};
+use super::session::{Holder, Kind, Open, Session, Stage};
 use super::{Desk, Effect, GRAIN, Remark, SessionId, TELL, stun};
 use crate::peer::{Event, Gone, Output, Path};
 
@@ -12,25 +12,58 @@ impl<T: Ticket> Desk<T> {
     /// A datagram has come.
     pub fn receive(&mut self, time: Time, path: Path, bytes: &[u8]) {
         let now = self.at(time);
+        if let Some(question) = stun::answered(bytes)
+            && let Some(number) = self.questions.get(&question).copied()
+            && self.is_proof(number, path, bytes, question)
+        {
+            return self.prove(now, number, path, bytes.len());
+        }
         // A name counts more than an address, which a client may use again for another session.
         let named = stun::name_of(bytes).and_then(|name| self.by_name.get(name));
-        let Some(number) = named.or_else(|| self.by_path.get(&path)).copied() else {
+        let Some(number) = named.copied().or_else(|| self.by_path.get(&path).map(|holder| holder.session)) else {
             self.stats.strange += 1;
             return;
         };
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
-        if let Some(proof) = open.proof(path)
-            && !proof.is_proven()
-        {
+        if let Some(proof) = open.proof(path) {
             proof.received(bytes.len());
-            if proof.is_answer(bytes) {
-                return self.settle_proof(now, number, path);
-            }
         }
         let seen = open.seen(path);
         open.peer.receive(now, seen, bytes);
         self.drain(now, number, Some((path, bytes.len())));
         self.settle_proof(now, number, path);
+    }
+
+    /// True if this is what the peer of a session answers to the server's question on this path.
+    fn is_proof(&mut self, number: SessionId, path: Path, bytes: &[u8], question: [u8; 12]) -> bool {
+        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return false };
+        let Open { paths, remote, .. } = &mut **open;
+        let proof = paths.iter_mut().find(|proof| proof.path == path);
+        proof.is_some_and(|proof| proof.is_answer(bytes, question, &remote.password))
+    }
+
+    /// A peer has shown that it is at this path, whichever session had it before: a client may use its address again.
+    fn prove(&mut self, now: Instant, number: SessionId, path: Path, received: usize) {
+        let before = self.by_path.insert(path, Holder { session: number, is_proven: true });
+        if let Some(before) = before.filter(|before| before.session != number) {
+            self.forget_path(before.session, path);
+        }
+        if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number)
+            && let Some(proof) = open.proof(path)
+        {
+            proof.received(received);
+        }
+        self.settle_proof(now, number, path);
+    }
+
+    /// A path is no longer one of this session.
+    fn forget_path(&mut self, number: SessionId, path: Path) {
+        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
+        for proof in open.paths.extract_if(.., |proof| proof.path == path) {
+            if let Some(question) = proof.question() {
+                self.questions.remove(&question);
+            }
+        }
     }
 
     /// Sends what may be sent to a path.
@@ -39,23 +72,25 @@ impl<T: Ticket> Desk<T> {
         let Open { paths, name, remote, bytes, .. } = &mut **open;
         let Some(proof) = paths.iter_mut().find(|proof| proof.path == path) else { return };
         let (names, datagrams) = (&mut self.names, &mut self.datagrams);
-        let number = || {
+        let new_question = || {
             let mut number = [0; 12];
             number.copy_from_slice(&names.bytes()[..12]);
             number
         };
-        proof.settle(now, number, (name, remote), &mut |datagram| {
+        proof.settle(now, new_question, (name, remote), &mut |datagram| {
             *bytes += datagram.bytes.len() as u64;
             datagrams.push_back(datagram);
         });
+        if let Some(question) = proof.question() {
+            self.questions.insert(question, number);
+        }
     }
 
     /// The connection of this path, which was one of TCP, is lost.
     pub fn disconnected(&mut self, time: Time, path: Path) {
         self.at(time);
-        let Some(number) = self.by_path.remove(&path) else { return };
-        if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) {
-            open.paths.retain(|known| known.path != path);
+        if let Some(holder) = self.by_path.remove(&path) {
+            self.forget_path(holder.session, path);
         }
     }
 
@@ -69,13 +104,22 @@ impl<T: Ticket> Desk<T> {
                     let path = open.real(datagram.path, current);
                     datagram.path = path;
                     // Only a genuine message is answered.
-                    if current == Some(path) && self.by_path.get(&path) != Some(&number) {
-                        self.by_path.insert(path, number);
+                    let holder = self.by_path.get(&path).copied();
+                    if current == Some(path) && holder.is_none_or(|holder| holder.session != number) {
                         if open.proof(path).is_none()
                             && let Some(forgotten) = open.learn(path, received.unwrap_or(0))
-                            && self.by_path.get(&forgotten) == Some(&number)
                         {
-                            self.by_path.remove(&forgotten);
+                            if let Some(question) = forgotten.question() {
+                                self.questions.remove(&question);
+                            }
+                            if self.by_path.get(&forgotten.path).is_some_and(|holder| holder.session == number) {
+                                self.by_path.remove(&forgotten.path);
+                            }
+                        }
+                        // A client could forge the address of another one, and its session would get what that one sends.
+                        let is_proven = open.proof(path).is_some_and(|proof| proof.is_proven());
+                        if is_proven || holder.is_none_or(|holder| !holder.is_proven) {
+                            self.by_path.insert(path, Holder { session: number, is_proven });
                         }
                     }
                     open.path = Some(path);

@@ -44,9 +44,14 @@ impl Proof {
         self.received += bytes;
     }
 
-    /// True if a datagram is the answer to the question. Then the path is proven.
-    pub(super) fn is_answer(&mut self, bytes: &[u8]) -> bool {
-        let is_answer = self.asked.is_some_and(|(number, _)| stun::answers(bytes, number));
+    /// The number of the question, if there is one.
+    pub(super) fn question(&self) -> Option<[u8; 12]> {
+        self.asked.map(|(number, _)| number)
+    }
+
+    /// True if a datagram is the answer to the question of this number, by the peer of this password. Then the path is proven.
+    pub(super) fn is_answer(&mut self, bytes: &[u8], number: [u8; 12], password: &str) -> bool {
+        let is_answer = self.question() == Some(number) && stun::shows(bytes, password);
         self.is_proven |= is_answer;
         is_answer
     }

@@ -364,9 +364,6 @@ impl<T: Ticket> Desk<T> {
     /// Where a peer reaches the server whose request has reached this address.
     fn candidates(&self, local: Option<SocketAddr>) -> Candidates {
         let Settings { candidates, tcp_candidates, listening, interfaces, .. } = &self.settings;
-        if !candidates.is_empty() || !tcp_candidates.is_empty() {
-            return Candidates { udp: candidates.clone(), tcp: tcp_candidates.clone() };
-        }
         let mut addresses: Vec<IpAddr> = Vec::new();
         let reached = local.map(|local| local.ip().to_canonical()).filter(|address| !address.is_unspecified());
         for address in reached.into_iter().chain(interfaces.iter().map(|address| address.to_canonical())) {
@@ -374,8 +371,11 @@ impl<T: Ticket> Desk<T> {
                 addresses.push(address);
             }
         }
-        let with_port = |port: u16| addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
-        Candidates { udp: with_port(listening.0), tcp: listening.1.map(with_port).unwrap_or_default() }
+        let told = |told: &[SocketAddr], port: Option<u16>| match port {
+            Some(port) if told.is_empty() => addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+            _ => told.to_vec(),
+        };
+        Candidates { udp: told(candidates, Some(listening.0)), tcp: told(tcp_candidates, listening.1) }
     }
 
     /// What is said to the URL of a session.

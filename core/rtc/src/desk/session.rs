@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::url::StreamKey;
 
+use super::SessionId;
 use super::answers::Reply;
 use super::effect::Role;
 use super::names::Named;
@@ -144,12 +145,27 @@ impl Open {
         self.paths.iter_mut().find(|proof| proof.path == path)
     }
 
-    /// A genuine message has come from a path. Returns one that is to be forgotten.
-    pub(super) fn learn(&mut self, path: Path, bytes: usize) -> Option<Path> {
+    /// A genuine message has come from a path. Returns one that is to be forgotten: an unproven one if there is any, as a client
+    /// can have it seem that its messages come from anywhere.
+    pub(super) fn learn(&mut self, path: Path, bytes: usize) -> Option<Proof> {
         let mut proof = Proof::new(path);
         proof.received(bytes);
         self.paths.push(proof);
-        let oldest = self.paths.iter().position(|known| Some(known.path) != self.path && known.path != path);
-        (self.paths.len() > MOST_PATHS).then(|| self.paths.remove(oldest.unwrap_or(0)).path)
+        if self.paths.len() <= MOST_PATHS {
+            return None;
+        }
+        let may_go = |known: &Proof| Some(known.path) != self.path && known.path != path;
+        let unproven = self.paths.iter().position(|known| may_go(known) && !known.is_proven());
+        let oldest = || self.paths.iter().position(may_go);
+        let at = unproven.or_else(oldest).unwrap_or(0);
+        Some(self.paths.remove(at))
     }
+}
+
+/// The session that datagrams of a path are for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holder {
+    pub(super) session: SessionId,
+    /// True if its peer has shown that it is there.
+    pub(super) is_proven: bool,
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 /// How the desk serves peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where peers reach the server by UDP and TCP, as answers tell them. If both are empty, the address that the request
-    /// reached, with the ports of [`listening`](Self::listening), and then the addresses of the interfaces.
+    /// Where peers reach the server by UDP, as answers tell them. If there are none, the address that the request reached, with
+    /// the port of [`listening`](Self::listening), and then the addresses of the interfaces.
     pub candidates: Vec<SocketAddr>,
-    /// The same by TCP.
+    /// The same by TCP, independently of those of UDP.
     pub tcp_candidates: Vec<SocketAddr>,
     /// The port of UDP, and of TCP if peers may come that way.
     pub listening: (u16, Option<u16>),

@@ -38,10 +38,42 @@ pub(super) fn name_of(bytes: &[u8]) -> Option<&str> {
     None
 }
 
-/// True if a datagram is a good answer to the request of this number.
-pub(super) fn answers(bytes: &[u8], number: [u8; 12]) -> bool {
-    let header = bytes.get(..HEADER);
-    header.is_some_and(|header| header[..2] == BINDING_ANSWER && header[4..8] == COOKIE && header[8..] == number)
+/// The number of the request that a datagram is a good answer to, by what it says of itself.
+pub(super) fn answered(bytes: &[u8]) -> Option<[u8; 12]> {
+    let header = bytes.get(..HEADER)?;
+    (header[..2] == BINDING_ANSWER && header[4..8] == COOKIE).then(|| header[8..].try_into().ok()).flatten()
+}
+
+/// True if a message shows the password (RFC 8489 §14.5).
+pub(super) fn shows(bytes: &[u8], password: &str) -> bool {
+    let Some((header, mut attributes)) = bytes.split_at_checked(HEADER) else { return false };
+    while let Some((head, rest)) = attributes.split_at_checked(4) {
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let Some(value) = rest.get(..length) else { return false };
+        if u16::from_be_bytes([head[0], head[1]]) == INTEGRITY {
+            let before = bytes.len() - attributes.len();
+            let counted = (before - HEADER + INTEGRITY_LENGTH) as u16;
+            let parts = [&header[..2], &counted.to_be_bytes(), &header[4..], &bytes[HEADER..before]];
+            return hmac(password, &parts).verify_slice(value).is_ok();
+        }
+        let Some(after) = rest.get(length.next_multiple_of(4)..) else { return false };
+        attributes = after;
+    }
+    false
+}
+
+fn hmac(password: &str, parts: &[&[u8]]) -> Hmac<Sha1> {
+    let mut mac = Hmac::<Sha1>::new_from_slice(password.as_bytes()).expect("an HMAC key may have any length");
+    parts.iter().for_each(|part| mac.update(part));
+    mac
+}
+
+/// The answer of a peer to a request of the server, which shows the password of the peer. `None` if this is no request.
+pub(crate) fn answer(request: &[u8], password: &str) -> Option<Vec<u8>> {
+    let header = request.get(..HEADER).filter(|header| header[..2] == BINDING_REQUEST && header[4..8] == COOKIE)?;
+    let mut message = [&BINDING_ANSWER[..], &[0, 0], &header[4..]].concat();
+    sign(&mut message, password);
+    Some(message)
 }
 
 /// A request of this number to a peer, from the server of this name. Its answer shows that the peer is there.
@@ -57,16 +89,18 @@ pub(super) fn signed(number: [u8; 12], local: &str, remote: &Credentials, attrib
     for (kind, value) in attributes {
         attribute(&mut message, *kind, value);
     }
-    // Both cover a length that counts them.
-    set_length(&mut message, INTEGRITY_LENGTH);
-    let mut mac = Hmac::<Sha1>::new_from_slice(remote.password.as_bytes()).expect("an HMAC key may have any length");
-    mac.update(&message);
-    let integrity: [u8; 20] = mac.finalize().into_bytes().into();
-    attribute(&mut message, INTEGRITY, &integrity);
-    set_length(&mut message, FINGERPRINT_LENGTH);
-    let fingerprint = crc32(&message) ^ 0x5354_554E;
-    attribute(&mut message, FINGERPRINT, &fingerprint.to_be_bytes());
+    sign(&mut message, &remote.password);
     message
+}
+
+/// Adds the integrity and the fingerprint. Both cover a length that counts them.
+fn sign(message: &mut Vec<u8>, password: &str) {
+    set_length(message, INTEGRITY_LENGTH);
+    let integrity: [u8; 20] = hmac(password, &[message]).finalize().into_bytes().into();
+    attribute(message, INTEGRITY, &integrity);
+    set_length(message, FINGERPRINT_LENGTH);
+    let fingerprint = crc32(message) ^ 0x5354_554E;
+    attribute(message, FINGERPRINT, &fingerprint.to_be_bytes());
 }
 
 fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
@@ -113,10 +147,23 @@ mod tests {
         // RFC 8445 §7.2.2 has the same attributes in that of the peer, and one more if it nominates.
         assert!(request.len() <= 104, "{}", request.len());
         assert_eq!(name_of(&request), Some("abcd"));
-        let mut answer = [&[1, 1, 0, 0][..], &COOKIE, &[7; 12]].concat();
-        assert!(answers(&answer, [7; 12]) && !answers(&answer, [8; 12]));
-        answer.pop();
-        assert!(!answers(&answer, [7; 12]));
+    }
+
+    #[test]
+    fn an_answer_is_one_to_a_request_and_shows_the_password() {
+        let remote = Credentials { name: "abcd".to_owned(), password: "p".repeat(24) };
+        let request = super::request([7; 12], "0123456789abcdef", &remote);
+        assert!(shows(&request, &remote.password) && answered(&request).is_none());
+        let answer = super::answer(&request, &remote.password).expect("it is a request");
+        assert_eq!(answered(&answer), Some([7; 12]));
+        assert!(shows(&answer, &remote.password) && !shows(&answer, "another"));
+        for cut in 0..answer.len() {
+            assert!(cut >= HEADER + INTEGRITY_LENGTH || !shows(&answer[..cut], &remote.password), "{cut} bytes");
+        }
+        let mut other = answer.clone();
+        other[19] ^= 1;
+        assert!(!shows(&other, &remote.password), "it covers the number");
+        assert!(super::answer(&answer, &remote.password).is_none());
     }
 
     #[test]

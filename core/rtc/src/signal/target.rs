@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 const SESSIONS: &str = "/rtc/session/";
 
 /// What a request is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Target {
     /// The endpoint of a stream for publishers: `/live/cam/whip`, `/rtc/v1/whip/?app=live&stream=cam`.
     Whip {
@@ -36,7 +36,26 @@ pub enum Target {
     },
 }
 
+/// Without the secret of a session.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Whip { app, stream } => write!(f, "Whip({app:?}, {stream:?})"),
+            Target::Whep { app, stream } => write!(f, "Whep({app:?}, {stream:?})"),
+            Target::Session { .. } => write!(f, "Session({:?})", self.session()),
+            Target::Srs { publishes } => write!(f, "Srs(publishes: {publishes})"),
+        }
+    }
+}
+
 impl Target {
+    /// The name of the session, if it is for one and the name has the form. What is behind it, as in `ID/peers`, is no part
+    /// of the name.
+    pub fn session(&self) -> Option<SessionName> {
+        let Target::Session { id } = self else { return None };
+        SessionName::parse(id.split('/').next().unwrap_or_default())
+    }
+
     /// What a request is for, if it is for WebRTC.
     pub fn of(request: &Request) -> Option<Self> {
         let path = request.path();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anabranch_core::http::{Answer, Request};
 use anabranch_host::Reply;
-use anabranch_host::webrtc::signal::{SessionName, Target};
+use anabranch_host::webrtc::signal::Target;
 use smol::channel::{Receiver, Sender, TrySendError, bounded};
 use ureq::Agent;
 
@@ -73,10 +73,10 @@ impl Elsewhere {
 
     /// Passes a request on if it is for a session of another server; otherwise gives it back.
     pub(super) fn pass(&self, request: Request, reply: Reply) -> Option<(Request, Reply)> {
-        let Some(Target::Session { id }) = Target::of(&request) else {
+        let Some(target @ Target::Session { .. }) = Target::of(&request) else {
             return Some((request, reply));
         };
-        let node = SessionName::parse(&id).map(|name| name.node).filter(|node| !node.is_empty());
+        let node = target.session().map(|name| name.node).filter(|node| !node.is_empty());
         let (Some(node), Some(calls)) = (node.filter(|_| request.field(PASSED).is_none()), self.calls.get()) else {
             reply.give(no_session());
             return None;

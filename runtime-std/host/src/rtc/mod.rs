@@ -25,7 +25,7 @@ use anabranch_core::conn::Core;
 use anabranch_core::http::{Answer, Request};
 use anabranch_core::hub::StreamId;
 use anabranch_rtc::desk::{DeskStats, SessionView, Settings};
-use anabranch_rtc::signal::{SessionName, Target};
+use anabranch_rtc::signal::Target;
 use anabranch_rtc::sound as transcoding;
 use tracing::warn;
 
@@ -232,8 +232,7 @@ impl Rtc {
 
     /// True for a session of another server of the cluster. The program may pass requests for it on.
     pub(crate) fn is_elsewhere(&self, target: &Target) -> bool {
-        let Target::Session { id } = target else { return false };
-        let name = SessionName::parse(id).filter(|name| !name.node.is_empty());
+        let name = target.session().filter(|name| !name.node.is_empty());
         name.is_some_and(|name| name.node != self.settings().node)
     }
 

@@ -11,6 +11,7 @@ use anabranch_rtc::peer::{Path, Transport};
 use super::camera::{Camera, Recording};
 use super::plain::PlainPeers;
 use super::viewing::Viewing;
+use super::wire::PEER_PASSWORD;
 use crate::Rng;
 
 /// How often a peer says that it is there.
@@ -168,8 +169,8 @@ impl Remote {
     /// The request that makes its offer.
     pub(super) fn offer(&self) -> String {
         let direction = if self.role == Role::Player { "whep" } else { "whip" };
-        let body = "v=0\r\na=ice-ufrag:peer\r\na=ice-pwd:0123456789abcdef0123456789abcdef\r\n\
-                    m=audio 9 plain\r\nm=video 9 plain\r\n";
+        let body =
+            format!("v=0\r\na=ice-ufrag:peer\r\na=ice-pwd:{PEER_PASSWORD}\r\nm=audio 9 plain\r\nm=video 9 plain\r\n");
         let length = body.len();
         let stream = &self.stream;
         format!(

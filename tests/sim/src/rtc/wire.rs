@@ -1,16 +1,20 @@
 //! What plain peers say to each other: a line of text, and bytes behind it.
 
-use anabranch_rtc::peer::Medium;
+use anabranch_rtc::peer::{Medium, answer_binding};
+
+/// The password of each peer, as its offer says.
+pub(super) const PEER_PASSWORD: &str = "0123456789abcdef0123456789abcdef";
 
 /// Types of the attributes of a binding request: the name is as in RFC 8489, and the password is in it in plain text.
 const USERNAME: u16 = 0x0006;
 const PASSWORD: u16 = 0xFF00;
+const PADDING: u16 = 0xFF01;
 const HEADER: usize = 20;
 
-/// A binding request, as browsers send it: it says which session it is for.
+/// A binding request, as browsers send it: it says which session it is for, and is about as long.
 pub(super) fn binding(name: &str, password: &str) -> Vec<u8> {
     let mut attributes = Vec::new();
-    for (kind, value) in [(USERNAME, format!("{name}:peer").as_str()), (PASSWORD, password)] {
+    for (kind, value) in [(USERNAME, &*format!("{name}:peer")), (PASSWORD, password), (PADDING, "0123456789abcdef")] {
         attributes.extend_from_slice(&kind.to_be_bytes());
         attributes.extend_from_slice(&(value.len() as u16).to_be_bytes());
         attributes.extend_from_slice(value.as_bytes());
@@ -22,13 +26,12 @@ pub(super) fn binding(name: &str, password: &str) -> Vec<u8> {
 
 /// The answer to a binding request of the server, by which it learns that an address is genuine.
 pub(super) fn binding_answer(request: &[u8]) -> Option<Vec<u8>> {
-    let (kind, rest) = request.get(..HEADER)?.split_at(4);
-    (kind[..2] == [0, 1]).then(|| [&[1, 1, 0, 0][..], rest].concat())
+    answer_binding(request, PEER_PASSWORD)
 }
 
 /// True if it is such an answer.
 pub(super) fn is_binding_answer(bytes: &[u8]) -> bool {
-    bytes.len() == HEADER && bytes[..2] == [1, 1]
+    bytes.len() > HEADER && bytes[..2] == [1, 1]
 }
 
 /// The password in a binding request.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::desk::{Session, Stage};
 use crate::engine::Credentials;
 use crate::peer::Gone;
 use crate::signal::Fragment;
@@ -279,17 +280,11 @@ fn an_address_that_a_client_claims_gets_no_more_bytes_than_came_from_it() {
     world.publish();
     world.send(0..1, 1000);
     let viewer = world.connected("198.51.100.7:50000");
-    let server = Fragment::of_description(&answer_to(&world, viewer)).expect("a description");
-    let (name, password) = (server.name.expect("a name"), server.password.expect("a password"));
-    let server = Credentials { name, password };
-    let client = Fragment::of_description(&offer_of(&world, viewer)).and_then(|offer| offer.name).expect("a name");
-    // It nominates the address of another host, with the highest priority.
-    let nominates: [(u16, &[u8]); 3] = [(0x0024, &[0x7F; 4]), (0x802A, &[0xFF; 8]), (0x0025, &[])];
     let local = SERVER.parse().expect("an address");
     let victim: SocketAddr = "203.0.113.9:9".parse().expect("an address");
     let (mut received, mut sent) = (0, 0);
     for number in 1..100u8 {
-        let message = crate::desk::stun::signed([number; 12], &client, &server, &nominates);
+        let message = check_of(&world, viewer, number);
         received += message.len();
         let path = Path { transport: Transport::Udp, local, remote: victim };
         world.desk.receive(world.time(), path, &message);
@@ -309,6 +304,85 @@ fn an_address_that_a_client_claims_gets_no_more_bytes_than_came_from_it() {
     assert!(sent > 0);
 }
 
+/// What a client sends first: it shows the password of its session, and nominates the address that it seems to come from.
+fn check_of(world: &World, client: SocketAddr, number: u8) -> Vec<u8> {
+    let server = Fragment::of_description(&answer_to(world, client)).expect("a description");
+    let (name, password) = (server.name.expect("a name"), server.password.expect("a password"));
+    let own = Fragment::of_description(&offer_of(world, client)).and_then(|offer| offer.name).expect("a name");
+    let nominates: [(u16, &[u8]); 3] = [(0x0024, &[0x7F; 4]), (0x802A, &[0xFF; 8]), (0x0025, &[])];
+    crate::desk::stun::signed([number; 12], &own, &Credentials { name, password }, &nominates)
+}
+
+#[test]
+fn the_address_of_a_client_is_not_taken_by_another_session_that_only_claims_it() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    let victim = world.connected("198.51.100.7:50000");
+    let attacker = world.connected("203.0.113.9:9");
+    let path = Path { transport: Transport::Udp, local: SERVER.parse().expect("an address"), remote: victim };
+    let holder = |world: &World| world.desk.by_path[&path].session;
+    let session = holder(&world);
+    for number in 1..20 {
+        let message = check_of(&world, attacker, number);
+        world.desk.receive(world.time(), path, &message);
+        assert_eq!(holder(&world), session, "what the client sends is still for its session");
+        // The questions that the server asks at this address are lost: the client there would not answer them.
+        while world.desk.poll_datagram().is_some() {}
+    }
+    world.send(1..20, 1000);
+    assert!(world.clients[&victim].numbers().len() >= 17);
+}
+
+#[test]
+fn a_client_may_use_its_address_again_for_another_session() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    let address = world.connected("198.51.100.7:50000");
+    let path = Path { transport: Transport::Udp, local: SERVER.parse().expect("an address"), remote: address };
+    let before = world.desk.by_path[&path].session;
+    // The page is loaded again: its first session was not ended.
+    world.connected("198.51.100.7:50000");
+    assert_ne!(world.desk.by_path[&path].session, before);
+    world.send(1..20, 1000);
+    assert!(world.clients[&address].numbers().len() >= 17);
+}
+
+#[test]
+fn an_answer_that_does_not_show_the_password_proves_nothing() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    let client = world.connected("198.51.100.7:50000");
+    let password = Fragment::of_description(&offer_of(&world, client)).and_then(|offer| offer.password);
+    let local = SERVER.parse().expect("an address");
+    let claimed = Path { transport: Transport::Udp, local, remote: "203.0.113.9:9".parse().expect("an address") };
+    let message = check_of(&world, client, 1);
+    world.desk.receive(world.time(), claimed, &message);
+    let questions = |world: &mut World| {
+        let datagrams: Vec<_> = std::iter::from_fn(|| world.desk.poll_datagram()).collect();
+        datagrams.into_iter().filter(|datagram| datagram.path == claimed && datagram.bytes[..2] == [0, 1]).next_back()
+    };
+    let question = questions(&mut world).expect("it is asked").bytes;
+    let is_proven = |world: &mut World| {
+        let session = world.desk.questions[&<[u8; 12]>::try_from(&question[8..20]).expect("twelve bytes")];
+        let Some(Session { stage: Stage::Open(open), .. }) = world.desk.sessions.get_mut(&session) else {
+            return false;
+        };
+        open.proof(claimed).expect("it is known").is_proven()
+    };
+    let answer = |password: &str| crate::desk::stun::answer(&question, password).expect("it is a question");
+    world.desk.receive(world.time(), claimed, &answer("a password of somewhere else"));
+    assert!(!is_proven(&mut world));
+    let elsewhere = Path { remote: "203.0.113.9:10".parse().expect("an address"), ..claimed };
+    let password = password.expect("a password");
+    world.desk.receive(world.time(), elsewhere, &answer(&password));
+    assert!(!is_proven(&mut world), "it comes from another address");
+    world.desk.receive(world.time(), claimed, &answer(&password));
+    assert!(is_proven(&mut world));
+}
+
 /// The server's answer to a client.
 fn answer_to(world: &World, client: SocketAddr) -> String {
     let location = &world.clients[&client].location;
@@ -319,4 +393,60 @@ fn answer_to(world: &World, client: SocketAddr) -> String {
 /// The server's name in it.
 fn server_name(world: &World, client: SocketAddr) -> String {
     Fragment::of_description(&answer_to(world, client)).and_then(|answer| answer.name).expect("a name")
+}
+
+#[test]
+fn what_is_logged_of_effects_and_targets_has_no_secrets_and_no_media() {
+    let secret = "5ec2e700112233445566778899aabbcc";
+    let body = format!("v=0\r\na=ice-pwd:{secret}\r\n");
+    let with_token = request("POST", &format!("/live/cam/whip?token={secret}"), SDP, &body);
+    let (session, role, app, stream) = (1, Role::Publisher, "live".to_owned(), "cam".to_owned());
+    let opening = Box::new(Opening { session, role, client: None, request: with_token, app, stream });
+    let location = format!("/rtc/session/1-{secret}");
+    let answer = Answer::new(201).with("Location", &location).with_body(body);
+    let sound = bytes::Bytes::from_static(&[0xAB; 500]);
+    let packet = crate::desk::OpusPacket { time: Duration::ZERO, data: sound.clone() };
+    let target = Target::of(&request("DELETE", &location, "", "")).expect("it is for a session");
+    let frame = SoundJob::Frame { job: 1, time: Duration::ZERO, data: sound };
+    let all: [&dyn std::fmt::Debug; 5] = [
+        &Effect::Answer(Slip(1), answer),
+        &Effect::<Slip>::Open(opening),
+        &Effect::<Slip>::Sound(frame),
+        &packet,
+        &target,
+    ];
+    for shown in all.map(|one| format!("{one:?}")) {
+        assert!(!shown.contains(secret) && shown.len() < 200, "{shown}");
+    }
+}
+
+#[test]
+fn addresses_of_udp_and_of_tcp_are_told_independently_of_each_other() {
+    let told = |candidates: &str, tcp_candidates: &str| {
+        let read = |text: &str| text.split_whitespace().map(|one| one.parse().expect("an address")).collect();
+        let settings = Settings {
+            candidates: read(candidates),
+            tcp_candidates: read(tcp_candidates),
+            listening: (8000, Some(8001)),
+            ..Settings::default()
+        };
+        let mut world = World::with(settings, Box::new(Engines(Identity::new().expect("a certificate"))));
+        world.publish();
+        world.send(0..1, 1000);
+        let offer = offer(world.now);
+        let answer = world.ask("POST", "/live/cam/whep", SDP, &offer);
+        let text = String::from_utf8(answer.body.to_vec()).expect("text");
+        let address = |line: &str| {
+            let words: Vec<_> = line.split(' ').collect();
+            format!("{} {} {}", words[2], words[4], words[5])
+        };
+        let mut all: Vec<_> = text.lines().filter(|line| line.starts_with("a=candidate")).map(address).collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    assert_eq!(told("", ""), ["tcp 192.0.2.1 8001", "udp 192.0.2.1 8000"]);
+    assert_eq!(told("203.0.113.1:9000", ""), ["tcp 192.0.2.1 8001", "udp 203.0.113.1 9000"]);
+    assert_eq!(told("", "203.0.113.1:443"), ["tcp 203.0.113.1 443", "udp 192.0.2.1 8000"]);
+    assert_eq!(told("203.0.113.1:9000", "203.0.113.1:443"), ["tcp 203.0.113.1 443", "udp 203.0.113.1 9000"]);
 }
