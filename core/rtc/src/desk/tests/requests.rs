@@ -362,7 +362,7 @@ fn an_answer_that_does_not_show_the_password_proves_nothing() {
     world.desk.receive(world.time(), claimed, &message);
     let questions = |world: &mut World| {
         let datagrams: Vec<_> = std::iter::from_fn(|| world.desk.poll_datagram()).collect();
-        datagrams.into_iter().filter(|datagram| datagram.path == claimed && datagram.bytes[..2] == [0, 1]).next_back()
+        datagrams.into_iter().rfind(|datagram| datagram.path == claimed && datagram.bytes[..2] == [0, 1])
     };
     let question = questions(&mut world).expect("it is asked").bytes;
     let is_proven = |world: &mut World| {
