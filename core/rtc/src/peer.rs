@@ -122,8 +122,10 @@ pub enum Event {
     WantsKey,
     /// It has sent this.
     Unit(Unit),
-    /// What it tells of the network, now and then.
+    /// What it tells of the network, now and then; without [`Network::estimate`].
     Network(Network),
+    /// A viewer believes that it could receive so many bits a second.
+    Estimate(u64),
     /// It has left, or does not answer. Nothing comes after this.
     Gone(Gone),
 }
@@ -143,15 +145,22 @@ pub enum Gone {
     Changed,
 }
 
-/// How the network treats the packets of a peer.
+/// How the network treats the pictures of a peer, or the sound if that is all: as viewers report it, and of publishers what
+/// has come from them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Network {
     /// Time to the peer and back.
     pub round_trip: Option<Duration>,
+    /// How much the times of the packets on their way differ (RFC 3550 §6.4.1).
+    pub jitter: Option<Duration>,
     /// Part of the packets that was lost of late, 0 to 1.
     pub loss: Option<f32>,
-    /// Packets that the peer has missed so far.
+    /// Packets that the receiver has asked for again so far.
     pub nacks: u64,
+    /// Key frames that the receiver has asked for so far.
+    pub keys_wanted: u64,
+    /// Bits a second that a viewer believes it could receive, if it tells (REMB).
+    pub estimate: Option<u64>,
 }
 
 /// What is next.

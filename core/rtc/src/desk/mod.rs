@@ -14,6 +14,7 @@
 
 mod answers;
 mod clock;
+mod congestion;
 mod effect;
 mod log;
 mod names;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anabranch_core::packager::{Ticket, Time};
 
 use super::session::{Holder, Kind, Open, Session, Stage};
-use super::{Desk, Effect, GRAIN, Remark, SessionId, TELL, stun};
-use crate::peer::{Event, Gone, Output, Path};
+use super::{Desk, Effect, GRAIN, Remark, Role, SessionId, TELL, stun};
+use crate::peer::{Event, Gone, Network, Output, Path};
 
 impl<T: Ticket> Desk<T> {
     /// A datagram has come.
@@ -104,8 +104,8 @@ impl<T: Ticket> Desk<T> {
                     let path = open.real(datagram.path, current);
                     datagram.path = path;
                     // Only a genuine message is answered.
-                    let holder = self.by_path.get(&path).copied();
-                    if current == Some(path) && holder.is_none_or(|holder| holder.session != number) {
+                    let holder = (current == Some(path)).then(|| self.by_path.get(&path).copied());
+                    if let Some(holder) = holder.filter(|holder| holder.is_none_or(|holder| holder.session != number)) {
                         if open.proof(path).is_none()
                             && let Some(forgotten) = open.learn(path, received.unwrap_or(0))
                         {
@@ -192,10 +192,13 @@ impl<T: Ticket> Desk<T> {
                 }
             }
             Event::Network(network) => {
-                self.stats.nacks += network.nacks.saturating_sub(open.network.nacks);
-                open.network = network;
+                if session.role == Role::Player {
+                    self.stats.nacks += network.nacks.saturating_sub(open.network.nacks);
+                }
+                open.network = Network { estimate: open.network.estimate, ..network };
                 self.judge(now, number, network);
             }
+            Event::Estimate(bits) => self.estimated(now, number, bits),
             Event::Gone(why) => self.gone(number, why),
         }
     }

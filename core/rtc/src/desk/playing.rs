@@ -8,6 +8,7 @@ use anabranch_core::url::StreamKey;
 use super::effect::{OpusPacket, SoundJob};
 use super::session::{Kind, Session, Stage};
 use super::stream::{News, Stream};
+use super::viewer::burst;
 use super::{Desk, Effect, Remark, Role, SessionId};
 use crate::peer::Gone;
 
@@ -212,7 +213,7 @@ impl<T: Ticket> Desk<T> {
         let (peer, Kind::Viewer(viewer)) = (&mut open.peer, &mut open.kind) else { return };
         viewer.is_queued = false;
         let mut has_written = false;
-        let missed = viewer.take(now, &stream.log, |packet| {
+        let missed = viewer.take(now, &stream.log, burst(stream.kbps(now)), |packet| {
             peer.write(now, packet);
             has_written = true;
         });

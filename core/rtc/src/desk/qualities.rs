@@ -10,7 +10,7 @@ use super::session::{Kind, Session, Stage};
 use super::{Desk, SessionId};
 use crate::peer::Network;
 
-/// A viewer that has lost more than this part of its packets is too slow: it gets less, or goes on at a key frame.
+/// A viewer that has lost more than this part of its packets gets too much: it gets less, or goes on at a key frame.
 const TOO_MUCH_LOSS: f32 = 0.2;
 /// One that loses less than this may get more, after a while.
 const LITTLE_LOSS: f32 = 0.02;
@@ -66,11 +66,31 @@ impl<T: Ticket> Desk<T> {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
         let (Some(loss), Kind::Viewer(viewer)) = (network.loss, &mut open.kind) else { return };
         if loss > TOO_MUCH_LOSS {
-            viewer.skip();
-            self.change_quality(now, number, false);
-        } else if loss < LITTLE_LOSS && viewer.quality.may_go_up(now) {
+            self.gets_too_much(now, number);
+        } else if loss < LITTLE_LOSS && viewer.congestion.is_calm(now) && viewer.quality.may_go_up(now) {
             self.change_quality(now, number, true);
         }
+    }
+
+    /// A viewer estimates how many bits a second it could receive.
+    pub(super) fn estimated(&mut self, now: Instant, number: SessionId, estimate: u64) {
+        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
+        open.network.estimate = Some(estimate);
+        let (Kind::Viewer(viewer), Some(stream)) = (&mut open.kind, self.streams.get(&open.key)) else { return };
+        let rate = stream.kbps(now).map_or(0, |kbps| (kbps * 1000.0) as u64);
+        if viewer.congestion.is_new(now, estimate, rate) {
+            self.gets_too_much(now, number);
+        }
+    }
+
+    /// A viewer gets less: a lower quality if there is one, and nothing up to the next key frame.
+    fn gets_too_much(&mut self, now: Instant, number: SessionId) {
+        if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number)
+            && let Kind::Viewer(viewer) = &mut open.kind
+        {
+            viewer.skip();
+        }
+        self.change_quality(now, number, false);
     }
 
     /// Has a viewer get the next better or worse quality from its next key frame on, if there is one.

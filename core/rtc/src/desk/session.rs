@@ -136,6 +136,9 @@ impl Open {
     /// The path as the system knows it. `current` is the one that something has just come from.
     pub(super) fn real(&self, path: Path, current: Option<Path>) -> Path {
         let is_it = |known: &Path| known.transport == path.transport && known.remote == path.remote;
+        if let (None, Some(known)) = (current, self.path.filter(is_it)) {
+            return known;
+        }
         let mut known = self.paths.iter().rev().map(|proof| proof.path);
         current.filter(is_it).or_else(|| known.find(is_it)).unwrap_or(path)
     }

@@ -4,14 +4,23 @@ use std::time::{Duration, Instant};
 use anabranch_core::flv::VideoCodec;
 use anabranch_core::url::StreamKey;
 
+use super::congestion::Congestion;
 use super::log::{Entry, Log};
 use super::qualities::Quality;
 use crate::peer::{Medium, Packet};
 
-/// Bytes that a viewer gets at once of what it is behind, and how long it is until it gets as many again: more would be lost
-/// in the buffers on the way.
-const BURST: usize = 64 * 1024;
+/// How long it is until a viewer gets more of what it is behind: what comes at once can be lost in the buffers on the way.
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
+/// A viewer catches up this many times as fast as the stream goes on, and at least with so many kilobits a second: fast enough for
+/// the first key frame of a stream with few pictures, and no more than most lines carry.
+const FASTER: f64 = 4.0;
+const LEAST_KBPS: f64 = 10_000.0;
+
+/// Bytes that a viewer that is behind a stream of this rate gets at once.
+pub(super) fn burst(kbps: Option<f64>) -> usize {
+    let kbps = (kbps.unwrap_or_default() * FASTER).max(LEAST_KBPS);
+    (kbps * 125.0 * PAUSE.as_secs_f64()) as usize
+}
 
 /// Milliseconds by which the times of two qualities may differ.
 const JUMP: i64 = 100;
@@ -44,6 +53,7 @@ pub(super) struct Viewer {
     pub(super) frames: u64,
     pub(super) skipped: u64,
     pub(super) quality: Quality,
+    pub(super) congestion: Congestion,
     /// The times of its last packets, before they are moved, and their moments.
     last: [Option<(u32, Instant)>; 2],
     /// Milliseconds by which times are moved: those of another quality may be others.
@@ -76,6 +86,7 @@ impl Viewer {
             frames: 0,
             skipped: 0,
             quality: Quality::new(qualities),
+            congestion: Congestion::default(),
             last: [None; 2],
             moved: 0,
             has_changed: false,
@@ -106,8 +117,9 @@ impl Viewer {
         self.waits_for_key = true;
     }
 
-    /// Hands what is new to `write`, or some of it. Returns how many pictures it has missed, if it goes on after a gap.
-    pub(super) fn take(&mut self, now: Instant, log: &Log, mut write: impl FnMut(Packet)) -> Option<u64> {
+    /// Hands what is new to `write`, and at most `burst` bytes of what is older. Returns how many pictures it has missed, if it
+    /// goes on after a gap.
+    pub(super) fn take(&mut self, now: Instant, log: &Log, burst: usize, mut write: impl FnMut(Packet)) -> Option<u64> {
         if self.next < log.first() {
             // What it was to get is gone. While it catches up, that is a shorter way.
             if self.next < self.live_from {
@@ -119,7 +131,7 @@ impl Viewer {
             return None;
         }
         self.pauses_until = None;
-        let (mut left, mut missed) = (BURST, None);
+        let (mut left, mut missed) = (burst, None);
         while let Some(entry) = log.get(self.next) {
             let is_old = self.next < self.live_from;
             if is_old && left == 0 {

@@ -10,14 +10,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anabranch_core::flv::{AudioCodec, Codec, VideoCodec};
+use str0m::bwe::BweKind;
 use str0m::change::SdpOffer;
 use str0m::config::DtlsCert;
 use str0m::crypto::CryptoProvider;
 use str0m::format;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, MediaTime, Mid, Pt};
 use str0m::net::{Protocol, Receive, TcpType};
-use str0m::rtp::RtpWrite;
 use str0m::rtp::rtcp::SenderInfo;
+use str0m::rtp::{Extension, ExtensionMap, RtpWrite};
 use str0m::{Candidate, IceConnectionState, IceCreds, Input, Rtc, RtcConfig};
 
 use crate::desk::Peers;
@@ -138,7 +139,6 @@ pub struct Engine {
     is_over: bool,
     events: VecDeque<Event>,
     layers: Layers,
-    network: Network,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -193,7 +193,13 @@ impl Engine {
             .enable_opus(true, false);
         config = match purpose {
             Purpose::Play { video, audio } => {
-                let config = config.set_rtp_mode(true).enable_opus(*audio, false);
+                // Without numbers for feedback of each packet (transport-cc): viewers estimate what they can receive, and tell
+                // it once a second, where that feedback would be ten messages of each viewer for the server to read, and the
+                // memory of a thousand packets. Viewers need the times of sending for that.
+                let mut extensions = ExtensionMap::empty();
+                extensions.set(2, Extension::AbsoluteSendTime);
+                extensions.set(4, Extension::RtpMid);
+                let config = config.set_rtp_mode(true).enable_opus(*audio, false).set_extension_map(extensions);
                 match video {
                     Some(VideoCodec::Avc) => config.enable_h264(true),
                     Some(VideoCodec::Hevc) => config.enable_h265(true),
@@ -204,6 +210,9 @@ impl Engine {
             }
             Purpose::Publish => config.enable_h264(true).enable_av1(true).enable_vp9(true).enable_h265(true),
         };
+        if matches!(purpose, Purpose::Play { .. }) {
+            config.codec_config().iter_mut().for_each(|params| params.set_fb_transport_cc(false));
+        }
         let mut rtc = config.build(now);
         for candidate in local_candidates(candidates) {
             rtc.add_local_candidate(candidate.map_err(|error| SignalError::BadCandidate(error.to_string()))?);
@@ -216,7 +225,6 @@ impl Engine {
             is_over: false,
             events: VecDeque::new(),
             layers: Layers::default(),
-            network: Network::default(),
         };
         let answer = answer.to_sdp_string();
         // The library tells the addresses with the first medium of the offer, and leaves out one that it cannot read.
@@ -275,6 +283,12 @@ impl Engine {
             Medium::Video => self.video,
             Medium::Audio => self.audio,
         }
+    }
+
+    /// Units a second of the times of a track, if it is the one that is reported of: that of the pictures if there is one.
+    fn rate_of(&self, mid: Mid) -> Option<u32> {
+        let (track, rate) = self.video.map(|video| (video, 90_000)).or(self.audio.map(|audio| (audio, 48_000)))?;
+        (track.mid == mid).then_some(rate)
     }
 
     /// Does something with the library. What fails there ends this peer alone.
@@ -358,12 +372,30 @@ impl Engine {
                 }))
             }
             str0m::Event::MediaEgressStats(stats) => {
-                let is_video = self.video.is_some_and(|track| track.mid == stats.mid);
-                if !is_video && self.video.is_some() {
-                    return None;
-                }
-                self.network = Network { round_trip: stats.rtt, loss: stats.loss, nacks: stats.nacks };
-                Some(Event::Network(self.network))
+                let rate = self.rate_of(stats.mid)?;
+                let jitter = stats.remote.map(|remote| remote.jitter);
+                Some(Event::Network(Network {
+                    round_trip: stats.rtt,
+                    jitter: jitter.map(|units| Duration::from_secs(units.into()) / rate),
+                    loss: stats.loss,
+                    nacks: stats.nacks,
+                    keys_wanted: stats.plis + stats.firs,
+                    estimate: None,
+                }))
+            }
+            str0m::Event::MediaIngressStats(stats) => {
+                let rate = self.rate_of(stats.mid)?;
+                Some(Event::Network(Network {
+                    round_trip: stats.rtt,
+                    jitter: Some(Duration::from_secs(stats.jitter.into()) / rate),
+                    loss: stats.loss,
+                    nacks: stats.nacks,
+                    keys_wanted: stats.plis + stats.firs,
+                    estimate: None,
+                }))
+            }
+            str0m::Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => {
+                Some(Event::Estimate(estimate.as_u64()))
             }
             _ => None,
         }

@@ -30,6 +30,11 @@ impl Peers for PlainPeers {
 pub(super) const LOSSY: &[u8] = b"lossy";
 pub(super) const FINE: &[u8] = b"fine";
 
+/// What a peer sends that could receive so many bits a second.
+pub(super) fn estimate(bits: u64) -> Vec<u8> {
+    [&b"could"[..], &bits.to_be_bytes()].concat()
+}
+
 #[derive(Default)]
 struct PlainPeer {
     path: Option<Path>,
@@ -44,6 +49,9 @@ impl Peer for PlainPeer {
             let loss = Some(if bytes == LOSSY { 0.5 } else { 0.0 });
             let network = Network { loss, ..Network::default() };
             self.outputs.push_back(Output::Event(Event::Network(network)));
+        } else if let Some(bits) = bytes.strip_prefix(b"could") {
+            let bits = u64::from_be_bytes(bits.try_into().expect("eight bytes"));
+            self.outputs.push_back(Output::Event(Event::Estimate(bits)));
         } else if self.path.replace(path).is_none() {
             self.outputs.push_back(Output::Send(Datagram { path, bytes: bytes.to_vec() }));
             self.outputs.push_back(Output::Event(Event::Connected));

@@ -259,3 +259,24 @@ fn the_statistics_of_a_connection_hear_what_was_sent() {
     assert!((200..=310).contains(&frames), "{frames} pictures and sounds");
     assert!((100_000..250_000).contains(&bytes), "{bytes}");
 }
+
+#[test]
+fn viewers_estimate_what_they_could_receive_and_send_no_feedback_for_each_packet() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    let viewer = world.connected("198.51.100.7:50000");
+    let answer = world.answers.values().find(|answer| answer.status == 201).expect("an answer");
+    let text = String::from_utf8(answer.body.to_vec()).expect("text");
+    let has = |words: &str| text.lines().any(|line| line.contains(words));
+    assert!(has("goog-remb") && has("abs-send-time") && has("nack"), "{text}");
+    assert!(!has("transport-cc") && !has("transport-wide-cc"), "{text}");
+    world.send(1..5, 1000);
+    let client = world.clients.get_mut(&viewer).expect("the client");
+    let mid = client.mids[0];
+    let mut api = client.rtc.direct_api();
+    let track = api.stream_rx_by_mid(mid, None).expect("it has got pictures");
+    track.request_remb(str0m::bwe::Bitrate::kbps(700));
+    world.send(5..30, 1000);
+    assert_eq!(world.desk.sessions()[0].network.estimate, Some(700_000));
+}

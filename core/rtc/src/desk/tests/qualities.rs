@@ -1,4 +1,4 @@
-use super::many::{FINE, LOSSY, PlainPeers, hello};
+use super::many::{FINE, LOSSY, PlainPeers, estimate, hello};
 use super::*;
 
 struct Scene {
@@ -126,4 +126,20 @@ fn a_quality_that_ends_gives_its_viewers_back() {
     scene.world.desk.left(scene.world.time(), session);
     scene.take();
     assert_eq!((scene.world.followed.len(), scene.world.desk.streams.len()), (0, 0));
+}
+
+#[test]
+fn a_viewer_whose_estimate_falls_below_the_stream_gets_a_lower_quality_before_it_loses_anything() {
+    let mut scene = Scene::new();
+    scene.run_quietly(2);
+    assert!(!scene.is_low());
+    // The stream has 25 pictures of 1,000 bytes a second.
+    scene.say(&estimate(300_000));
+    scene.say(&estimate(150_000));
+    scene.run_quietly(1);
+    assert!(!scene.is_low(), "one fall may be an accident");
+    scene.say(&estimate(120_000));
+    scene.run_quietly(1);
+    assert!(scene.is_low());
+    assert_eq!(scene.world.desk.sessions()[0].network.estimate, Some(120_000));
 }
