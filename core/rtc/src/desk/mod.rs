@@ -34,6 +34,7 @@ mod viewer;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use anabranch_core::http::Answer;
@@ -164,6 +165,8 @@ pub struct Desk<T> {
     queue: VecDeque<SessionId>,
     /// What peers have said, until it is acted on.
     events: VecDeque<(SessionId, Event)>,
+    /// True while that is done.
+    is_acting: bool,
     effects: VecDeque<Effect<T>>,
     datagrams: VecDeque<Datagram>,
     stats: DeskStats,
@@ -195,6 +198,7 @@ impl<T: Ticket> Desk<T> {
             rooms: Rooms::new(),
             queue: VecDeque::new(),
             events: VecDeque::new(),
+            is_acting: false,
             effects: VecDeque::new(),
             datagrams: VecDeque::new(),
             stats: DeskStats::default(),
@@ -369,6 +373,15 @@ impl<T: Ticket> Desk<T> {
             self.leave_stream(&key, number, takes_sound);
         }
         Some(session)
+    }
+
+    /// Does the work for one session. A panic ends that session alone, and says that there is a bug.
+    fn contained<R>(&mut self, number: SessionId, work: impl FnOnce(&mut Self) -> R) -> Option<R> {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self))).ok();
+        if done.is_none() {
+            self.gone(number, Gone::Bug);
+        }
+        done
     }
 
     /// A peer that was answered is gone.

@@ -158,8 +158,12 @@ impl<T: Ticket> Desk<T> {
             }
             self.dues.insert((due, number));
         }
-        while let Some((number, event)) = self.events.pop_front() {
-            self.event(now, number, event);
+        // What an event leads to may be more events: they are acted on here, in order.
+        if !std::mem::replace(&mut self.is_acting, true) {
+            while let Some((number, event)) = self.events.pop_front() {
+                self.event(now, number, event);
+            }
+            self.is_acting = false;
         }
     }
 

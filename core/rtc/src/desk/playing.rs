@@ -1,5 +1,6 @@
 //! Streams and the peers that play them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use anabranch_core::packager::{Ticket, Time};
@@ -61,7 +62,10 @@ impl<T: Ticket> Desk<T> {
             stream.log.trim();
         }
         let (mut news, before) = (News::default(), stream.log.start());
-        stream.pump(now, self.settings.most_kept, &mut news);
+        let most = self.settings.most_kept;
+        if catch_unwind(AssertUnwindSafe(|| stream.pump(now, most, &mut news))).is_err() {
+            return self.end_stream(key);
+        }
         let has_key = stream.log.start().is_some_and(|start| Some(start) != before);
         self.tell(key, news);
         if has_key {
@@ -73,6 +77,26 @@ impl<T: Ticket> Desk<T> {
             self.streams.get(key).map(|stream| stream.waiting.iter().copied().collect()).unwrap_or_default();
         for number in waiting {
             self.try_answer(now, number);
+        }
+    }
+
+    /// The work on a stream has failed: all that play it or wait for it are at their end, and others are not.
+    fn end_stream(&mut self, key: &StreamKey) {
+        let is_of_it = |session: &Session<T>| match &session.stage {
+            Stage::Asking(_) => false,
+            Stage::Waiting(_, of) => of == key,
+            Stage::Open(open) => matches!(&open.kind, Kind::Viewer(viewer)
+                if open.key == *key || viewer.quality.next.as_ref() == Some(key)),
+        };
+        let all: Vec<_> =
+            self.sessions.iter().filter(|(_, session)| is_of_it(session)).map(|(number, _)| *number).collect();
+        for number in all {
+            if let Some(Session { stage: Stage::Open(_), .. }) = self.sessions.get(&number) {
+                self.gone(number, Gone::Bug);
+            } else if let Some(Session { stage: Stage::Waiting(offer, _), .. }) = self.remove(number) {
+                self.effects.push_back(offer.reply.give(super::answers::failed()));
+                self.effects.push_back(Effect::Leave(number));
+            }
         }
     }
 
@@ -208,6 +232,12 @@ impl<T: Ticket> Desk<T> {
 
     /// Makes the packets that there are for a peer.
     pub(super) fn serve(&mut self, now: Instant, number: SessionId) {
+        if self.contained(number, |desk| desk.write(now, number)).is_some() {
+            self.drain(now, number, None);
+        }
+    }
+
+    fn write(&mut self, now: Instant, number: SessionId) {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
         let Some(stream) = self.streams.get(&open.key) else { return };
         let (peer, Kind::Viewer(viewer)) = (&mut open.peer, &mut open.kind) else { return };
@@ -224,7 +254,6 @@ impl<T: Ticket> Desk<T> {
         if has_written {
             peer.handle_timeout(now);
         }
-        self.drain(now, number, None);
     }
 
     /// Answers a client that waits for a stream, if it is there now.

@@ -61,13 +61,17 @@ impl Publishing {
 impl<T: Ticket> Desk<T> {
     /// A publisher has sent something.
     pub(super) fn published(&mut self, now: Instant, number: SessionId, unit: &Unit) {
-        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
-        let Kind::Publisher(publishing) = &mut open.kind else { return };
-        for message in publishing.publication.unit(unit) {
-            self.effects.push_back(Effect::Publish(number, message));
+        let done = self.contained(number, |desk| {
+            let Some(Session { stage: Stage::Open(open), .. }) = desk.sessions.get_mut(&number) else { return };
+            let Kind::Publisher(publishing) = &mut open.kind else { return };
+            for message in publishing.publication.unit(unit) {
+                desk.effects.push_back(Effect::Publish(number, message));
+            }
+            publishing.note(now, unit);
+        });
+        if done.is_some() {
+            self.ask_if_due(now, number);
         }
-        publishing.note(now, unit);
-        self.ask_if_due(now, number);
     }
 
     /// Something needs a key frame of a publisher.

@@ -16,7 +16,10 @@ pub(super) fn clients(handle: &Handle) -> HashMap<u64, OverRtc> {
         address: view.remote.map(|remote| remote.to_string()).unwrap_or_default(),
         round_trip_ms: view.network.round_trip.map(milliseconds),
         loss: view.network.loss.map(f64::from).filter(|loss| loss.is_finite()),
+        jitter_ms: view.network.jitter.map(milliseconds),
         nacks: view.network.nacks,
+        keys_wanted: view.network.keys_wanted,
+        estimate_kbps: view.network.estimate.map(|bits| bits / 1000),
         skipped_pictures: view.skipped,
     };
     handle.rtc_sessions().iter().map(|session| (session.connection, show(&session.view))).collect()

@@ -397,12 +397,18 @@ pub(super) struct OverRtc {
     pub(super) transport: String,
     /// The address and port that its packets come from and go to; empty until it is connected.
     pub(super) address: String,
-    /// Time to it and back, as it reports.
+    /// Time to it and back.
     pub(super) round_trip_ms: Option<f64>,
-    /// Part of the packets that was lost of late, 0 to 1, as it reports.
+    /// Part of the packets that was lost of late, 0 to 1: of those to a player, as it reports, or of those of a publisher.
     pub(super) loss: Option<f64>,
-    /// Packets that it has asked for again.
+    /// How much the times of these packets on their way differ.
+    pub(super) jitter_ms: Option<f64>,
+    /// Packets that their receiver has asked for again.
     pub(super) nacks: u64,
+    /// Key frames that their receiver has asked for.
+    pub(super) keys_wanted: u64,
+    /// What a player believes it could receive, if it tells.
+    pub(super) estimate_kbps: Option<u64>,
     /// Pictures that it did not get because its network is too slow.
     pub(super) skipped_pictures: u64,
 }

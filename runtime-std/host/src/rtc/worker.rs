@@ -33,8 +33,9 @@ const RECEIVES: usize = 16;
 const INPUTS: usize = 256;
 /// Why a player is closed whose answer was for other codecs than the stream has now.
 const OTHER_CODECS: &str = "the stream has other codecs now, and the player is to ask again";
-/// How often lists of peers are made.
+/// How often lists of peers are made, and how often numbers: both look at each peer.
 const LIST: Duration = Duration::from_secs(1);
+const COUNT: Duration = Duration::from_millis(100);
 /// The longest time between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -109,6 +110,7 @@ struct Worker {
     connected: HashSet<u64>,
     gone: HashMap<u64, Gone>,
     listed: Option<Instant>,
+    counted: Option<Instant>,
 }
 
 impl Worker {
@@ -122,6 +124,7 @@ impl Worker {
             connected: HashSet::new(),
             gone: HashMap::new(),
             listed: None,
+            counted: None,
         }
     }
 
@@ -156,11 +159,11 @@ impl Worker {
         rtc.viewers.look(now.now);
         self.desk().turn(now);
         self.follow(server);
-        self.note(server, now.now);
+        let next_count = self.note(server, now.now);
         if self.sockets.is_readable() || !rtc.inbox.is_empty() {
             return Some(now.now);
         }
-        let dues = [self.desk().deadline(), rtc.viewers.next_due(), self.sockets.tcp.deadline()];
+        let dues = [self.desk().deadline(), rtc.viewers.next_due(), self.sockets.tcp.deadline(), next_count];
         dues.into_iter().flatten().min()
     }
 
@@ -332,7 +335,12 @@ impl Worker {
         lines::tell(remark, viewer.map(|viewer| viewer.id()), |address| addresses.shown(address));
     }
 
-    fn note(&mut self, server: &Arc<dyn Control>, now: Instant) {
+    /// Notes numbers and lists for others, now and then. Returns when it is to do so next.
+    fn note(&mut self, server: &Arc<dyn Control>, now: Instant) -> Option<Instant> {
+        if let Some(next) = self.counted.map(|counted| counted + COUNT).filter(|next| now < *next) {
+            return Some(next);
+        }
+        self.counted = Some(now);
         let (rtc, desk) = (server.rtc(), self.desk().stats());
         let (counts, tcp) = (self.sockets.udp.counts, &self.sockets.tcp);
         rtc.set_stats(RtcStats {
@@ -350,6 +358,7 @@ impl Worker {
             let views = self.desk().sessions().into_iter().map(|view| (view.session | of_desk, view)).collect();
             rtc.set_sessions(views);
         }
+        None
     }
 
     /// After a panic: what was under way ends, and another desk begins.

@@ -30,6 +30,9 @@ impl Peers for PlainPeers {
 pub(super) const LOSSY: &[u8] = b"lossy";
 pub(super) const FINE: &[u8] = b"fine";
 
+/// What a peer sends whose next packet makes the server panic.
+const FAIL: &[u8] = b"fail";
+
 /// What a peer sends that could receive so many bits a second.
 pub(super) fn estimate(bits: u64) -> Vec<u8> {
     [&b"could"[..], &bits.to_be_bytes()].concat()
@@ -40,6 +43,8 @@ struct PlainPeer {
     path: Option<Path>,
     outputs: VecDeque<Output>,
     due: Option<Instant>,
+    /// True if its next packet makes it panic.
+    fails: bool,
 }
 
 impl Peer for PlainPeer {
@@ -49,6 +54,8 @@ impl Peer for PlainPeer {
             let loss = Some(if bytes == LOSSY { 0.5 } else { 0.0 });
             let network = Network { loss, ..Network::default() };
             self.outputs.push_back(Output::Event(Event::Network(network)));
+        } else if bytes == FAIL {
+            self.fails = true;
         } else if let Some(bits) = bytes.strip_prefix(b"could") {
             let bits = u64::from_be_bytes(bits.try_into().expect("eight bytes"));
             self.outputs.push_back(Output::Event(Event::Estimate(bits)));
@@ -63,6 +70,7 @@ impl Peer for PlainPeer {
     }
 
     fn write(&mut self, _now: Instant, packet: Packet) {
+        assert!(!self.fails, "as a bug would have it");
         let Some(path) = self.path else { return };
         let bytes = [&packet.number.to_be_bytes()[..], &packet.time.to_be_bytes(), &packet.payload].concat();
         self.outputs.push_back(Output::Send(Datagram { path, bytes }));
@@ -197,4 +205,30 @@ fn a_codec_that_changes_before_a_viewer_has_connected_ends_it() {
     world.settle();
     assert!(world.remarks.contains(&Remark::Gone { session: 1, why: Gone::Changed }), "{:?}", world.remarks);
     assert_eq!((world.left.len(), world.desk.sessions().len(), world.followed.len()), (1, 0, 0));
+}
+
+#[test]
+fn a_panic_in_the_work_for_one_viewer_ends_that_viewer_alone() {
+    let mut world = World::with(Settings::default(), Box::new(PlainPeers));
+    world.publish();
+    world.push(video(0, Kind::Key, 0, 0, 3000));
+    let local = SERVER.parse().expect("an address");
+    let mut paths = Vec::new();
+    for viewer in 0..3 {
+        let number = world.post("/live/cam/whep", "v=0\r\nm=video 9\r\n");
+        let name = String::from_utf8(world.answers[&number].body.to_vec()).expect("text");
+        let path = Path { transport: Transport::Tcp, local, remote: SocketAddr::from(([10, 0, 0, 1], 1024 + viewer)) };
+        world.desk.receive(world.time(), path, &hello(&name));
+        world.settle();
+        paths.push(path);
+    }
+    world.desk.receive(world.time(), paths[1], FAIL);
+    let time = world.milliseconds();
+    world.push(video(time, Kind::Reference, 1, 0, 3000));
+    let gone: Vec<_> = world.remarks.iter().filter(|remark| matches!(remark, Remark::Gone { .. })).collect();
+    assert!(matches!(gone[..], [Remark::Gone { why: Gone::Bug, .. }]), "{gone:?}");
+    assert_eq!((world.left.len(), world.desk.sessions().len(), world.desk.by_path.len()), (1, 2, 2));
+    let before = world.datagrams;
+    world.push(video(time + 40, Kind::Reference, 2, 0, 3000));
+    assert_eq!(world.datagrams - before, 2 * 3, "the others go on");
 }

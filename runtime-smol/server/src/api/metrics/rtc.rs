@@ -41,6 +41,9 @@ pub(super) fn encode(stats: &RtcStats, sessions: &[RtcSession], writer: &mut Wri
     let words = "Time to a client and back, by the share of sessions for which it is at most that";
     let times = sessions.iter().filter_map(|session| session.view.network.round_trip).map(|time| time.as_secs_f64());
     writer.gauges("anabranch_rtc_round_trip_seconds", words, quantiles(times.collect()))?;
+    let words = "How much times of packets on their way differ, by the share of sessions for which it is at most that";
+    let times = sessions.iter().filter_map(|session| session.view.network.jitter).map(|time| time.as_secs_f64());
+    writer.gauges("anabranch_rtc_jitter_seconds", words, quantiles(times.collect()))?;
     let words =
         "Part of the packets that was lost of late, 0 to 1, by the share of sessions for which it is at most that";
     let losses = sessions.iter().filter_map(|session| session.view.network.loss).map(f64::from);

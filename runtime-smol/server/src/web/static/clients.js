@@ -9,7 +9,16 @@ import { t } from './words.js';
 const PAGE = 50;
 const MOST = 1000;
 
-export const CLIENT_COLUMNS = ['role', 'stream', 'form', 'address', 'program', 'since', 'received', 'sent', 'drops', ''];
+export const CLIENT_COLUMNS = ['role', 'stream', 'form', 'address', 'program', 'since', 'received', 'sent', 'network',
+  'drops', ''];
+
+// Of a client by WebRTC: the time to it and back, and what is lost on the way. All else appears below the pointer.
+function network({ round_trip_ms: time, loss, jitter_ms: jitter, nacks, keys_wanted: keys, estimate_kbps: estimate }) {
+  const words = [time !== null && t('milliseconds', time.toFixed(0)), loss !== null && t('percent', (loss * 100).toFixed(1))];
+  const more = [jitter !== null && t('jitter', jitter.toFixed(1)), t('nacks', count(nacks)), t('keys_wanted', count(keys)),
+    estimate !== null && t('estimate', rate(estimate))];
+  return { words: words.filter(Boolean).join(' · '), more: more.filter(Boolean).join(', ') };
+}
 
 export function clientRow(first, console) {
   const { node, of } = tableRow(...CLIENT_COLUMNS);
@@ -34,6 +43,9 @@ export function clientRow(first, console) {
       put(of.since, span(client.alive));
       put(of.received, rate(client.kbps.recv_30s));
       put(of.sent, rate(client.kbps.send_30s));
+      const { words, more } = client.rtc ? network(client.rtc) : { words: '', more: '' };
+      put(of.network, words || '–');
+      of.network.title = more;
       put(of.drops, count(client.dropped_frames));
     },
   };
