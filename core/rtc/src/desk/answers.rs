@@ -71,6 +71,10 @@ pub(super) fn too_long(most: usize) -> Answer {
     Answer::text(413, &format!("an offer may have {most} bytes"))
 }
 
+pub(super) fn no_rooms() -> Answer {
+    Answer::text(404, "there are no rooms here: rtc.rooms is 0").with("Cache-Control", "no-store")
+}
+
 pub(super) fn failed() -> Answer {
     Answer::text(500, "the server failed, which is a bug").with("Cache-Control", "no-store")
 }

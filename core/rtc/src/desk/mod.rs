@@ -55,6 +55,15 @@ use stream::Stream;
 
 /// Makes peers of offers: by `str0m` in a server, in plain text in a simulation.
 pub trait Peers: fmt::Debug + Send {
+    /// Looks whether an offer could have an answer, before its client is asked for its right.
+    ///
+    /// # Errors
+    ///
+    /// The offer cannot be read, or has nothing that any session of this kind could be for.
+    fn check(&mut self, _offer: &str, _publishes: bool) -> Result<(), SignalError> {
+        Ok(())
+    }
+
     /// Answers the offer of a peer.
     ///
     /// # Errors
@@ -367,6 +376,7 @@ impl<T: Ticket> Desk<T> {
             }
         };
         self.lobby.forget(number);
+        self.rooms.remove(&number);
         if let (Some(key), Role::Player) = (key, session.role) {
             let takes_sound = matches!(&session.stage, Stage::Open(open)
                 if matches!(&open.kind, Kind::Viewer(viewer) if viewer.has_sound));

@@ -20,7 +20,7 @@ use super::viewer::Viewer;
 use super::{Desk, Effect, LOOK, Opening, Role, SessionId, Settings};
 use crate::engine::{Candidates, Credentials, Purpose};
 use crate::peer::{Gone, Medium};
-use crate::signal::{Fragment, SessionName, SignalError, SrsCall, Target, with_bearer, without_names};
+use crate::signal::{Fragment, SessionName, SignalError, SrsCall, Target, offer, with_bearer, without_names};
 
 /// Bytes that all offers without an answer may have.
 const MOST_OFFERED: usize = 32 << 20;
@@ -169,9 +169,17 @@ impl<T: Ticket> Desk<T> {
             self.stats.too_many += 1;
             return self.effects.push_back(reply.give(answers::too_many("too many clients by WebRTC")));
         }
-        let refusal = (role == Role::Publisher).then(|| self.room_refuses(&app)).flatten();
-        if let Some(answer) = refusal {
-            return self.effects.push_back(reply.give(answer));
+        if self.lobby.waiting.len() >= self.settings.most_joins as usize {
+            self.stats.too_many += 1;
+            return self.effects.push_back(reply.give(answers::too_many("too many clients at once")));
+        }
+        if role == Role::Publisher && self.has_no_rooms(&app) {
+            return self.effects.push_back(reply.give(answers::no_rooms()));
+        }
+        // Before it is granted: a publisher that cannot be answered must not take the place of another one.
+        if let Err(error) = self.peers.check(&text, role == Role::Publisher) {
+            self.stats.bad_offers += 1;
+            return self.effects.push_back(reply.give(refusal(&error, &text, role, None, None)));
         }
         self.lobby.bytes = bytes;
         self.last_session += 1;
@@ -192,9 +200,6 @@ impl<T: Ticket> Desk<T> {
             })),
         };
         self.sessions.insert(number, session);
-        if role == Role::Publisher {
-            self.enter_room(number, &app, &stream);
-        }
         let request = with_bearer(request, query.as_deref());
         let opening = Box::new(Opening { session: number, role, client, request, app, stream });
         self.effects.push_back(Effect::Open(opening));
@@ -218,7 +223,7 @@ impl<T: Ticket> Desk<T> {
 
     /// True if the turn of an offer has come. Else it waits for it, or is refused.
     fn has_turn(&mut self, now: Instant, number: SessionId) -> bool {
-        let Some(Session { stage: Stage::Waiting(offer, _), .. }) = self.sessions.get_mut(&number) else {
+        let Some(Session { role, stage: Stage::Waiting(offer, _), .. }) = self.sessions.get_mut(&number) else {
             return false;
         };
         let most = self.settings.most_joins;
@@ -226,7 +231,8 @@ impl<T: Ticket> Desk<T> {
             Turn::Come => true,
             Turn::Awaited => false,
             Turn::None if self.lobby.waiting.is_empty() && self.lobby.try_enter(now, most) => true,
-            Turn::None if self.lobby.waiting.len() < most as usize => {
+            // A publisher has its place by now.
+            Turn::None if *role == Role::Publisher || self.lobby.waiting.len() < most as usize => {
                 offer.turn = Turn::Awaited;
                 self.lobby.waiting.push_back(number);
                 false
@@ -254,7 +260,15 @@ impl<T: Ticket> Desk<T> {
         let stage = Stage::Waiting(offer, key.clone());
         self.sessions.insert(number, Session { role, begun, name, stage });
         match role {
-            Role::Publisher => self.answer(now, number, None, None),
+            Role::Publisher => match self.enter_room(number, key) {
+                Ok(()) => self.answer(now, number, None, None),
+                Err(answer) => {
+                    if let Some(Session { stage: Stage::Waiting(offer, _), .. }) = self.remove(number) {
+                        self.effects.push_back(offer.reply.give(answer));
+                        self.effects.push_back(Effect::Leave(number));
+                    }
+                }
+            },
             Role::Player => {
                 self.follow(now, key);
                 if let Some(stream) = self.streams.get_mut(key) {
@@ -287,7 +301,7 @@ impl<T: Ticket> Desk<T> {
         };
         let candidates = self.candidates(offer.local);
         let accepted = self.peers.accept(now, &offer.text, &purpose, &offer.named.credentials, &candidates);
-        let wants_video = offers(&offer.text, "video");
+        let wants_video = offer::media(&offer.text).iter().any(|medium| medium.kind == "video" && medium.is_taken);
         let is_sent = matches!(video, Some(VideoCodec::Avc | VideoCodec::Hevc | VideoCodec::Av1 | VideoCodec::Vp9));
         let accepted = accepted.and_then(|accepted| {
             // A viewer that wants pictures, and has no decoder for them, had better ask for another form of the stream.
@@ -448,15 +462,6 @@ impl<T: Ticket> Desk<T> {
     }
 }
 
-/// True if a description has a medium of this kind that is not switched off.
-fn offers(text: &str, kind: &str) -> bool {
-    let port = |line: &str| {
-        let mut words = line.strip_prefix("m=")?.split_ascii_whitespace();
-        (words.next()? == kind).then(|| words.next()).flatten().map(str::to_owned)
-    };
-    text.lines().filter_map(port).any(|port| port != "0")
-}
-
 /// Why an offer has no answer, for the client.
 fn refusal(
     error: &SignalError,
@@ -473,7 +478,9 @@ fn refusal(
     let mut words = error.to_string();
     if *error == SignalError::NothingInCommon {
         words += &format!(": it has {}", named(&codecs_of(offer)));
-        if role == Role::Player {
+        if role == Role::Player && video.is_none() && sound.is_none() {
+            words += "; the server sends H.264, HEVC, AV1, VP9 and Opus";
+        } else if role == Role::Player {
             let of_stream = [video.map(Codec::from), sound.map(Codec::from)];
             let of_stream: Vec<_> = of_stream.into_iter().flatten().map(|codec| codec.to_string()).collect();
             words += &format!("; the stream has {}", named(&of_stream));

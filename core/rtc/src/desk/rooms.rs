@@ -4,45 +4,49 @@ use std::collections::BTreeMap;
 
 use anabranch_core::http::{Answer, Request};
 use anabranch_core::packager::Ticket;
+use anabranch_core::url::StreamKey;
 
-use super::session::Stage;
+use super::session::{Session, Stage};
 use super::{Desk, SessionId, answers};
 use crate::signal::SessionName;
 
 /// The end of the URL of a publisher's session that tells the streams of its room.
 pub(super) const PEERS: &str = "/peers";
 
-/// The publishers in rooms: their applications and streams, as they have asked for them.
-pub(super) type Rooms = BTreeMap<SessionId, (String, String)>;
+/// The publishers in rooms.
+pub(super) type Rooms = BTreeMap<SessionId, StreamKey>;
 
 /// True if an application is a room.
 fn is_room(app: &str) -> bool {
     app.starts_with("call/")
 }
 
+fn is_same_room(one: &StreamKey, other: &StreamKey) -> bool {
+    one.vhost() == other.vhost() && one.app() == other.app()
+}
+
 impl<T: Ticket> Desk<T> {
-    /// Why one more client may not publish in this application, if it is a room.
-    pub(super) fn room_refuses(&mut self, app: &str) -> Option<Answer> {
-        if !is_room(app) {
-            return None;
+    /// True if a client wants to publish in a room, and there are none. Names of applications have other forms, too:
+    /// [`enter_room`](Self::enter_room) knows the one that counts.
+    pub(super) fn has_no_rooms(&self, app: &str) -> bool {
+        self.settings.most_in_room == 0 && is_room(app)
+    }
+
+    /// A client has got the right to publish. If that is in a room, it takes a place there, or is told that it cannot.
+    pub(super) fn enter_room(&mut self, number: SessionId, key: &StreamKey) -> Result<(), Answer> {
+        if !is_room(key.app()) {
+            return Ok(());
         }
         let most = self.settings.most_in_room;
         if most == 0 {
-            return Some(
-                Answer::text(404, "there are no rooms here: rtc.rooms is 0").with("Cache-Control", "no-store"),
-            );
+            return Err(answers::no_rooms());
         }
-        let sessions = &self.sessions;
-        self.rooms.retain(|number, _| sessions.contains_key(number));
-        let here = self.rooms.values().filter(|(room, _)| room == app).count();
-        (here >= most).then(|| answers::too_many("the room is full"))
-    }
-
-    /// A client is about to publish in this application.
-    pub(super) fn enter_room(&mut self, number: SessionId, app: &str, stream: &str) {
-        if is_room(app) {
-            self.rooms.insert(number, (app.to_owned(), stream.to_owned()));
+        let here = self.rooms.values().filter(|other| is_same_room(other, key)).count();
+        if here >= most {
+            return Err(answers::too_many("the room is full"));
         }
+        self.rooms.insert(number, key.clone());
+        Ok(())
     }
 
     /// The streams that are published in the room of this session, for clients that may publish there, too.
@@ -53,17 +57,10 @@ impl<T: Ticket> Desk<T> {
         let name = SessionName::parse(id);
         let own = name.filter(|name| self.sessions.get(&name.number).is_some_and(|known| known.name.is(name)));
         let own = own.map(|name| name.number);
-        let Some((room, _)) = own.and_then(|own| self.rooms.get(&own)) else {
-            return answers::no_session();
-        };
-        let vhost = |number: &SessionId| match &self.sessions.get(number)?.stage {
-            Stage::Open(open) if open.is_connected => Some(open.key.vhost()),
-            _ => None,
-        };
-        let own = own.and_then(|own| vhost(&own));
-        let is_here = |number: &SessionId| own.is_some() && vhost(number) == own;
-        let here = self.rooms.iter().filter(|(number, (app, _))| app == room && is_here(number));
-        let streams: Vec<&str> = here.map(|(_, (_, stream))| &**stream).collect();
+        let Some(room) = own.and_then(|own| self.rooms.get(&own)) else { return answers::no_session() };
+        let is_connected = |number: &SessionId| matches!(&self.sessions.get(number), Some(Session { stage: Stage::Open(open), .. }) if open.is_connected);
+        let is_here = |other: &(&SessionId, &StreamKey)| is_same_room(other.1, room) && is_connected(other.0);
+        let streams: Vec<&str> = self.rooms.iter().filter(is_here).map(|(_, key)| key.stream()).collect();
         let answer = Answer::new(200).with("Content-Type", "application/json").with("Cache-Control", "no-store");
         answer.with_body(serde_json::json!({ "streams": streams }).to_string())
     }

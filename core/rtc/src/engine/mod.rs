@@ -23,7 +23,7 @@ use str0m::{Candidate, IceConnectionState, IceCreds, Input, Rtc, RtcConfig};
 
 use crate::desk::Peers;
 use crate::peer::{Datagram, Event, Gone, Medium, Network, Output, Packet, Path, Peer, Transport, Unit};
-use crate::signal::SignalError;
+use crate::signal::{self, SignalError};
 use layers::Layers;
 
 /// Packets of a track that are kept to be sent again, and for how long.
@@ -119,6 +119,11 @@ impl fmt::Debug for Accepted {
 pub struct Engines(pub Identity);
 
 impl Peers for Engines {
+    fn check(&mut self, offer: &str, publishes: bool) -> Result<(), SignalError> {
+        // The library takes milliseconds to read an offer: only those of clients that have the right to be answered get there.
+        signal::offer::check(offer, publishes)
+    }
+
     fn accept(
         &mut self,
         now: Instant,

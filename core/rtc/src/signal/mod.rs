@@ -1,6 +1,7 @@
 //! What WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) say over HTTP, as values.
 
 mod fragment;
+pub(crate) mod offer;
 mod target;
 
 use thiserror::Error;

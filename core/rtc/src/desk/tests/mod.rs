@@ -323,9 +323,11 @@ impl World {
             Effect::Answer(slip, answer) => assert!(self.answers.insert(slip.0, answer).is_none(), "a second answer"),
             Effect::Open(opening) => {
                 let session = opening.session;
+                let app = opening.app.trim_matches('/').replace("//", "/");
+                let key = StreamKey::new("__defaultVhost__", &app, &opening.stream).expect("a name");
                 self.openings.push(*opening);
                 if self.grants {
-                    self.desk.granted_with(self.time(), session, &key(), &["_low".into()]);
+                    self.desk.granted_with(self.time(), session, &key, &["_low".into()]);
                 }
             }
             Effect::Leave(session) => self.left.push(session),

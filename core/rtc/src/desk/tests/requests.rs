@@ -135,7 +135,7 @@ fn there_is_a_limit_for_all_and_for_each_second() {
     let count = |world: &World, status: u16| world.answers.values().filter(|answer| answer.status == status).count();
     let (first, refused) = (count(&world, 201), count(&world, 503));
     assert!((1..=2).contains(&first) && refused == 10 - first - 4, "{first} came in, {refused} were refused");
-    assert_eq!(world.left.len(), refused);
+    assert_eq!((world.left.len(), world.openings.len()), (0, 10 - refused), "those cost no more than that");
     world.run(Duration::from_millis(600));
     assert!((first + 1..first + 4).contains(&count(&world, 201)), "{}", count(&world, 201));
     world.run(Duration::from_secs(2));
@@ -144,10 +144,35 @@ fn there_is_a_limit_for_all_and_for_each_second() {
 }
 
 #[test]
+fn an_offer_that_cannot_be_answered_takes_no_ones_place() {
+    let mut world = World::new();
+    let address: SocketAddr = "198.51.100.7:50000".parse().expect("an address");
+    let offer = Client::new(world.now, address, Direction::SendOnly, RtcConfig::new()).offer;
+    let plays = offer.replace("sendonly", "recvonly");
+    let unknown = offer.replace("H264", "H266").replace("VP", "XP").replace("AV1", "AVX").replace("opus", "spous");
+    let without_key = offer.replace("a=fingerprint:", "a=thumbprint:");
+    for (offer, status, words) in [
+        (plays, 422, "no codec in common"),
+        (unknown.replace("H265", "H267"), 422, "no codec in common"),
+        (without_key, 400, "fingerprint"),
+        (format!("{offer}{}", "a=x\r\n".repeat(1000)), 400, "600 lines"),
+        (format!("{offer}{}", &offer[offer.find("m=video").expect("it has one")..]), 422, "several tracks"),
+    ] {
+        let answer = world.ask("POST", "/live/cam/whip", SDP, &offer);
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(answer.status == status && body.contains(words), "{} {body}", answer.status);
+    }
+    assert!(world.openings.is_empty() && world.left.is_empty());
+    assert_eq!(world.desk.stats().bad_offers, 5);
+    let answer = world.ask("POST", "/live/cam/whip", SDP, &offer);
+    assert_eq!((answer.status, world.openings.len()), (201, 1));
+}
+
+#[test]
 fn offers_without_an_answer_are_bounded_in_bytes() {
     let mut world = World::new();
     world.grants = false;
-    let offer = format!("{}{}", offer(world.now), "a=x\r\n".repeat(5_000));
+    let offer = format!("{}a={}\r\n", offer(world.now), "x".repeat(25_000));
     let numbers: Vec<_> = (0..2000).map(|_| world.post("/live/cam/whep", &offer)).collect();
     let refused = world.answers.values().filter(|answer| answer.status == 503).count();
     assert!((200..2000).contains(&refused) && refused == world.answers.len(), "{refused} of {}", numbers.len());

@@ -50,3 +50,28 @@ fn without_rooms_there_are_none() {
     assert_eq!(answer.status, 404);
     assert!(String::from_utf8_lossy(&answer.body).contains("rtc.rooms"));
 }
+
+#[test]
+fn a_place_in_a_room_is_taken_by_those_that_may_publish_there_and_by_the_name_that_counts() {
+    let settings = Settings { most_in_room: 1, ..Settings::default() };
+    let mut world = World::with(settings, Box::new(Engines(Identity::new().expect("a certificate"))));
+    let offer =
+        Client::new(world.now, "198.51.100.5:5000".parse().unwrap(), Direction::SendOnly, RtcConfig::new()).offer;
+    world.grants = false;
+    for _ in 0..5 {
+        world.post("/call/team/Eve-1/whip", &offer);
+    }
+    world.grants = true;
+    publish(&mut world, "198.51.100.1:5000", "/call/team/Ann-1/whip");
+    // The same room by names that mean the same.
+    for (app, stream) in [("call/team", "Bob-2"), ("/call//team/", "Cat-3"), ("call/team/", "Dan-4")] {
+        let target = format!("/rtc/v1/whip/?app={app}&stream={stream}");
+        let answer = world.ask("POST", &target, "Content-Type: application/sdp\r\n", &offer);
+        assert_eq!((answer.status, &answer.body[..]), (503, &b"the room is full\n"[..]), "{target}");
+    }
+    let mut world = World::new();
+    let answer =
+        world.ask("POST", "/rtc/v1/whip/?app=/call//team&stream=Ann", "Content-Type: application/sdp\r\n", &offer);
+    assert_eq!(answer.status, 404, "there are no rooms by other names either");
+    assert_eq!(world.left.len(), 1);
+}
