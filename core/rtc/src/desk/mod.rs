@@ -172,6 +172,8 @@ pub struct Desk<T> {
     rooms: Rooms,
     /// Viewers that there are packets for.
     queue: VecDeque<SessionId>,
+    /// True while they get nothing.
+    holds: bool,
     /// What peers have said, until it is acted on.
     events: VecDeque<(SessionId, Event)>,
     /// True while that is done.
@@ -206,6 +208,7 @@ impl<T: Ticket> Desk<T> {
             lobby: Lobby::default(),
             rooms: Rooms::new(),
             queue: VecDeque::new(),
+            holds: false,
             events: VecDeque::new(),
             is_acting: false,
             effects: VecDeque::new(),
@@ -250,7 +253,7 @@ impl<T: Ticket> Desk<T> {
 
     /// When [`turn`](Self::turn) is due; `None` while nothing is.
     pub fn deadline(&self) -> Option<Instant> {
-        if !self.effects.is_empty() || !self.datagrams.is_empty() || !self.queue.is_empty() {
+        if !self.effects.is_empty() || !self.datagrams.is_empty() || !self.queue.is_empty() && !self.holds {
             return self.now;
         }
         let due = self.dues.first().map(|(due, _)| *due);
@@ -262,11 +265,20 @@ impl<T: Ticket> Desk<T> {
         self.effects.pop_front()
     }
 
+    /// From now on viewers get no packets, because the network of this machine takes no more, or they get them again. Meanwhile
+    /// they miss nothing but what is no longer kept: then they go on at a key frame. Answers to what peers send are there as always.
+    pub fn hold(&mut self, holds: bool) {
+        self.holds = holds;
+    }
+
     /// The next datagram to send. Those for one peer follow each other.
     pub fn poll_datagram(&mut self) -> Option<Datagram> {
         loop {
             if let Some(datagram) = self.datagrams.pop_front() {
                 return Some(datagram);
+            }
+            if self.holds {
+                return None;
             }
             let (number, now) = (self.queue.pop_front()?, self.now?);
             self.serve(now, number);
@@ -396,9 +408,23 @@ impl<T: Ticket> Desk<T> {
 
     /// A peer that was answered is gone.
     fn gone(&mut self, number: SessionId, why: Gone) {
+        self.tell_sent(number);
         if self.remove(number).is_some() {
             self.effects.push_back(Effect::Tell(Remark::Gone { session: number, why }));
             self.effects.push_back(Effect::Leave(number));
+        }
+    }
+
+    /// Tells what was sent to a viewer since the last time.
+    fn tell_sent(&mut self, number: SessionId) {
+        if let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number)
+            && let Kind::Viewer(viewer) = &open.kind
+        {
+            let (frames, bytes) = (viewer.frames - open.frames_told, std::mem::take(&mut open.bytes));
+            open.frames_told = viewer.frames;
+            if bytes > 0 {
+                self.effects.push_back(Effect::Sent { session: number, frames, bytes });
+            }
         }
     }
 

@@ -9,22 +9,23 @@ use super::{Desk, Effect, GRAIN, Remark, Role, SessionId, TELL, stun};
 use crate::peer::{Event, Gone, Network, Output, Path};
 
 impl<T: Ticket> Desk<T> {
-    /// A datagram has come.
-    pub fn receive(&mut self, time: Time, path: Path, bytes: &[u8]) {
+    /// A datagram has come. False if it is for no peer.
+    pub fn receive(&mut self, time: Time, path: Path, bytes: &[u8]) -> bool {
         let now = self.at(time);
         if let Some(question) = stun::answered(bytes)
             && let Some(number) = self.questions.get(&question).copied()
             && self.is_proof(number, path, bytes, question)
         {
-            return self.prove(now, number, path, bytes.len());
+            self.prove(now, number, path, bytes.len());
+            return true;
         }
         // A name counts more than an address, which a client may use again for another session.
         let named = stun::name_of(bytes).and_then(|name| self.by_name.get(name));
         let Some(number) = named.copied().or_else(|| self.by_path.get(&path).map(|holder| holder.session)) else {
             self.stats.strange += 1;
-            return;
+            return false;
         };
-        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
+        let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return false };
         if let Some(proof) = open.proof(path) {
             proof.received(bytes.len());
         }
@@ -32,6 +33,7 @@ impl<T: Ticket> Desk<T> {
         open.peer.receive(now, seen, bytes);
         self.drain(now, number, Some((path, bytes.len())));
         self.settle_proof(now, number, path);
+        true
     }
 
     /// True if this is what the peer of a session answers to the server's question on this path.
@@ -136,14 +138,9 @@ impl<T: Ticket> Desk<T> {
                 Output::Wait(due) => break due,
             }
         };
-        if now.saturating_duration_since(open.told) >= TELL
-            && let Kind::Viewer(viewer) = &open.kind
-        {
-            let (frames, bytes) = (viewer.frames - open.frames_told, std::mem::take(&mut open.bytes));
-            (open.told, open.frames_told) = (now, viewer.frames);
-            if bytes > 0 {
-                self.effects.push_back(Effect::Sent { session: number, frames, bytes });
-            }
+        let tells = now.saturating_duration_since(open.told) >= TELL;
+        if tells {
+            open.told = now;
         }
         let due = if open.is_connected { due } else { due.min(open.connect_by) };
         let due = match &open.kind {
@@ -157,6 +154,9 @@ impl<T: Ticket> Desk<T> {
                 self.dues.remove(&(before, number));
             }
             self.dues.insert((due, number));
+        }
+        if tells {
+            self.tell_sent(number);
         }
         // What an event leads to may be more events: they are acted on here, in order.
         if !std::mem::replace(&mut self.is_acting, true) {

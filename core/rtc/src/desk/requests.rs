@@ -405,6 +405,7 @@ impl<T: Ticket> Desk<T> {
             ("OPTIONS", _) => answers::session_options(),
             (_, Some(name)) if is_known => match request.method() {
                 "DELETE" => {
+                    self.tell_sent(name.number);
                     self.close(now, name.number);
                     let why = Gone::Left;
                     self.effects.push_back(Effect::Tell(super::Remark::Gone { session: name.number, why }));

@@ -1,6 +1,7 @@
 //! The thread that puts the sound of streams into another codec: it must not stop the thread of the network.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,8 +12,9 @@ use anabranch_rtc::desk::SoundJob;
 use anabranch_rtc::sound::{Done, Settings, SoundError, Transcoders};
 use tracing::warn;
 
-/// Frames that may wait: some ten seconds of one stream, or half a second of twenty.
-const MOST_WAITING: usize = 512;
+/// Frames that may wait, of all streams, and of one: a second or two. Sound that is later is of no use.
+const MOST_WAITING: usize = 2048;
+const MOST_OF_ONE: usize = 64;
 /// How often it is told that frames were left out.
 const TELL: Duration = Duration::from_secs(60);
 
@@ -33,6 +35,10 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<SoundJob>,
     frames: usize,
+    /// Of them those of each stream.
+    of_each: HashMap<u64, usize>,
+    /// How often all was forgotten.
+    forgotten: u64,
     lost: u64,
     told: Option<Instant>,
     is_over: bool,
@@ -57,14 +63,20 @@ impl Sound {
         if queue.is_over {
             return;
         }
-        if matches!(job, SoundJob::Frame { .. }) {
-            if queue.frames >= MOST_WAITING {
-                queue.lost += 1;
-                return;
-            }
-            queue.frames += 1;
-        }
         let number = number(&job);
+        match job {
+            SoundJob::Begin { .. } => {}
+            SoundJob::Frame { .. } => {
+                if !queue.takes_frame(number) {
+                    return;
+                }
+            }
+            SoundJob::End { .. } => {
+                if queue.forget(number) {
+                    return;
+                }
+            }
+        }
         queue.jobs.push_back(job);
         drop(queue);
         self.shared.changed.notify_one();
@@ -73,12 +85,14 @@ impl Sound {
         }
     }
 
-    /// Forgets all jobs.
+    /// Forgets all jobs, and what they have begun.
     pub(super) fn clear(&self) {
         let mut queue = self.shared.queue();
-        let numbers: Vec<_> = queue.jobs.drain(..).map(|job| number(&job)).collect();
-        queue.frames = 0;
-        queue.jobs.extend(numbers.into_iter().map(|job| SoundJob::End { job }));
+        queue.jobs.clear();
+        queue.of_each.clear();
+        (queue.frames, queue.forgotten) = (0, queue.forgotten + 1);
+        drop(queue);
+        self.shared.changed.notify_one();
     }
 
     fn start(&self) -> std::io::Result<()> {
@@ -101,14 +115,56 @@ impl Drop for Sound {
     }
 }
 
+impl Queue {
+    /// Counts a frame of this stream. False if too many wait: one stream cannot keep the others from being heard.
+    fn takes_frame(&mut self, job: u64) -> bool {
+        let of_it = self.of_each.entry(job).or_default();
+        if self.frames >= MOST_WAITING || *of_it >= MOST_OF_ONE {
+            self.lost += 1;
+            return false;
+        }
+        *of_it += 1;
+        self.frames += 1;
+        true
+    }
+
+    /// A job is over. True if it has not begun: nothing is left of it then, however often a stream begins and ends one.
+    fn forget(&mut self, job: u64) -> bool {
+        if !self.jobs.iter().any(|waiting| matches!(waiting, SoundJob::Begin { job: of, .. } if *of == job)) {
+            return false;
+        }
+        self.jobs.retain(|waiting| number(waiting) != job);
+        self.frames -= self.of_each.remove(&job).unwrap_or(0);
+        true
+    }
+
+    fn take(&mut self) -> Option<SoundJob> {
+        let job = self.jobs.pop_front()?;
+        if matches!(job, SoundJob::Frame { .. }) {
+            self.frames -= 1;
+            let number = number(&job);
+            if let Entry::Occupied(mut of_it) = self.of_each.entry(number) {
+                *of_it.get_mut() -= 1;
+                if *of_it.get() == 0 {
+                    of_it.remove();
+                }
+            }
+        }
+        Some(job)
+    }
+}
+
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
-        let mut transcoders = Transcoders::new(self.settings);
-        while let Some(job) = self.next() {
+        let (mut transcoders, mut forgotten) = (Transcoders::new(self.settings), 0);
+        while let Some((job, now_forgotten)) = self.next() {
+            if std::mem::replace(&mut forgotten, now_forgotten) != now_forgotten {
+                transcoders = Transcoders::new(self.settings);
+            }
             let number = number(&job);
             match catch_unwind(AssertUnwindSafe(|| transcoders.take(job))) {
                 Ok(None) => {}
@@ -121,8 +177,8 @@ impl Shared {
         }
     }
 
-    /// The next job, as soon as there is one; `None` at the end.
-    fn next(&self) -> Option<SoundJob> {
+    /// The next job, as soon as there is one, and how often all was forgotten before it; `None` at the end.
+    fn next(&self) -> Option<(SoundJob, u64)> {
         let mut queue = self.queue();
         loop {
             if queue.is_over {
@@ -138,9 +194,8 @@ impl Shared {
                     "{frames} frames of sound are left out for players by WebRTC: putting them into Opus takes too long"
                 );
             }
-            if let Some(job) = queue.jobs.pop_front() {
-                queue.frames -= usize::from(matches!(job, SoundJob::Frame { .. }));
-                return Some(job);
+            if let Some(job) = queue.take() {
+                return Some((job, queue.forgotten));
             }
             queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -154,5 +209,67 @@ fn failed(job: u64, why: String) -> Done {
 fn number(job: &SoundJob) -> u64 {
     match job {
         SoundJob::Begin { job, .. } | SoundJob::Frame { job, .. } | SoundJob::End { job } => *job,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anabranch_core::bytes::Bytes;
+
+    use super::*;
+
+    fn begin(job: u64) -> SoundJob {
+        SoundJob::Begin { job, config: Bytes::new() }
+    }
+
+    fn frame(job: u64) -> SoundJob {
+        SoundJob::Frame { job, time: Duration::ZERO, data: Bytes::new() }
+    }
+
+    /// A queue whose thread does not run.
+    fn queue() -> Queue {
+        Queue::default()
+    }
+
+    fn put(queue: &mut Queue, job: SoundJob) {
+        let number = number(&job);
+        let waits = match job {
+            SoundJob::Begin { .. } => true,
+            SoundJob::Frame { .. } => queue.takes_frame(number),
+            SoundJob::End { .. } => !queue.forget(number),
+        };
+        if waits {
+            queue.jobs.push_back(job);
+        }
+    }
+
+    #[test]
+    fn one_stream_leaves_room_for_the_others() {
+        let mut queue = queue();
+        put(&mut queue, begin(1));
+        (0..MOST_OF_ONE * 3).for_each(|_| put(&mut queue, frame(1)));
+        assert_eq!((queue.frames, queue.lost), (MOST_OF_ONE, MOST_OF_ONE as u64 * 2));
+        put(&mut queue, begin(2));
+        put(&mut queue, frame(2));
+        assert_eq!(queue.frames, MOST_OF_ONE + 1);
+        while queue.take().is_some() {}
+        assert!(queue.frames == 0 && queue.of_each.is_empty());
+        put(&mut queue, frame(1));
+        assert_eq!(queue.frames, 1, "there is room again");
+    }
+
+    #[test]
+    fn a_stream_that_begins_again_and_again_leaves_nothing_behind() {
+        let mut queue = queue();
+        put(&mut queue, begin(1));
+        assert!(queue.take().is_some(), "the work has begun");
+        put(&mut queue, SoundJob::End { job: 1 });
+        for job in 2..1000 {
+            put(&mut queue, begin(job));
+            put(&mut queue, frame(job));
+            put(&mut queue, SoundJob::End { job });
+        }
+        assert_eq!((queue.jobs.len(), queue.frames), (1, 0));
+        assert!(matches!(queue.take(), Some(SoundJob::End { job: 1 })), "which ends what has begun");
     }
 }

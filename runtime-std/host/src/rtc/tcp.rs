@@ -12,21 +12,24 @@ use mio::{Interest, Registry, Token};
 
 /// The longest datagram that a peer may send. Theirs fit into a packet of the network.
 const LONGEST: usize = 4096;
-/// Bytes that may wait for a peer that reads slowly. What comes beyond is lost.
+/// Bytes that may wait for a peer that reads slowly, and for all of them. What comes beyond is lost.
 const MOST_WAITING: usize = 256 << 10;
+const MOST_WAITING_IN_ALL: usize = 64 << 20;
 /// Connections that may be open.
 const MOST: usize = 4096;
 /// Those of them that no peer was found for yet. The oldest gives way to a new one.
 const MOST_UNKNOWN: usize = 256;
 /// How long a connection may be open before a peer is found for it.
 const UNKNOWN: Duration = Duration::from_secs(10);
-/// How long it may be silent. Peers ask every few seconds whether the other side is there.
+/// How long it may be without anything that is for a peer. Peers ask every few seconds whether the other side is there.
 const SILENT: Duration = Duration::from_secs(60);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// Connections that are accepted in one turn, and pieces that are read of one.
+/// Connections that are accepted in one turn.
 const ACCEPTS: usize = 32;
-const READS: usize = 4;
+/// Bytes that are read of one connection in one turn, and of all. Each has its turn.
+const READ: usize = 64 << 10;
+const READ_IN_ALL: usize = 1 << 20;
 
 #[derive(Debug)]
 struct Connection {
@@ -50,6 +53,10 @@ pub(crate) struct TcpSockets {
     connections: HashMap<Token, Connection>,
     tokens: HashMap<(SocketAddr, SocketAddr), Token>,
     next: usize,
+    /// The connection that is read first in the next turn, or the one after it.
+    reads_from: usize,
+    /// Bytes that wait for all.
+    waiting: usize,
     unknown: usize,
     looked: Instant,
     /// Datagrams that were lost, because their peer did not read.
@@ -87,6 +94,8 @@ impl TcpSockets {
             connections: HashMap::new(),
             tokens: HashMap::new(),
             next,
+            reads_from: 0,
+            waiting: 0,
             unknown: 0,
             looked: now,
             lost: 0,
@@ -106,7 +115,7 @@ impl TcpSockets {
         if let Some(connection) = self.connections.get_mut(&token) {
             connection.is_readable |= readable;
             if writable {
-                write(connection);
+                self.waiting -= write(connection);
             }
         }
     }
@@ -117,14 +126,15 @@ impl TcpSockets {
             || self.connections.values().any(|connection| connection.is_readable)
     }
 
-    /// Accepts connections, and takes what has come: some of it. `admits` says whether the server has room for a socket.
+    /// Accepts connections, and takes what has come: some of it. `admits` says whether the server has room for a socket; `take`
+    /// returns whether a datagram was for a peer.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
         registry: &Registry,
         buffer: &mut [u8],
         admits: impl Fn(i32) -> bool,
-        mut take: impl FnMut(TcpEvent<'_>),
+        mut take: impl FnMut(TcpEvent<'_>) -> bool,
     ) {
         for at in 0..self.listeners.len() {
             for _ in 0..ACCEPTS {
@@ -145,14 +155,25 @@ impl TcpSockets {
                 }
             }
         }
-        let readable: Vec<_> =
-            self.connections.iter().filter(|(_, connection)| connection.is_readable).map(|(token, _)| *token).collect();
+        let readable = self.connections.iter().filter(|(_, connection)| connection.is_readable);
+        let mut readable: Vec<_> = readable.map(|(token, _)| *token).collect();
+        readable.sort_unstable();
+        let first = readable.partition_point(|token| token.0 < self.reads_from);
+        readable.rotate_left(first);
+        let mut left = READ_IN_ALL;
         for token in readable {
+            if left == 0 {
+                self.reads_from = token.0;
+                return;
+            }
             let Some(connection) = self.connections.get_mut(&token) else { continue };
-            if !read(now, connection, buffer, &mut take) {
-                self.close(registry, token, &mut take);
+            let room = (left.min(READ) + connection.partial.len()).min(buffer.len());
+            match read(now, connection, &mut buffer[..room], &mut take) {
+                Some(length) => left -= length,
+                None => self.close(registry, token, &mut take),
             }
         }
+        self.reads_from = 0;
     }
 
     fn open(
@@ -162,7 +183,7 @@ impl TcpSockets {
         mut stream: TcpStream,
         bound: SocketAddr,
         remote: SocketAddr,
-        take: &mut impl FnMut(TcpEvent<'_>),
+        take: &mut impl FnMut(TcpEvent<'_>) -> bool,
     ) {
         if self.connections.len() >= MOST {
             return;
@@ -185,6 +206,10 @@ impl TcpSockets {
             return;
         }
         self.unknown += 1;
+        // The addresses can be used again before the end of the connection that had them is noticed here.
+        if let Some(before) = self.tokens.get(&(path.local, path.remote)).copied() {
+            self.close(registry, before, take);
+        }
         self.tokens.insert((path.local, path.remote), token);
         let connection = Connection {
             stream,
@@ -199,10 +224,11 @@ impl TcpSockets {
         self.connections.insert(token, connection);
     }
 
-    fn close(&mut self, registry: &Registry, token: Token, take: &mut impl FnMut(TcpEvent<'_>)) {
+    fn close(&mut self, registry: &Registry, token: Token, take: &mut impl FnMut(TcpEvent<'_>) -> bool) {
         let Some(mut connection) = self.connections.remove(&token) else { return };
         let _ = registry.deregister(&mut connection.stream);
         self.unknown -= usize::from(!connection.is_known);
+        self.waiting -= connection.waiting.len();
         self.tokens.remove(&(connection.path.local, connection.path.remote));
         take(TcpEvent::Over(connection.path));
     }
@@ -220,20 +246,22 @@ impl TcpSockets {
             self.lost += 1;
             return;
         };
-        if connection.waiting.len() + bytes.len() + 2 > MOST_WAITING {
+        let more = bytes.len() + 2;
+        if connection.waiting.len() + more > MOST_WAITING || self.waiting + more > MOST_WAITING_IN_ALL {
             self.lost += 1;
             return;
         }
         let was_empty = connection.waiting.is_empty();
         connection.waiting.extend_from_slice(&length.to_be_bytes());
         connection.waiting.extend_from_slice(bytes);
+        self.waiting += more;
         if was_empty {
-            write(connection);
+            self.waiting -= write(connection);
         }
     }
 
     /// Closes connections that no peer was found for in time, and those that are silent.
-    pub(crate) fn look(&mut self, now: Instant, registry: &Registry, mut take: impl FnMut(TcpEvent<'_>)) {
+    pub(crate) fn look(&mut self, now: Instant, registry: &Registry, mut take: impl FnMut(TcpEvent<'_>) -> bool) {
         if now < self.looked + LOOK {
             return;
         }
@@ -253,42 +281,46 @@ impl TcpSockets {
     }
 }
 
-/// Reads some of what has come. False if the connection is over.
-fn read(now: Instant, connection: &mut Connection, buffer: &mut [u8], take: &mut impl FnMut(TcpEvent<'_>)) -> bool {
-    for _ in 0..READS {
-        let before = connection.partial.len();
-        buffer[..before].copy_from_slice(&connection.partial);
-        let length = match connection.stream.read(&mut buffer[before..]) {
-            Ok(0) => return false,
-            Ok(length) => before + length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                connection.is_readable = false;
-                return true;
-            }
-            Err(_) => return false,
-        };
-        connection.heard = now;
-        let mut rest = &buffer[..length];
-        while let Some((head, after)) = rest.split_first_chunk::<2>() {
-            let length = usize::from(u16::from_be_bytes(*head));
-            // The first message of a peer is one of STUN, whose first two bits are 0.
-            let is_strange = !connection.is_known && after.first().is_some_and(|first| *first > 3);
-            if length > LONGEST || is_strange {
-                return false;
-            }
-            let Some((datagram, next)) = after.split_at_checked(length) else { break };
-            take(TcpEvent::Datagram(connection.path, datagram));
-            rest = next;
+/// Reads some of what has come. Returns how many bytes that was; `None` if the connection is over.
+fn read(
+    now: Instant,
+    connection: &mut Connection,
+    buffer: &mut [u8],
+    take: &mut impl FnMut(TcpEvent<'_>) -> bool,
+) -> Option<usize> {
+    let before = connection.partial.len();
+    buffer[..before].copy_from_slice(&connection.partial);
+    let length = match connection.stream.read(&mut buffer[before..]) {
+        Ok(0) => return None,
+        Ok(length) => length,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Some(0),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            connection.is_readable = false;
+            return Some(0);
         }
-        connection.partial.clear();
-        connection.partial.extend_from_slice(rest);
+        Err(_) => return None,
+    };
+    let mut rest = &buffer[..before + length];
+    while let Some((head, after)) = rest.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_be_bytes(*head));
+        // The first message of a peer is one of STUN, whose first two bits are 0.
+        let is_strange = !connection.is_known && after.first().is_some_and(|first| *first > 3);
+        if length > LONGEST || is_strange {
+            return None;
+        }
+        let Some((datagram, next)) = after.split_at_checked(length) else { break };
+        if take(TcpEvent::Datagram(connection.path, datagram)) {
+            connection.heard = now;
+        }
+        rest = next;
     }
-    true
+    connection.partial.clear();
+    connection.partial.extend_from_slice(rest);
+    Some(length)
 }
 
-/// Writes what the system takes. An error shows when the connection is read.
-fn write(connection: &mut Connection) {
+/// Writes what the system takes, and returns how many bytes that was. An error shows when the connection is read.
+fn write(connection: &mut Connection) -> usize {
     let mut written = 0;
     while written < connection.waiting.len() {
         match connection.stream.write(&connection.waiting[written..]) {
@@ -302,6 +334,7 @@ fn write(connection: &mut Connection) {
     if connection.waiting.is_empty() && connection.waiting.capacity() > 16 << 10 {
         connection.waiting = Vec::new();
     }
+    written
 }
 
 #[cfg(test)]
@@ -311,6 +344,9 @@ mod tests {
     use mio::{Events, Poll};
 
     use super::*;
+
+    /// A datagram that is for no peer.
+    const STRANGE: &[u8] = &[1, 1, 1];
 
     struct Server {
         poll: Poll,
@@ -349,8 +385,14 @@ mod tests {
                     &mut buffer,
                     |_| true,
                     |event| match event {
-                        TcpEvent::Datagram(path, bytes) => datagrams.push((path, bytes.to_vec())),
-                        TcpEvent::Over(path) => over.push(path),
+                        TcpEvent::Datagram(path, bytes) => {
+                            datagrams.push((path, bytes.to_vec()));
+                            bytes != STRANGE
+                        }
+                        TcpEvent::Over(path) => {
+                            over.push(path);
+                            true
+                        }
                     },
                 );
             }
@@ -363,6 +405,7 @@ mod tests {
                 if let TcpEvent::Over(path) = event {
                     over.push(path);
                 }
+                true
             });
         }
 
@@ -428,6 +471,39 @@ mod tests {
         assert!(server.over.len() == 1 && server.over[0] != path);
         server.look(SILENT);
         assert_eq!(server.over[1], path);
+    }
+
+    #[test]
+    fn one_that_sends_on_and_on_what_is_for_no_peer_is_closed() {
+        let mut server = Server::start();
+        let mut client = server.client();
+        client.write_all(&frame(&[0, 1])).expect("it reads");
+        server.until(|server| server.datagrams.len() == 1);
+        let path = server.datagrams[0].0;
+        server.sockets.send(&Datagram { path, bytes: vec![1] });
+        server.look(SILENT);
+        client.write_all(&frame(STRANGE)).expect("it reads");
+        server.until(|server| server.datagrams.len() == 2);
+        assert!(server.over.is_empty());
+        server.look(LOOK);
+        assert_eq!(server.over, [path]);
+    }
+
+    #[test]
+    fn one_that_sends_much_does_not_keep_the_others_from_being_read() {
+        let mut server = Server::start();
+        let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
+        let much = frame(&[0; 1000]).repeat(200);
+        for client in &mut clients {
+            client.set_nonblocking(true).expect("it can be set");
+            // The buffers of the system may take less.
+            while client.write(&much).is_ok() {}
+        }
+        server.until(|server| server.datagrams.len() > 2000);
+        let mut seen: Vec<_> = server.datagrams.iter().take(2000).map(|(path, _)| path.remote).collect();
+        seen.dedup();
+        assert!(seen.len() >= 20, "{} in turn", seen.len());
+        assert!(server.datagrams.len() < 2000 + 3 * (READ_IN_ALL / 1000));
     }
 
     #[test]

@@ -18,8 +18,10 @@ const BUFFERS: usize = 16;
 const BUFFER: usize = 64 << 10;
 /// The most bytes that one call sends: the system counts its own heads in 64 KiB.
 const MOST_SENT: usize = 60 << 10;
-/// Bytes that may wait for a socket that is full. What comes beyond is lost, as on a line that is full.
+/// Bytes that may wait for a socket that is full. What comes beyond is lost, as on a line that is full. Viewers get nothing more
+/// from a tenth of it on, so that there is room for answers.
 const MOST_WAITING: usize = 4 << 20;
+const FULL: usize = MOST_WAITING / 10;
 /// Bytes that the system may keep for a socket, if it permits so many: a key frame for a thousand viewers is some 50 MB, and a
 /// burst of that is spread over several rounds.
 const SYSTEM_BUFFER: usize = 4 << 20;
@@ -174,6 +176,11 @@ impl UdpSockets {
         self.sockets.iter().any(|udp| udp.is_readable)
     }
 
+    /// True while viewers are to get nothing more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.sockets.iter().any(|udp| udp.waiting_bytes > FULL)
+    }
+
     /// Takes what has come, with one call for each socket.
     pub(crate) fn receive(&mut self, buffers: &mut Buffers, mut take: impl FnMut(Path, &[u8])) {
         for udp in &mut self.sockets {
@@ -201,7 +208,10 @@ impl UdpSockets {
                 let path = Path { transport: Transport::Udp, local, remote };
                 for datagram in piece[..meta.len].chunks(meta.stride.max(1)) {
                     self.counts.received += 1;
-                    take(path, datagram);
+                    // It is forged, and no answer could be sent there.
+                    if remote.port() != 0 {
+                        take(path, datagram);
+                    }
                 }
             }
         }

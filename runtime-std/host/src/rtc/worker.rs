@@ -88,7 +88,13 @@ pub(super) fn run(control: &Weak<dyn Control>, sockets: Sockets) {
         let turn = catch_unwind(AssertUnwindSafe(|| worker.turn(&server, &events)));
         due = turn.unwrap_or_else(|_| {
             error!(event = "bug", "the thread that serves WebRTC panicked, which is a bug; all its sessions end");
-            worker.begin_again(&server);
+            // What ends there could fail, too.
+            let again = catch_unwind(AssertUnwindSafe(|| worker.begin_again(&server)));
+            if again.is_err() {
+                error!(event = "bug", "ending all sessions of WebRTC panicked as well");
+            }
+            // A panic that comes again and again takes little time of the machine.
+            thread::sleep(LOOK);
             Some(Instant::now())
         });
         let is_last = is_over || server.is_stopping() && rtc.viewers.is_empty();
@@ -140,6 +146,8 @@ impl Worker {
             }
         }
         self.configure(server);
+        let is_full = self.sockets.udp.is_full();
+        self.desk().hold(is_full);
         self.receive(server);
         for _ in 0..INPUTS {
             let Some(input) = rtc.inbox.take() else { break };
@@ -193,14 +201,17 @@ impl Worker {
                 break;
             }
             let (now, Some(desk)) = (time(), &mut self.desk) else { return };
-            self.sockets.udp.receive(&mut self.buffers, |path, bytes| desk.receive(now, path, bytes));
+            self.sockets.udp.receive(&mut self.buffers, |path, bytes| _ = desk.receive(now, path, bytes));
             self.follow(server);
         }
         let (now, Some(desk)) = (time(), &mut self.desk) else { return };
         let Sockets { poll, tcp, .. } = &mut self.sockets;
         let take = |event: TcpEvent<'_>| match event {
             TcpEvent::Datagram(path, bytes) => desk.receive(now, path, bytes),
-            TcpEvent::Over(path) => desk.disconnected(now, path),
+            TcpEvent::Over(path) => {
+                desk.disconnected(now, path);
+                true
+            }
         };
         tcp.receive(now.now, poll.registry(), self.buffers.whole(), |number| server.admits(number), take);
         self.follow(server);
@@ -210,6 +221,7 @@ impl Worker {
             if let TcpEvent::Over(path) = event {
                 desk.disconnected(now, path);
             }
+            true
         });
     }
 
@@ -260,6 +272,9 @@ impl Worker {
             while let Some(datagram) = self.desk().poll_datagram() {
                 self.sockets.send(&datagram);
                 is_done = false;
+                // What viewers do not get now they get once there is room, or they go on at a key frame.
+                let is_full = self.sockets.udp.is_full();
+                self.desk().hold(is_full);
             }
             if is_done {
                 break;
@@ -375,7 +390,5 @@ impl Worker {
         for (_, viewer) in rtc.viewers.list() {
             viewer.leave(CloseReason::WebRtc(WebRtcFault::Bug));
         }
-        // A panic that comes again and again takes little time of the machine.
-        thread::sleep(LOOK);
     }
 }

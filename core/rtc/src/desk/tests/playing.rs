@@ -280,3 +280,34 @@ fn viewers_estimate_what_they_could_receive_and_send_no_feedback_for_each_packet
     world.send(5..30, 1000);
     assert_eq!(world.desk.sessions()[0].network.estimate, Some(700_000));
 }
+
+#[test]
+fn viewers_that_are_held_miss_nothing_and_others_are_answered_meanwhile() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    let viewer = world.connected("198.51.100.7:50000");
+    world.desk.hold(true);
+    let before = world.clients[&viewer].numbers().len();
+    world.send(1..20, 1000);
+    assert_eq!(world.clients[&viewer].numbers().len(), before, "it gets no packets");
+    assert!(world.desk.deadline().is_none_or(|due| due > world.now), "nothing is due because of that");
+    world.connected("198.51.100.8:50000");
+    world.desk.hold(false);
+    world.run(Duration::from_secs(1));
+    let numbers = world.clients[&viewer].numbers();
+    assert!(numbers.windows(2).all(|two| two[1] == two[0] + 1) && numbers.len() >= before + 15, "{numbers:?}");
+}
+
+#[test]
+fn what_was_sent_to_a_viewer_is_told_at_its_end() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    let viewer = world.connected("198.51.100.7:50000");
+    world.send(1..20, 1000);
+    let before = world.sent;
+    let location = world.clients[&viewer].location.clone();
+    world.ask("DELETE", &location, "", "");
+    assert!(world.sent.1 > before.1, "the last second is counted, too");
+}
