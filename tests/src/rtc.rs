@@ -150,6 +150,23 @@ impl RtcClient {
     /// # Panics
     /// If it has no socket, or the answer cannot be read.
     pub fn try_begin(web: SocketAddr, path: &str, way: Way, direction: Direction) -> Result<Self, HttpAnswer> {
+        RtcClient::try_begin_with(web, path, way, direction, |offer| offer)
+    }
+
+    /// The same with another offer than the client means.
+    ///
+    /// # Errors
+    /// The server refuses: its answer.
+    ///
+    /// # Panics
+    /// If it has no socket, or the answer cannot be read.
+    pub fn try_begin_with(
+        web: SocketAddr,
+        path: &str,
+        way: Way,
+        direction: Direction,
+        change: impl FnOnce(String) -> String,
+    ) -> Result<Self, HttpAnswer> {
         let now = Instant::now();
         let mut wire = Wire::open(way);
         let config = RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false);
@@ -159,7 +176,8 @@ impl RtcClient {
         let tracks =
             [MediaKind::Video, MediaKind::Audio].map(|kind| (kind, api.add_media(kind, direction, None, None, None)));
         let (offer, pending) = api.apply().expect("there is something to offer");
-        let answer = ask(web, "POST", path, "Content-Type: application/sdp\r\n", &offer.to_sdp_string());
+        let offer = change(offer.to_sdp_string());
+        let answer = ask(web, "POST", path, "Content-Type: application/sdp\r\n", &offer);
         if answer.status != 201 {
             return Err(answer);
         }
@@ -255,6 +273,28 @@ impl Drop for RtcClient {
         let result = self.thread.take().map(JoinHandle::join);
         assert!(result.is_none_or(|result| result.is_ok()) || thread::panicking(), "the client panicked");
     }
+}
+
+/// An offer of a client that sends pictures and sound, or takes them.
+pub fn offer(direction: Direction) -> String {
+    let mut rtc = RtcConfig::new().clear_codecs().enable_h264(true).enable_opus(true, false).build(Instant::now());
+    let mut api = rtc.sdp_api();
+    for kind in [MediaKind::Video, MediaKind::Audio] {
+        api.add_media(kind, direction, None, None, None);
+    }
+    api.apply().expect("there is something to offer").0.to_sdp_string()
+}
+
+/// The addresses of a server that an answer tells, by UDP or by TCP.
+pub fn candidates(answer: &str, is_tcp: bool) -> Vec<SocketAddr> {
+    let protocol = if is_tcp { "tcp" } else { "udp" };
+    let address = |line: &str| {
+        let words: Vec<_> = line.strip_prefix("a=candidate:")?.split(' ').collect();
+        let is_it = words.get(2).is_some_and(|word| word.eq_ignore_ascii_case(protocol));
+        let (ip, port) = (words.get(4)?.parse().ok()?, words.get(5)?.parse().ok()?);
+        is_it.then_some(SocketAddr::new(ip, port))
+    };
+    answer.lines().filter_map(address).collect()
 }
 
 fn accept(rtc: &mut Rtc, pending: SdpPendingOffer, answer: &str) {
@@ -382,7 +422,10 @@ fn run(mut rtc: Rtc, wire: &mut Wire, tracks: &[(MediaKind, Mid)], seen: &Mutex<
         if let Some(from) = from
             && let Ok(receive) = Receive::new(wire.protocol(), from, local, &buffer)
         {
-            rtc.handle_input(Input::Receive(now, receive)).expect("what the server sends is right");
+            // A server that was told of another certificate ends the handshake with an error.
+            if rtc.handle_input(Input::Receive(now, receive)).is_err() {
+                break;
+            }
         }
         rtc.handle_input(Input::Timeout(now)).expect("the client works");
     }

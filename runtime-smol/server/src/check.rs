@@ -112,6 +112,8 @@ impl fmt::Display for Beside<'_> {
             let (all, kept) = (mib(SESSION_MEMORY.saturating_mul(sessions as u64)), KEPT_MEMORY >> 20);
             writeln!(f, "# Each session of WebRTC: at most {kib} KiB, so {all} for {sessions} (rtc.sessions)")?;
             writeln!(f, "#   (keys, packets that it may ask for again, packets that wait)")?;
+            let by_tcp = if settings.rtc.tcp_listen.is_empty() { "" } else { ", and 64 MiB by TCP (rtc.tcp_listen)" };
+            writeln!(f, "# Datagrams of WebRTC that wait for the network: at most 4 MiB for each address{by_tcp}")?;
             writeln!(f, "# Each stream with viewers by WebRTC: at most {kept} MiB more")?;
             writeln!(f, "#   (its packets from the newest key frame on; 1 MiB of these for sound that becomes Opus)")?;
         }

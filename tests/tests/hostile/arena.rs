@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anabranch_tests::conformance::{Target, assert_healthy};
 use anabranch_tests::peer::{ScriptedClient, Wire};
 use anabranch_tests::program::{Held, Launch, Program, Runtime};
+use anabranch_tests::rtc::{RtcClient, Way};
 use anabranch_tests::{Folder, TIMEOUT, wait_for};
 use rustls::RootCertStore;
 use serde_json::Value;
@@ -109,7 +110,9 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     if let Some(files) = case.files {
         launch = launch.with_files(files);
     }
-    if case.has_web {
+    if case.has_rtc {
+        launch = launch.with_rtc();
+    } else if case.has_web {
         launch = launch.with_web();
     }
     let server = launch.start();
@@ -120,6 +123,12 @@ pub(crate) fn run(runtime: Runtime, case: &Case, all: bool) -> Row {
     let healthy: HashSet<u64> = opened.iter().filter_map(|line| log::connection(&line.text)).collect();
     assert_eq!(healthy.len(), neighbours.connections(), "{opened:?}");
     let attackers = case.attackers(runtime, all);
+    if case.has_rtc {
+        // The thread of WebRTC begins with its first client.
+        RtcClient::publish(server.web(), "/live/first/whip", Way::V4).wait_connected();
+        let closed = || server.process.lines_with(" closed: ").len();
+        wait_for("the end of the first client by WebRTC", TIMEOUT, || (closed() == 2).then_some(()));
+    }
     let before = server.held();
     let has_api = case.settings.is_some();
     let arena = Arena { target, web, attackers, roots, has_api, server, neighbours, before, healthy, files };
@@ -300,6 +309,13 @@ impl Arena {
     }
 
     /// How the attackers' connections ended.
+    /// Waits until so many connections have ended for this reason.
+    pub(crate) fn wait_closed(&self, reason: &str, count: usize) {
+        wait_for(&format!("{count} ends for {reason}"), Duration::from_secs(60), || {
+            (self.closed().iter().filter(|closed| closed.reason == reason).count() >= count).then_some(())
+        });
+    }
+
     fn closed(&self) -> Vec<Closed> {
         let lines = self.server.process.lines_with(" closed: ");
         let closed = log::closed(&lines);

@@ -68,7 +68,7 @@ impl Viewer {
             is_connected: false,
             has_packets: false,
             tracks: Vec::new(),
-            check: reads.then(|| Box::new(FrameCheck::new(0))),
+            check: reads.then(|| Box::new(check_of_pictures(now))),
         })
     }
 
@@ -177,6 +177,9 @@ impl Viewer {
             return seen.fail("a picture without a coded picture");
         };
         let is_key = header & 0x1F == 5;
+        if is_key && !has_parameters(&media.data) {
+            seen.fail("key frame without parameters");
+        }
         let mut body = vec![if is_key { 0x17 } else { 0x27 }, 1, 0, 0, 0];
         body.extend_from_slice(&(unit.len() as u32).to_be_bytes());
         body.extend_from_slice(unit);
@@ -186,6 +189,19 @@ impl Viewer {
         }
         seen.picture(found.gap, found.latency);
     }
+}
+
+/// A check for a form of the stream whose parameters are in front of each key frame.
+fn check_of_pictures(now: Instant) -> FrameCheck {
+    let mut check = FrameCheck::new(0);
+    check.look(&Message::video(0, vec![0x17, 0, 0, 0, 0]), now);
+    check
+}
+
+/// True if a picture has parameters of the sequence and of pictures in front.
+fn has_parameters(data: &[u8]) -> bool {
+    let has = |kind: u8| data.windows(4).any(|window| window[..3] == [0, 0, 1] && window[3] & 0x1F == kind);
+    has(7) && has(8)
 }
 
 /// True for packets of media, which are not looked into; false for reports and all that is no RTP.
@@ -209,6 +225,7 @@ mod tests {
         let data = [&[0, 0, 0, 1, 0x67, 1, 0, 0, 0, 1, 0x68, 2, 0, 0, 0, 1, 0x65][..], b"anaL"].concat();
         assert_eq!(coded_picture(&data), Some((0x65, &b"\x65anaL"[..])));
         assert_eq!(coded_picture(&data[..12]), None);
+        assert!(has_parameters(&data) && !has_parameters(&data[..6]) && !has_parameters(&data[12..]));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod files;
 mod floods;
 mod memory;
 mod recorded;
+mod rtc;
 mod slow;
 mod tls;
 mod web;
@@ -31,6 +32,7 @@ pub(crate) static CASES: &[&[Case]] = &[
     files::CASES,
     tls::CASES,
     web::CASES,
+    rtc::CASES,
 ];
 
 /// Longer than any timeout of the server's.
@@ -51,6 +53,8 @@ pub(crate) struct Case {
     pub(crate) lacking: &'static str,
     /// True if the server speaks HTTP, too. Then one more neighbour plays by that.
     pub(crate) has_web: bool,
+    /// True if it speaks WebRTC, too.
+    pub(crate) has_rtc: bool,
     /// Files that the server may open.
     pub(crate) files: Option<u32>,
     pub(crate) attack: fn(&Arena),
@@ -96,6 +100,7 @@ impl Case {
             settings: None,
             lacking: "",
             has_web: false,
+            has_rtc: false,
             files: None,
             attack,
             ends,
@@ -124,6 +129,11 @@ impl Case {
     /// A case of a server that speaks HTTP, too.
     const fn with_web(self) -> Self {
         Case { has_web: true, ..self }
+    }
+
+    /// A case of a server that speaks WebRTC, and so HTTP.
+    const fn with_rtc(self) -> Self {
+        Case { has_web: true, has_rtc: true, ..self }
     }
 
     /// A case that does little but wait.
