@@ -106,7 +106,7 @@ pub(crate) static CASES: &[Case] = &[
             a_client_is_served(arena);
         },
     )
-    .with_settings("[rtc]\ntcp_listen = ['127.0.0.1:0']", "ICE over TCP has no option on the command line")
+    .with_settings("[rtc]\ntcp_listen = ['127.0.0.1:0']", "an option for ICE over TCP")
     .with_rtc()
     .waiting(),
 ];
