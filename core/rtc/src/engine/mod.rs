@@ -26,9 +26,10 @@ use crate::peer::{Datagram, Event, Gone, Medium, Network, Output, Packet, Path, 
 use crate::signal::{self, SignalError};
 use layers::Layers;
 
-/// Packets of a track that are kept to be sent again, and for how long.
+/// Packets of a track that are kept to be sent again, and for how long. What is sent again may be lost, too, and of a stream with few
+/// packets it takes a second until a client notices.
 const KEPT_PACKETS: usize = 256;
-const KEPT_TIME: Duration = Duration::from_secs(1);
+const KEPT_TIME: Duration = Duration::from_secs(3);
 /// How often the network is told about.
 const TELL: Duration = Duration::from_secs(2);
 
