@@ -8,6 +8,7 @@ use anabranch_tests::program::{Launch, Process, Runtime};
 use anabranch_tests::{Folder, TIMEOUT};
 
 use super::ffmpeg_9::ffmpeg_9;
+use super::mpv;
 
 /// The numbers of the pictures in a file, see [`Mark::Frame`].
 pub(crate) fn numbers_in(file: &Path) -> Vec<u64> {
@@ -21,6 +22,29 @@ pub(crate) fn numbers_in(file: &Path) -> Vec<u64> {
         (0..16).filter(|&bit| row[bit * block + block / 2] > 127).map(|bit| 1 << bit).sum()
     };
     pictures.chunks_exact(width * height).map(number).collect()
+}
+
+#[test]
+fn mpv_plays_by_rtmp_what_ffmpeg_9_publishes_by_whip() {
+    let folder = Folder::new();
+    let mut program = Launch::of(Runtime::Smol).with_rtc().start();
+    let ffmpeg = ffmpeg_9();
+    let picture = TestPicture {
+        ffmpeg: &ffmpeg,
+        mark: Mark::Frame,
+        video: &["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency"],
+        sound: &["-c:a", "libopus", "-ac", "2", "-ar", "48000"],
+    };
+    let publisher = picture.publish_as("whip", &format!("http://{}/live/cam/whip", program.web()), &["-t", "15"]);
+    program.wait_publishers("live/cam", 1);
+    let url = program.url("live/cam");
+    let (mpv, mut control) = mpv::start_at(&mut program, &folder, &url, &[]);
+    control.wait_picture(150);
+    assert_eq!(control.property("video-params/w"), 320);
+    assert_eq!(control.property("decoder-frame-drop-count"), 0);
+    let complaints: Vec<_> = mpv.lines_with("rror").into_iter().map(|line| line.text).collect();
+    assert_eq!(complaints, [""; 0], "mpv complains");
+    publisher.wait_success(TIMEOUT);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! WebRTC in Chromium: the page's player by WHEP, and two people in a room.
 
+use std::process::Command;
+
 use anabranch_tests::browser::{Browser, Look};
 use anabranch_tests::media::{Mark, TestPicture, test_picture};
 use anabranch_tests::program::{Launch, Program, Runtime};
@@ -37,6 +39,44 @@ fn decoded(browser: &mut Browser, count: usize) -> Vec<u64> {
     numbers.as_array().expect("numbers").iter().map(|number| number.as_u64().expect("a number")).collect()
 }
 
+/// A picture as the decoder gives it: its number, and the mean red, green and blue of each square of 20 by 20 pixels below the bar.
+fn squares(browser: &mut Browser) -> (u64, Vec<f64>) {
+    const READ: &str = "(async () => { const [track] = document.querySelector('video').srcObject.getVideoTracks(); \
+        const reader = new MediaStreamTrackProcessor({ track }).readable.getReader(); \
+        const { value: picture } = await reader.read(); reader.cancel(); \
+        const context = new OffscreenCanvas(320, 180).getContext('2d'); \
+        context.drawImage(picture, 0, 0, 320, 180); picture.close(); \
+        const { data } = context.getImageData(0, 0, 320, 180); \
+        let number = 0; \
+        for (let bit = 0; bit < 16; bit += 1) if (data[(320 * 10 + bit * 20 + 10) * 4 + 1] > 127) number += 2 ** bit; \
+        return [number, [...data].filter((_, at) => at % 4 !== 3)]; })()";
+    let value = browser.value(READ);
+    let bytes = value[1].as_array().expect("bytes").iter().map(|byte| byte.as_u64().expect("a byte") as u8);
+    (value[0].as_u64().expect("a number"), means(&bytes.collect::<Vec<_>>()))
+}
+
+/// The same of a picture that was published.
+fn published_squares(number: u64) -> Vec<f64> {
+    // Browsers take colours that are not described for those of high definition (ITU-R BT.709).
+    let select = format!("select=eq(n\\,{number}),format=yuv420p,scale=in_color_matrix=bt709");
+    let output = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30", "-vf", &select])
+        .args(["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"])
+        .output();
+    means(&output.expect("ffmpeg is there").stdout)
+}
+
+fn means(picture: &[u8]) -> Vec<f64> {
+    assert_eq!(picture.len(), 320 * 180 * 3, "a picture of this size");
+    let mut sums = vec![0.0; 16 * 8 * 3];
+    for (at, byte) in picture.iter().enumerate().skip(320 * 20 * 3) {
+        let (pixel, colour) = (at / 3, at % 3);
+        let (column, row) = (pixel % 320 / 20, (pixel / 320 - 20) / 20);
+        sums[(row * 16 + column) * 3 + colour] += f64::from(*byte) / 400.0;
+    }
+    sums
+}
+
 /// The strongest frequency in the sound of the page's video, in Hz.
 const TONE: &str = "(async () => { \
     const context = new AudioContext(); await context.resume(); \
@@ -68,6 +108,11 @@ fn chromium_plays_each_picture_and_the_sound_and_goes_on_after_a_republish() {
     let numbers = decoded(&mut browser, 90);
     let expected: Vec<u64> = (numbers[0]..).take(90).collect();
     assert_eq!(numbers, expected, "a picture is missing, or is not intact");
+    let (number, shown) = squares(&mut browser);
+    let apart: Vec<f64> =
+        published_squares(number).iter().zip(&shown).map(|(one, other)| (one - other).abs()).collect();
+    let mean = apart.iter().sum::<f64>() / apart.len() as f64;
+    assert!(mean < 4.0 && apart.iter().all(|apart| *apart < 24.0), "picture {number} has other colours: {apart:.1?}");
     let tone = browser.number(TONE);
     assert!((tone - 440.0).abs() < 10.0, "{tone} Hz");
     assert_eq!(fact(&mut browser, "form"), "WebRTC");

@@ -309,10 +309,10 @@ impl Arena {
     }
 
     /// How the attackers' connections ended.
-    /// Waits until so many connections have ended for this reason.
-    pub(crate) fn wait_closed(&self, reason: &str, count: usize) {
-        wait_for(&format!("{count} ends for {reason}"), Duration::from_secs(60), || {
-            (self.closed().iter().filter(|closed| closed.reason == reason).count() >= count).then_some(())
+    /// Waits until so many connections have ended for one of these reasons.
+    pub(crate) fn wait_closed(&self, reasons: &[&str], count: usize) {
+        wait_for(&format!("{count} ends for {reasons:?}"), Duration::from_secs(60), || {
+            (self.closed().iter().filter(|closed| reasons.contains(&&*closed.reason)).count() >= count).then_some(())
         });
     }
 
