@@ -27,8 +27,8 @@ use crate::signal::{self, SignalError};
 use layers::Layers;
 
 /// Packets of a track that are kept to be sent again, and for how long. What is sent again may be lost, too, and of a stream with few
-/// packets it takes a second until a client notices.
-const KEPT_PACKETS: usize = 256;
+/// packets it takes a second until a client notices. Each takes 384 bytes beside its payload, which viewers share.
+const KEPT_PACKETS: usize = 210;
 const KEPT_TIME: Duration = Duration::from_secs(3);
 /// How often the network is told about.
 const TELL: Duration = Duration::from_secs(2);
