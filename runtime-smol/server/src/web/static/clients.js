@@ -17,7 +17,7 @@ function network({ round_trip_ms: time, loss, jitter_ms: jitter, nacks, keys_wan
   const words = [time !== null && t('milliseconds', time.toFixed(0)), loss !== null && t('percent', (loss * 100).toFixed(1))];
   const more = [jitter !== null && t('jitter', jitter.toFixed(1)), t('nacks', count(nacks)), t('keys_wanted', count(keys)),
     estimate !== null && t('estimate', rate(estimate))];
-  return { words: words.filter(Boolean).join(' · '), more: more.filter(Boolean).join(', ') };
+  return { words: words.filter(Boolean).join(' · ').replaceAll(' ', '\u00a0'), more: more.filter(Boolean).join(', ') };
 }
 
 export function clientRow(first, console) {
