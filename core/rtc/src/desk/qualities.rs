@@ -46,6 +46,13 @@ impl Quality {
         (self.next, self.since) = (Some(to), Some(now));
     }
 
+    /// The network is not good: a good time begins later.
+    fn is_troubled(&mut self, now: Instant) {
+        if let Some(since) = &mut self.since {
+            *since = now;
+        }
+    }
+
     fn may_go_up(&self, now: Instant) -> bool {
         let is_time = |since: Instant| now.saturating_duration_since(since) >= self.patience;
         self.next.is_none() && self.since.is_some_and(is_time)
@@ -65,6 +72,9 @@ impl<T: Ticket> Desk<T> {
     pub(super) fn judge(&mut self, now: Instant, number: SessionId, network: Network) {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
         let (Some(loss), Kind::Viewer(viewer)) = (network.loss, &mut open.kind) else { return };
+        if loss >= LITTLE_LOSS || !viewer.congestion.is_calm(now) {
+            viewer.quality.is_troubled(now);
+        }
         if loss > TOO_MUCH_LOSS {
             self.gets_too_much(now, number);
         } else if loss < LITTLE_LOSS && viewer.congestion.is_calm(now) && viewer.quality.may_go_up(now) {

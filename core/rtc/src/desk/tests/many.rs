@@ -29,6 +29,8 @@ impl Peers for PlainPeers {
 /// What peers send that lose many packets, and none.
 pub(super) const LOSSY: &[u8] = b"lossy";
 pub(super) const FINE: &[u8] = b"fine";
+/// The same of one that loses some.
+pub(super) const UNEASY: &[u8] = b"uneasy";
 
 /// What a peer sends whose next packet makes the server panic.
 const FAIL: &[u8] = b"fail";
@@ -50,8 +52,9 @@ struct PlainPeer {
 impl Peer for PlainPeer {
     fn receive(&mut self, now: Instant, path: Path, bytes: &[u8]) {
         self.due = Some(now + Duration::from_secs(1));
-        if bytes == LOSSY || bytes == FINE {
-            let loss = Some(if bytes == LOSSY { 0.5 } else { 0.0 });
+        let losses = [(LOSSY, 0.5), (UNEASY, 0.15), (FINE, 0.0)];
+        if let Some((_, loss)) = losses.into_iter().find(|(said, _)| *said == bytes) {
+            let loss = Some(loss);
             let network = Network { loss, ..Network::default() };
             self.outputs.push_back(Output::Event(Event::Network(network)));
         } else if bytes == FAIL {

@@ -1,4 +1,4 @@
-use super::many::{FINE, LOSSY, PlainPeers, estimate, hello};
+use super::many::{FINE, LOSSY, PlainPeers, UNEASY, estimate, hello};
 use super::*;
 
 struct Scene {
@@ -108,6 +108,22 @@ fn a_viewer_that_is_too_slow_gets_a_lower_quality_and_later_the_higher_one_again
     scene.run_quietly(20);
     assert!(!scene.is_low());
     assert!(scene.world.left.is_empty());
+}
+
+#[test]
+fn a_viewer_gets_the_higher_quality_again_after_a_good_time_and_not_after_any_time() {
+    let mut scene = Scene::new();
+    scene.run_quietly(3);
+    scene.say(LOSSY);
+    scene.run(50);
+    for _ in 0..30 {
+        scene.say(UNEASY);
+        scene.run(25);
+    }
+    scene.run_quietly(15);
+    assert!(scene.is_low(), "fifteen good seconds are too few");
+    scene.run_quietly(10);
+    assert!(!scene.is_low());
 }
 
 #[test]
