@@ -120,6 +120,8 @@ pub enum Event {
     Connected,
     /// It wants a key frame.
     WantsKey,
+    /// It publishes, and its next pictures need a key frame: another layer of its simulcast is to be taken.
+    NeedsKey,
     /// It has sent this.
     Unit(Unit),
     /// What it tells of the network, now and then; without [`Network::estimate`].

@@ -20,6 +20,8 @@ pub(super) struct Layers {
     wanted: Option<Option<Rid>>,
     since: Option<Instant>,
     has_compared: bool,
+    /// True if that one has changed since it was asked.
+    has_changed: bool,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,11 @@ impl Layers {
         self.taken.or(self.wanted) == Some(name)
     }
 
+    /// True once for each layer that is to be taken, and needs a key frame for that.
+    pub(super) fn needs_key(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed) && self.wanted != self.taken
+    }
+
     /// The layer that is to send a key frame.
     pub(super) fn wanted(&self) -> Option<Rid> {
         self.wanted.flatten()
@@ -70,7 +77,7 @@ impl Layers {
         if let Some(best) = self.layers.iter().max_by_key(|layer| layer.bytes)
             && best.bytes > present + present / 5
         {
-            self.wanted = Some(best.name);
+            (self.wanted, self.has_changed) = (Some(best.name), true);
         }
         self.layers.iter_mut().for_each(|layer| layer.bytes = 0);
     }
@@ -86,7 +93,7 @@ mod tests {
         let start = Instant::now();
         let (small, large) = (Some(Rid::from("a")), Some(Rid::from("b")));
         let mut layers = Layers::default();
-        let mut taken = Vec::new();
+        let (mut taken, mut asked) = (Vec::new(), Vec::new());
         for picture in 0..200_u32 {
             let now = start + Duration::from_millis(40) * picture;
             let is_key = picture.is_multiple_of(50);
@@ -96,8 +103,15 @@ mod tests {
                 if layers.takes(now, layer, bytes, is_key) {
                     taken.push((picture, layer));
                 }
+                if layers.needs_key() {
+                    asked.push((picture, layers.wanted()));
+                }
             }
         }
+        assert!(
+            matches!(asked[..], [(..50, of_large), (120..150, of_small)] if of_large == large && of_small == small),
+            "{asked:?}"
+        );
         let of = |picture: u32| taken.iter().find(|(number, _)| *number == picture).map(|(_, layer)| *layer);
         assert_eq!((of(0), of(49)), (Some(small), Some(small)), "the first key frame");
         assert_eq!((of(51), of(119)), (Some(large), Some(large)));

@@ -364,8 +364,14 @@ impl Engine {
                 let is_key = media.is_keyframe();
                 let codec = codec(media.params.spec().codec)?;
                 let is_audio = matches!(codec, Codec::Audio(_));
-                if !is_audio && !self.layers.takes(media.network_time, media.rid, media.data.len(), is_key) {
-                    return None;
+                if !is_audio {
+                    let is_taken = self.layers.takes(media.network_time, media.rid, media.data.len(), is_key);
+                    if self.layers.needs_key() {
+                        self.events.push_back(Event::NeedsKey);
+                    }
+                    if !is_taken {
+                        return None;
+                    }
                 }
                 Some(Event::Unit(Unit {
                     codec,
