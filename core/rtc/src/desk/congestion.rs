@@ -12,20 +12,20 @@ const TOGETHER: Duration = Duration::from_secs(5);
 pub(super) struct Congestion {
     estimate: Option<u64>,
     fell: Option<Instant>,
-    /// True if the last fall has not been acted on.
-    counts: bool,
+    /// True if the last fall is the first of two.
+    is_first: bool,
 }
 
 impl Congestion {
     /// The viewer estimates so many bits a second, and the stream has `rate`. True if the viewer gets too much.
-    pub(super) fn is_new(&mut self, now: Instant, estimate: u64, rate: u64) -> bool {
+    pub(super) fn gets_too_much(&mut self, now: Instant, estimate: u64, rate: u64) -> bool {
         let before = self.estimate.replace(estimate);
         let falls = before.is_some_and(|before| estimate < before - before / 50) && estimate < rate - rate / 20;
         if !falls {
             return false;
         }
-        let is_second = !self.is_calm(now) && self.counts;
-        (self.fell, self.counts) = (Some(now), !is_second);
+        let is_second = !self.is_calm(now) && self.is_first;
+        (self.fell, self.is_first) = (Some(now), !is_second);
         is_second
     }
 
@@ -47,7 +47,7 @@ mod tests {
         let start = Instant::now();
         let mut congestion = Congestion::default();
         let mut is_too_much = |second: usize| {
-            congestion.is_new(start + Duration::from_secs(second as u64), estimates[second] * 1000, RATE)
+            congestion.gets_too_much(start + Duration::from_secs(second as u64), estimates[second] * 1000, RATE)
         };
         (0..estimates.len()).filter(|second| is_too_much(*second)).collect()
     }

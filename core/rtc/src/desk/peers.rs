@@ -16,6 +16,7 @@ impl<T: Ticket> Desk<T> {
             && let Some(number) = self.questions.get(&question).copied()
             && self.is_proof(number, path, bytes, question)
         {
+            self.questions.remove(&question);
             self.prove(now, number, path, bytes.len());
             return true;
         }
@@ -28,6 +29,10 @@ impl<T: Ticket> Desk<T> {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return false };
         if let Some(proof) = open.proof(path) {
             proof.received(bytes.len());
+        } else if !open.may_come_from(path) {
+            // The library keeps each address that a genuine message came from.
+            self.stats.strange += 1;
+            return false;
         }
         let seen = open.seen(path);
         open.peer.receive(now, seen, bytes);
@@ -83,7 +88,7 @@ impl<T: Ticket> Desk<T> {
             *bytes += datagram.bytes.len() as u64;
             datagrams.push_back(datagram);
         });
-        if let Some(question) = proof.question() {
+        if let Some(question) = proof.question().filter(|_| !proof.is_proven()) {
             self.questions.insert(question, number);
         }
     }
@@ -195,6 +200,7 @@ impl<T: Ticket> Desk<T> {
                     self.want_key(now, publisher);
                 }
             }
+            Event::NeedsKey => self.want_key(now, number),
             Event::Network(network) => {
                 if session.role == Role::Player {
                     self.stats.nacks += network.nacks.saturating_sub(open.network.nacks);

@@ -243,7 +243,8 @@ impl<T: Ticket> Desk<T> {
         let (peer, Kind::Viewer(viewer)) = (&mut open.peer, &mut open.kind) else { return };
         viewer.is_queued = false;
         let mut has_written = false;
-        let missed = viewer.take(now, &stream.log, burst(stream.kbps(now)), |packet| {
+        let most = if viewer.is_catching_up() { burst(stream.kbps(now)) } else { 0 };
+        let missed = viewer.take(now, &stream.log, most, |packet| {
             peer.write(now, packet);
             has_written = true;
         });

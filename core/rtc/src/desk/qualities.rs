@@ -46,8 +46,8 @@ impl Quality {
         (self.next, self.since) = (Some(to), Some(now));
     }
 
-    /// The network is not good: a good time begins later.
-    fn is_troubled(&mut self, now: Instant) {
+    /// The network is not good: the good time that a higher quality needs begins later.
+    fn restart_patience(&mut self, now: Instant) {
         if let Some(since) = &mut self.since {
             *since = now;
         }
@@ -73,7 +73,7 @@ impl<T: Ticket> Desk<T> {
         let Some(Session { stage: Stage::Open(open), .. }) = self.sessions.get_mut(&number) else { return };
         let (Some(loss), Kind::Viewer(viewer)) = (network.loss, &mut open.kind) else { return };
         if loss >= LITTLE_LOSS || !viewer.congestion.is_calm(now) {
-            viewer.quality.is_troubled(now);
+            viewer.quality.restart_patience(now);
         }
         if loss > TOO_MUCH_LOSS {
             self.gets_too_much(now, number);
@@ -88,7 +88,7 @@ impl<T: Ticket> Desk<T> {
         open.network.estimate = Some(estimate);
         let (Kind::Viewer(viewer), Some(stream)) = (&mut open.kind, self.streams.get(&open.key)) else { return };
         let rate = stream.kbps(now).map_or(0, |kbps| (kbps * 1000.0) as u64);
-        if viewer.congestion.is_new(now, estimate, rate) {
+        if viewer.congestion.gets_too_much(now, estimate, rate) {
             self.gets_too_much(now, number);
         }
     }

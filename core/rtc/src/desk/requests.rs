@@ -355,6 +355,7 @@ impl<T: Ticket> Desk<T> {
             etag,
             candidates,
             paths: Vec::new(),
+            sources: Vec::new(),
             path: None,
             is_connected: false,
             is_closing: false,

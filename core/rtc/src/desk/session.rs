@@ -18,6 +18,9 @@ use crate::signal::SessionName;
 /// Addresses of one peer that datagrams may come from. If there are more, the oldest one is forgotten.
 const MOST_PATHS: usize = 8;
 
+/// Different addresses that one peer may ever have had.
+pub(super) const MOST_SOURCES: usize = 100;
+
 /// A session: a peer, or a client that is to become one.
 #[derive(Debug)]
 pub(super) struct Session<T> {
@@ -88,6 +91,8 @@ pub(super) struct Open {
     pub(super) candidates: Candidates,
     /// Where genuine messages of the peer came from, the latest last.
     pub(super) paths: Vec<Proof>,
+    /// All that genuine messages have ever come from.
+    pub(super) sources: Vec<Path>,
     /// Where it was sent something last.
     pub(super) path: Option<Path>,
     pub(super) is_connected: bool,
@@ -148,9 +153,17 @@ impl Open {
         self.paths.iter_mut().find(|proof| proof.path == path)
     }
 
+    /// False if a peer has had so many addresses that it gets no further one.
+    pub(super) fn may_come_from(&self, path: Path) -> bool {
+        self.sources.len() < MOST_SOURCES || self.sources.contains(&path)
+    }
+
     /// A genuine message has come from a path. Returns one that is to be forgotten: an unproven one if there is any, as a client
     /// can have it seem that its messages come from anywhere.
     pub(super) fn learn(&mut self, path: Path, bytes: usize) -> Option<Proof> {
+        if !self.sources.contains(&path) {
+            self.sources.push(path);
+        }
         let mut proof = Proof::new(path);
         proof.received(bytes);
         self.paths.push(proof);

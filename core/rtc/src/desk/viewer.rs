@@ -117,12 +117,17 @@ impl Viewer {
         self.waits_for_key = true;
     }
 
+    /// True if it is behind what was live when it began: it gets that bit by bit.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.next < self.live_from
+    }
+
     /// Hands what is new to `write`, and at most `burst` bytes of what is older. Returns how many pictures it has missed, if it
     /// goes on after a gap.
     pub(super) fn take(&mut self, now: Instant, log: &Log, burst: usize, mut write: impl FnMut(Packet)) -> Option<u64> {
         if self.next < log.first() {
             // What it was to get is gone. While it catches up, that is a shorter way.
-            if self.next < self.live_from {
+            if self.is_catching_up() {
                 self.picture = 0;
             }
             (self.next, self.waits_for_key) = (log.first(), true);
@@ -133,7 +138,7 @@ impl Viewer {
         self.pauses_until = None;
         let (mut left, mut missed) = (burst, None);
         while let Some(entry) = log.get(self.next) {
-            let is_old = self.next < self.live_from;
+            let is_old = self.is_catching_up();
             if is_old && left == 0 {
                 self.pauses_until = Some(now + PAUSE);
                 break;

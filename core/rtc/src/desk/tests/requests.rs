@@ -1,5 +1,6 @@
 use super::*;
-use crate::desk::{Session, Stage};
+use crate::desk::Stage;
+use crate::desk::session::MOST_SOURCES;
 use crate::engine::Credentials;
 use crate::peer::Gone;
 use crate::signal::Fragment;
@@ -331,11 +332,14 @@ fn an_address_that_a_client_claims_gets_no_more_bytes_than_came_from_it() {
 
 /// What a client sends first: it shows the password of its session, and nominates the address that it seems to come from.
 fn check_of(world: &World, client: SocketAddr, number: u8) -> Vec<u8> {
+    signed_by(world, client, number, &[(0x0024, &[0x7F; 4]), (0x802A, &[0xFF; 8]), (0x0025, &[])])
+}
+
+fn signed_by(world: &World, client: SocketAddr, number: u8, attributes: &[(u16, &[u8])]) -> Vec<u8> {
     let server = Fragment::of_description(&answer_to(world, client)).expect("a description");
     let (name, password) = (server.name.expect("a name"), server.password.expect("a password"));
     let own = Fragment::of_description(&offer_of(world, client)).and_then(|offer| offer.name).expect("a name");
-    let nominates: [(u16, &[u8]); 3] = [(0x0024, &[0x7F; 4]), (0x802A, &[0xFF; 8]), (0x0025, &[])];
-    crate::desk::stun::signed([number; 12], &own, &Credentials { name, password }, &nominates)
+    crate::desk::stun::signed([number; 12], &own, &Credentials { name, password }, attributes)
 }
 
 #[test]
@@ -357,6 +361,30 @@ fn the_address_of_a_client_is_not_taken_by_another_session_that_only_claims_it()
     }
     world.send(1..20, 1000);
     assert!(world.clients[&victim].numbers().len() >= 17);
+}
+
+#[test]
+fn a_client_has_a_bounded_number_of_addresses_however_many_it_claims() {
+    let mut world = World::new();
+    world.publish();
+    world.send(0..1, 1000);
+    let client = world.connected("198.51.100.7:50000");
+    let mut answered = 0;
+    for port in 1..=3 * MOST_SOURCES as u16 {
+        let remote = SocketAddr::from(([203, 0, 113, 9], port));
+        let path = Path { transport: Transport::Udp, local: SERVER.parse().expect("an address"), remote };
+        // It does not say that packets are to go there.
+        let message = signed_by(&world, client, 1, &[(0x0024, &[0; 4]), (0x802A, &[0xFF; 8])]);
+        let is_taken = world.desk.receive(world.time(), path, &message);
+        let datagrams = std::iter::from_fn(|| world.desk.poll_datagram());
+        let is_answered = datagrams.filter(|datagram| datagram.path == path).count() > 0;
+        assert_eq!(is_taken, is_answered);
+        answered += usize::from(is_answered);
+    }
+    assert_eq!(answered, MOST_SOURCES - 1, "the first one is its own");
+    assert!(world.desk.by_path.len() <= 8 && world.desk.questions.len() <= 8);
+    world.send(1..40, 1000);
+    assert!(world.clients[&client].numbers().len() >= 30, "where it is it goes on");
 }
 
 #[test]
@@ -391,11 +419,11 @@ fn an_answer_that_does_not_show_the_password_proves_nothing() {
     };
     let question = questions(&mut world).expect("it is asked").bytes;
     let is_proven = |world: &mut World| {
-        let session = world.desk.questions[&<[u8; 12]>::try_from(&question[8..20]).expect("twelve bytes")];
-        let Some(Session { stage: Stage::Open(open), .. }) = world.desk.sessions.get_mut(&session) else {
-            return false;
-        };
-        open.proof(claimed).expect("it is known").is_proven()
+        let mut proofs = world.desk.sessions.values_mut().filter_map(|session| match &mut session.stage {
+            Stage::Open(open) => open.proof(claimed).map(|proof| proof.is_proven()),
+            Stage::Asking(_) | Stage::Waiting(..) => None,
+        });
+        proofs.next().expect("it is known")
     };
     let answer = |password: &str| crate::desk::stun::answer(&question, password).expect("it is a question");
     world.desk.receive(world.time(), claimed, &answer("a password of somewhere else"));
