@@ -133,7 +133,7 @@ impl Connection {
         };
         local.shared.host.gave_up(self.id);
         for (stream, member) in places {
-            local.worker().fanouts.leave(stream, &member);
+            local.worker().fanouts.leave(local, stream, &member);
         }
         orphaned.into_iter().for_each(|stream| local.shared.wake(stream));
     }
@@ -216,7 +216,7 @@ impl Connection {
                     index.map(|index| places.swap_remove(index))
                 };
                 if let Some((_, member)) = left {
-                    local.worker().fanouts.leave(stream, &member);
+                    local.worker().fanouts.leave(local, stream, &member);
                 }
             }
             Action::Wake(stream) => local.shared.wake(stream),

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anabranch_core::conn::Batches;
 use anabranch_core::hub::StreamId;
+use anabranch_core::pacing::StreamPace;
 use smol::future::yield_now;
 
 use crate::connection::Connection;
@@ -30,6 +31,8 @@ pub(crate) struct FanOuts {
 #[derive(Debug)]
 struct FanOut {
     sweeper: Arc<Sweeper>,
+    /// How long its frames wait; `None` if the stream was gone already.
+    pace: Option<Arc<StreamPace>>,
     members: usize,
 }
 
@@ -70,8 +73,12 @@ impl FanOuts {
         let mut streams = lock(&self.streams);
         let fanout = streams.entry(stream).or_insert_with(|| {
             let sweeper = Arc::new(Sweeper::default());
-            local.spawn(sweep(local.clone(), sweeper.clone()));
-            FanOut { sweeper, members: 0 }
+            let pace = local.shared.host.core().hub().pace(stream);
+            if let Some(pace) = &pace {
+                local.load().join(pace.clone());
+            }
+            local.spawn(sweep(local.clone(), pace.clone(), sweeper.clone()));
+            FanOut { sweeper, pace, members: 0 }
         });
         fanout.members += 1;
         let sweeper = Arc::downgrade(&fanout.sweeper);
@@ -81,7 +88,7 @@ impl FanOuts {
     }
 
     /// Removes a connection from a stream.
-    pub(crate) fn leave(&self, stream: StreamId, member: &Member) {
+    pub(crate) fn leave(&self, local: &Local, stream: StreamId, member: &Member) {
         member.left.store(true, Ordering::Release);
         let mut streams = lock(&self.streams);
         let Some(fanout) = streams.get_mut(&stream) else {
@@ -93,6 +100,9 @@ impl FanOuts {
                 sweeper.signal(|signal| signal.tidy = true);
             }
         } else if let Some(fanout) = streams.remove(&stream) {
+            if let Some(pace) = &fanout.pace {
+                local.load().leave(pace);
+            }
             fanout.sweeper.signal(|signal| signal.stop = true);
         }
     }
@@ -132,7 +142,7 @@ impl Sweeper {
 }
 
 /// The task of a sweeper. Only this task uses its list of members: it holds no lock while it writes to them.
-async fn sweep(local: Rc<Local>, sweeper: Arc<Sweeper>) {
+async fn sweep(local: Rc<Local>, pace: Option<Arc<StreamPace>>, sweeper: Arc<Sweeper>) {
     let mut members: Vec<Seat> = Vec::new();
     loop {
         let signal = sweeper.asked().await;
@@ -148,9 +158,11 @@ async fn sweep(local: Rc<Local>, sweeper: Arc<Sweeper>) {
         if !signal.sweep {
             continue;
         }
-        let (mut batches, mut now) = (Batches::default(), Instant::now());
+        let (mut batches, began) = (Batches::default(), Instant::now());
+        let (mut now, mut took) = (began, Duration::ZERO);
         for (index, (connection, _)) in members.iter().enumerate() {
             if index % MEMBERS_PER_TURN == MEMBERS_PER_TURN - 1 {
+                took += now.elapsed();
                 yield_now().await;
                 now = Instant::now();
             }
@@ -159,6 +171,10 @@ async fn sweep(local: Rc<Local>, sweeper: Arc<Sweeper>) {
                 black_box(ahead.map(|(connection, _)| connection.touch()).fold(0, usize::wrapping_add));
             }
             connection.sweep(&local, now, &mut batches);
+        }
+        if let Some(pace) = &pace {
+            let end = Instant::now();
+            local.load().swept(end, pace, began, members.len(), took + (end - now));
         }
     }
 }

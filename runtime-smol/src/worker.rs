@@ -9,6 +9,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use anabranch_core::conn::AnyConn;
+use anabranch_core::pacing::ThreadLoad;
 use anabranch_core::relay::Uplink;
 use anabranch_host::{AnyLines, Entrance, Host, Runtime, give_up};
 use mio::net::TcpStream;
@@ -100,6 +101,8 @@ pub(crate) struct Local {
     /// Weak: tasks hold this value, and the tasks must be dropped with the thread's executor.
     executor: Weak<LocalExecutor<'static>>,
     reactor: RefCell<Reactor>,
+    /// What the thread spends its time with.
+    load: RefCell<ThreadLoad>,
     pub(crate) shared: Arc<Shared>,
     number: usize,
 }
@@ -112,6 +115,10 @@ impl Local {
 
     pub(crate) fn reactor(&self) -> RefMut<'_, Reactor> {
         self.reactor.borrow_mut()
+    }
+
+    pub(crate) fn load(&self) -> RefMut<'_, ThreadLoad> {
+        self.load.borrow_mut()
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -187,6 +194,7 @@ impl Beginning {
         let local = Rc::new(Local {
             executor: Rc::downgrade(&executor),
             reactor: RefCell::new(reactor),
+            load: RefCell::new(shared.host.core().hub().thread_load(Instant::now())),
             shared: shared.clone(),
             number,
         });
@@ -228,7 +236,12 @@ impl Beginning {
             };
             let waits = !more
                 && thread_waker.state.compare_exchange(AWAKE, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            let since = waits.then(Instant::now);
             let woken = local.reactor().wait(!waits).expect(FAILS);
+            if let Some(since) = since {
+                let now = Instant::now();
+                local.load().idled(now, now - since);
+            }
             thread_waker.listen();
             woken.for_each(Waker::wake);
         }

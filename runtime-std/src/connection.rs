@@ -345,7 +345,7 @@ impl Connection {
 
     fn act(self: &Arc<Self>, shared: &Shared, action: Action) {
         match action {
-            Action::Subscribe(stream) => shared.fanouts.join(stream, self),
+            Action::Subscribe(stream) => shared.fanouts.join(shared.host.core().hub(), stream, self),
             Action::Unsubscribe(stream) => shared.fanouts.leave(stream, self),
             Action::Wake(stream) => shared.wake(stream),
             Action::Finish => self.transport.finish(),

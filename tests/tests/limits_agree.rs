@@ -10,9 +10,10 @@ fn page() -> String {
 #[test]
 fn the_table_of_times_has_the_waits_of_pacing() {
     // A new field does not compile here before it has a row.
-    let Pacing { merge_window, read_wait, read_wait_publishers } = Pacing::default();
+    let Pacing { merge_window, merge_window_max, read_wait, read_wait_publishers } = Pacing::default();
     let rows = [
         ("`Pacing::merge_window`", format!("{} ms (`pacing.merge_window`, ", merge_window.as_millis())),
+        ("`Pacing::merge_window_max`", format!("{} ms (`pacing.merge_window_max`, ", merge_window_max.as_millis())),
         ("`Pacing::read_wait`", format!("{} ms (`pacing.read_wait`)", read_wait.as_millis())),
         ("`Pacing::read_wait_publishers`", format!("{read_wait_publishers} (`pacing.read_wait_publishers`)")),
     ];

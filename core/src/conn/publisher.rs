@@ -119,10 +119,11 @@ impl Publishing {
 
     /// After the first error, which is returned once, all messages are ignored: what follows a missing message cannot
     /// be decoded.
-    pub(super) fn push(&mut self, now: Instant, message: Message) -> Result<(), Stopped> {
+    pub(super) fn push(&mut self, now: Instant, message: Message, recorded: bool) -> Result<(), Stopped> {
         if self.stopped {
             return Ok(());
         }
+        self.publisher.set_elastic(!recorded);
         let metered = self.meter.as_mut().map_or(Ok(()), |meter| meter.add(now, message.payload.len()));
         let pushed = match metered {
             Ok(()) => self.publisher.push(now, message).map_err(|Superseded| Stopped::Superseded),

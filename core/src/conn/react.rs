@@ -145,10 +145,11 @@ impl SlowPath {
 
     fn media(&mut self, now: Instant, message: Message) {
         let message_stream_id = message.message_stream_id;
+        let recorded = self.capturing.is_some();
         let Some(publishing) = self.publishing(message_stream_id) else {
             return;
         };
-        let pushed = publishing.push(now, message);
+        let pushed = publishing.push(now, message, recorded);
         match self.pushed(now, message_stream_id, pushed) {
             Ok(()) => {
                 self.stats.received_frames(now, 1);

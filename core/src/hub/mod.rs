@@ -56,7 +56,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use admission::Joins;
@@ -75,7 +75,7 @@ pub(crate) use wishes::WISH;
 use wishes::{Wish, Wishes};
 
 use crate::endpoint::unique_number;
-use crate::pacing::{Pacing, Publishers};
+use crate::pacing::{Paces, Pacing, Publishers, StreamPace, ThreadLoad, ThreadShare};
 use crate::source::{Frame, Source, SourceLimits, StartLimits, StartRule, Timeline, Timestamps, WireFormat};
 use crate::stats::StreamStatsView;
 use crate::url::StreamKey;
@@ -85,6 +85,7 @@ use crate::url::StreamKey;
 pub struct Hub {
     shared: Arc<Mutex<Registry>>,
     publishers: Arc<Publishers>,
+    paces: Arc<Paces>,
     memory: Arc<Memory>,
     config: Arc<HubConfig>,
     /// The group of the streams that are published or played through this value.
@@ -203,6 +204,9 @@ pub struct StreamSnapshot {
     pub fallback: bool,
     /// How many players read it or wait for it.
     pub players: usize,
+    /// How long its frames wait for others that leave with them, at most: [`Pacing::merge_window`], or longer while a thread
+    /// that writes to its players has much to do.
+    pub merge_window: Duration,
     /// Bytes of the messages in its log.
     pub log_bytes: usize,
     /// Bytes of memory that it takes: the log with its overhead, and the headers in force.
@@ -377,6 +381,9 @@ struct Stream {
     /// The same for all its publishers: players have got this chunk size already.
     format: WireFormat,
     source: Mutex<Source>,
+    /// How long its frames wait.
+    pace: Arc<StreamPace>,
+    paces: Weak<Paces>,
     players: AtomicUsize,
     /// For listings, which do not lock the source.
     log_bytes: AtomicUsize,
@@ -419,6 +426,8 @@ impl Stream {
             key: self.key.clone(),
             format: self.format,
             source: Mutex::new(config.new_source()),
+            pace: Paces::apart(self.id.0, &config.pacing),
+            paces: Weak::new(),
             players: AtomicUsize::new(0),
             log_bytes: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
@@ -473,6 +482,9 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.memory.adjust(self.held(), 0);
+        if let Some(paces) = self.paces.upgrade() {
+            paces.remove(&self.pace);
+        }
     }
 }
 
@@ -486,6 +498,7 @@ impl Hub {
         Hub {
             shared,
             publishers: Arc::default(),
+            paces: Arc::default(),
             memory,
             config,
             group: None,
@@ -611,6 +624,7 @@ impl Hub {
                     fallback: entry.falls_back(),
                     switches: entry.switches,
                     players: entry.players,
+                    merge_window: entry.stream.pace.window(),
                     log_bytes: entry.stream.log_bytes.load(Ordering::Relaxed),
                     held_bytes: entry.held_bytes(),
                     keyless: entry.publisher().is_some() && entry.stream.keyless.load(Ordering::Relaxed),
@@ -621,6 +635,32 @@ impl Hub {
         };
         list.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         list
+    }
+
+    /// Measures one thread of an adapter that writes to players, from now on.
+    pub fn thread_load(&self, now: Instant) -> ThreadLoad {
+        self.paces.thread(now)
+    }
+
+    /// The same for a thread that [`thread_shares`](Self::thread_shares) does not list: it is one of many, and has one
+    /// publisher only.
+    pub fn unlisted_thread_load(&self, now: Instant) -> ThreadLoad {
+        self.paces.unlisted_thread(now)
+    }
+
+    /// What the threads that are measured spend their time with, in the order of their beginning.
+    pub fn thread_shares(&self, now: Instant) -> Vec<ThreadShare> {
+        self.paces.shares(now)
+    }
+
+    /// How long frames of a stream wait, for the threads that write to its players; `None` if there is no such stream.
+    pub fn pace(&self, stream: StreamId) -> Option<Arc<StreamPace>> {
+        self.paces.of(stream.0)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn paces_known(&self) -> usize {
+        self.paces.known()
     }
 
     fn config(&self) -> &HubConfig {
@@ -651,6 +691,8 @@ impl Registry {
                 format: hub.config.format,
                 players: AtomicUsize::new(0),
                 source: Mutex::new(hub.config.new_source()),
+                pace: hub.paces.add(*last_id, &hub.config.pacing),
+                paces: Arc::downgrade(&hub.paces),
                 log_bytes: AtomicUsize::new(0),
                 held: AtomicUsize::new(0),
                 memory: self.memory.clone(),

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::backup::{Lane, OnAir, Rank, Standby, StandbyEvent, StoodBy};
 use super::{Entry, HeldBy, Hub, Stream, StreamId, Superseded};
@@ -40,6 +40,8 @@ pub struct Publisher {
     takeovers: u64,
     /// True if its metadata says that it comes from WebRTC.
     is_by_webrtc: bool,
+    /// False: its frames wait as configured, whatever threads have to do.
+    is_elastic: bool,
     /// True once it has given its place back.
     left: bool,
 }
@@ -73,7 +75,7 @@ impl Publisher {
             Begins::OnAir { timeline, epoch } => (Lane::OnAir { epoch, bridge: Bridge::default() }, timeline, false),
             Begins::StandsBy { standby, timeline, is_backup } => (Lane::By(standby), timeline, is_backup),
         };
-        Publisher {
+        let publisher = Publisher {
             hub,
             stream,
             number,
@@ -89,8 +91,11 @@ impl Publisher {
             is_backup,
             takeovers: 0,
             is_by_webrtc: false,
+            is_elastic: true,
             left: false,
-        }
+        };
+        publisher.limit_pace();
+        publisher
     }
 
     /// Says which connection publishes, for [`Hub::holder`].
@@ -152,7 +157,7 @@ impl Publisher {
         if self.is_by_webrtc && (frame.class() == FrameClass::Metadata || frame.is_opus()) {
             frame.only_for_announced();
         }
-        self.wakes.pushed(now, self.hub.config().pacing.merge_window, &frame);
+        self.wakes.pushed(now, self.window(), &frame);
         let pushed = match &self.lane {
             Lane::OnAir { epoch, .. } => {
                 let source = self.stream.source();
@@ -248,6 +253,7 @@ impl Publisher {
         self.events.extend(on_air.event());
         let (lane, timeline) = on_air.lane();
         self.lane = lane;
+        self.limit_pace();
         let begins = timeline.is_some();
         if let Some(timeline) = timeline {
             self.timeline = timeline;
@@ -288,9 +294,30 @@ impl Publisher {
     /// wait; `None`: when something comes.
     pub(crate) fn next_read(&self, now: Instant, last: Instant, sockets: &Sockets) -> Option<Instant> {
         if self.is_played() {
-            self.pacing().next_read_if_played(now, last, &self.wakes, sockets)
+            self.pacing().next_read_if_played((now, last), self.window(), &self.wakes, sockets)
         } else {
             self.pacing().next_read_if_unplayed(last, &self.hub.publishers)
+        }
+    }
+
+    /// How long its frames wait now.
+    pub(crate) fn window(&self) -> Duration {
+        let pacing = self.pacing();
+        if self.is_elastic { self.stream.pace.window_by(pacing) } else { pacing.merge_window }
+    }
+
+    /// Its frames wait longer while threads have much to do, or always as configured. The latter is for captures: a replay,
+    /// of which only one connection is known, gives the same result.
+    pub(crate) fn set_elastic(&mut self, is_elastic: bool) {
+        if std::mem::replace(&mut self.is_elastic, is_elastic) != is_elastic {
+            self.limit_pace();
+        }
+    }
+
+    /// If it is on air, its settings are those of the stream.
+    fn limit_pace(&self) {
+        if let Lane::OnAir { .. } = self.lane {
+            self.stream.pace.limit(self.pacing(), self.is_elastic);
         }
     }
 

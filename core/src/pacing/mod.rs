@@ -5,17 +5,21 @@
 //! before frames leave. All rules between the two are in this module:
 //!
 //! - Frames of a stream wait for each other within the merge window, then its players are woken (`wake.rs`).
+//! - The window is longer while a thread that writes to its players has much to do (`elastic`).
 //! - A publisher is read when something arrives, or later if no player gets anything later because of it: when its
 //!   streams have no player, or when the next frame would wait for the end of the window (`read.rs`).
 //!
 //! This module reads no clock and no socket: times are arguments.
 
+mod elastic;
 mod publishers;
 mod read;
 mod wake;
 
 use std::time::Duration;
 
+pub(crate) use elastic::Paces;
+pub use elastic::{StreamPace, ThreadLoad, ThreadShare};
 pub(crate) use publishers::Publishers;
 pub(crate) use read::ReadTimer;
 pub(crate) use wake::WakeTimer;
@@ -24,13 +28,19 @@ pub(crate) use wake::WakeTimer;
 /// begin later.
 ///
 /// The defaults are chosen by what viewers notice, not by what a server saves: what comes within a tenth of a second
-/// looks immediate, so no default is longer.
+/// looks immediate, so nothing waits longer, except on a thread that could not serve all its players otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pacing {
     /// How long frames may wait so that they leave together. Default 20 ms: audio waits for a picture that is expected
     /// within this time, and pictures at up to 50 a second do not wait. Zero: all frames leave at once. A longer time
     /// adds to the latency of players; the program's settings allow up to 10 s.
     pub merge_window: Duration,
+    /// How long frames may wait while a thread that writes to the stream's players has much to do: the window then grows
+    /// with what a write to all of them takes, so that the thread is no more than half busy at first, and at most 80 %
+    /// with this longest window. Streams that take little of the thread's time keep [`merge_window`](Self::merge_window).
+    /// Default 150 ms, up to which people that talk to each other do not notice a delay (ITU-T G.114). No more than
+    /// `merge_window`: the window never changes.
+    pub merge_window_max: Duration,
     /// How long a publisher's bytes may stay unread if no player waits for them. The server notices up to this much
     /// later
     ///
@@ -50,6 +60,7 @@ impl Default for Pacing {
     fn default() -> Self {
         Pacing {
             merge_window: Duration::from_millis(20),
+            merge_window_max: Duration::from_millis(150),
             read_wait: Duration::from_millis(100),
             read_wait_publishers: 50,
         }

@@ -18,20 +18,20 @@ impl Pacing {
     }
 
     /// When to next read a publisher that was read at `last` and whose stream has players, so that players are woken no
-    /// later than without the wait; `None`: when something arrives.
+    /// later than without the wait; `None`: when something arrives. `window` is how long its frames wait now.
     pub(crate) fn next_read_if_played(
         &self,
-        now: Instant,
-        last: Instant,
+        (now, last): (Instant, Instant),
+        window: Duration,
         wakes: &WakeTimer,
         sockets: &Sockets,
     ) -> Option<Instant> {
         // In each window: the reads before its end, the read at its end, and one read for what follows.
         let reads = u32::try_from(sockets.early_reads.len()).unwrap_or(u32::MAX).saturating_add(2);
-        if self.read_wait < SHORTEST_WAIT || self.merge_window < SHORTEST_WAIT.saturating_mul(reads) {
+        if self.read_wait < SHORTEST_WAIT || window < SHORTEST_WAIT.saturating_mul(reads) {
             return None;
         }
-        let wake = wakes.no_wake_before(self.merge_window)?;
+        let wake = wakes.no_wake_before(window)?;
         let early = sockets.early_reads.iter().filter_map(|early| wake.checked_sub(*early));
         let next = early.chain([wake]).find(|time| *time > now)?;
         Some(next.min(deadline_after(last, self.read_wait)))

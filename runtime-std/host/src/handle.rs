@@ -12,6 +12,7 @@ use anabranch_core::conn::{
 };
 use anabranch_core::hls::Complete;
 use anabranch_core::hub::{HeldBy, MemorySnapshot, Relief, StreamId, StreamSnapshot};
+use anabranch_core::pacing::ThreadShare;
 use anabranch_core::packager::{PackagerStats, View};
 use anabranch_core::policy;
 use anabranch_core::relay::{AttemptId, NotAdded, RelayId, RelaySnapshot, Relays};
@@ -120,6 +121,8 @@ pub struct Stats {
     pub vhosts: Vec<VhostSnapshot>,
     /// The memory of all streams together.
     pub memory: MemorySnapshot,
+    /// What the threads spend their time with; empty if each connection has its own.
+    pub threads: Vec<ThreadShare>,
 }
 
 /// One connection at one moment.
@@ -287,7 +290,8 @@ impl Handle {
         let (streams, vhosts) = (core.hub().streams(), core.vhosts());
         let memory = core.hub().memory();
         let web_connections = core.web_connections();
-        Stats { age: start.elapsed(), connections, web_connections, accepted, streams, vhosts, memory }
+        let threads = core.hub().thread_shares(Instant::now());
+        Stats { age: start.elapsed(), connections, web_connections, accepted, streams, vhosts, memory, threads }
     }
 
     /// What streams gave up since the last call, because all of them together took too much memory; for each stream and

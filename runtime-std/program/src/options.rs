@@ -50,6 +50,13 @@ pub struct Options {
           value_parser = parse_milliseconds)]
     pub merge_window: u64,
 
+    /// How long frames may wait while the server is busy, in milliseconds: a thread that spends more than half its time
+    /// on writing to players lets frames of its large streams wait longer, up to this. No more than --merge-window:
+    /// never
+    #[arg(long, value_name = "MS", default_value_t = 150, env = "ANABRANCH_MERGE_WINDOW_MAX",
+          value_parser = parse_milliseconds)]
+    pub merge_window_max: u64,
+
     /// How long players wait for a lost publisher to come back before the server tells them that the stream is over, in
     /// seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, env = "ANABRANCH_UNPUBLISH_GRACE",
@@ -203,6 +210,7 @@ impl Options {
         config.trusted_proxies.clone_from(&self.trusted_proxy);
         config.defaults.multitrack_to_all = self.multitrack_to_all;
         config.defaults.pacing.merge_window = Duration::from_millis(self.merge_window);
+        config.defaults.pacing.merge_window_max = Duration::from_millis(self.merge_window_max);
         config.defaults.unpublish_grace = Duration::from_secs(self.unpublish_grace);
         config.defaults.session.timeouts.wait_for_stream = match self.wait_for_stream {
             0 => Duration::MAX,
@@ -218,6 +226,7 @@ impl Options {
         let mut lines = vec![program.to_owned()];
         lines.push(format!("--chunk-size={}", self.chunk_size));
         lines.push(format!("--merge-window={}", self.merge_window));
+        lines.push(format!("--merge-window-max={}", self.merge_window_max));
         lines.push(format!("--unpublish-grace={}", self.unpublish_grace));
         lines.push(format!("--wait-for-stream={}", self.wait_for_stream));
         lines.push(format!("--on-conflict={}", name(&self.on_conflict)));
@@ -365,7 +374,7 @@ mod tests {
 
     #[test]
     fn the_header_of_a_capture_brings_the_same_configuration() {
-        let given = "--chunk-size 4096 --merge-window 0 --unpublish-grace 3 --on-conflict takeover --timestamps pass \
+        let given = "--chunk-size 4096 --merge-window 0 --merge-window-max 90 --unpublish-grace 3 --on-conflict takeover --timestamps pass \
                      --stream-memory 5 --memory 77 --trusted-proxy 10.0.0.0/8,::1 --multitrack-to-all --strict-chunks \
                      --bandwidth-done";
         let given: Vec<_> = given.split_whitespace().collect();

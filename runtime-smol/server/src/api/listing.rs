@@ -183,6 +183,7 @@ fn show(stream: &StreamSnapshot, sides: &Sides, identity: &Identity) -> Stream {
         jumps: stats.map_or(0, |stats| stats.jumps),
         keyless: stream.keyless,
         keyless_starts: stream.keyless_starts,
+        merge_window_ms: milliseconds(stream.merge_window),
         log_bytes: stream.log_bytes,
         held_bytes: stream.held_bytes,
         dropped_frames: sides.dropped,

@@ -268,6 +268,9 @@ pub(super) struct Stream {
     pub(super) keyless: bool,
     /// Players that began without a key frame.
     pub(super) keyless_starts: u64,
+    /// How long frames wait at most so that several are sent together, in milliseconds: `pacing.merge_window`, or up to
+    /// `pacing.merge_window_max` while a thread that writes to players of the stream has much to do.
+    pub(super) merge_window_ms: u64,
     /// Bytes of frames that are kept for players.
     pub(super) log_bytes: usize,
     /// Bytes of memory that the stream holds: these frames with their overhead, and the headers in force.

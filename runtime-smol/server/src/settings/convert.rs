@@ -88,6 +88,7 @@ impl VhostSettings {
             reduce_sequence_headers: play.reduce_sequence_headers,
             pacing: pacing::Pacing {
                 merge_window: self.pacing.merge_window.0,
+                merge_window_max: self.pacing.merge_window_max.0,
                 read_wait: self.pacing.read_wait.0,
                 read_wait_publishers: self.pacing.read_wait_publishers,
             },

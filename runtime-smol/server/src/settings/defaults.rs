@@ -57,6 +57,7 @@ default_from_core! {
     };
     Pacing, core => Pacing {
         merge_window: Time(core.pacing.merge_window),
+        merge_window_max: Time(core.pacing.merge_window_max),
         read_wait: Time(core.pacing.read_wait),
         read_wait_publishers: core.pacing.read_wait_publishers,
     };

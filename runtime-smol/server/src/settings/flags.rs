@@ -59,6 +59,11 @@ fn values(options: &Options, threads: Option<NonZero<usize>>) -> Vec<(&'static s
         ("strict_chunks", &["defaults", "session", "strict_chunks"], options.strict_chunks.into()),
         ("bandwidth_done", &["defaults", "session", "bandwidth_done"], options.bandwidth_done.into()),
         ("merge_window", &["defaults", "pacing", "merge_window"], format!("{}ms", options.merge_window).into()),
+        (
+            "merge_window_max",
+            &["defaults", "pacing", "merge_window_max"],
+            format!("{}ms", options.merge_window_max).into(),
+        ),
         ("unpublish_grace", &["defaults", "play", "unpublish_grace"], format!("{}s", options.unpublish_grace).into()),
         ("wait_for_stream", &["defaults", "timeouts", "wait_for_stream"], time(options.wait_for_stream, "s")),
         ("multitrack_to_all", &["defaults", "play", "multitrack_to_all"], options.multitrack_to_all.into()),

@@ -236,6 +236,11 @@ pub(crate) struct Pacing {
     /// How long frames may wait so that several are sent with one write. More saves CPU time, less saves latency.
     #[schemars(extend("x-maximum" = "10s"))]
     pub(crate) merge_window: Time,
+    /// How long they may wait while the server is busy: a thread that spends more than half its time on writing to players
+    /// lets frames wait longer, up to this. Only streams that take much of the thread's time wait. No more than
+    /// merge_window: frames never wait longer than that.
+    #[schemars(extend("x-maximum" = "10s"))]
+    pub(crate) merge_window_max: Time,
     /// How long the server may wait before it reads from a publisher whose media no player waits for: because its
     /// stream has no players and many clients publish, or because merge_window is longer than 80ms. One read then takes
     /// several messages. The server notices at most this much later that a publisher has gone and its name is free.

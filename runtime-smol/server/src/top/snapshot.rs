@@ -47,6 +47,8 @@ pub(super) struct Stream {
     pub(super) players: u64,
     pub(super) lag: u64,
     pub(super) dropped: u64,
+    /// How long frames wait for others, in milliseconds.
+    pub(super) window: u64,
     /// Such as `H264 1920x1080` and `AAC`.
     pub(super) video: String,
     pub(super) audio: String,
@@ -146,6 +148,7 @@ impl Stream {
             players: number(&stream["players"]),
             lag: number(&stream["lag_frames"]),
             dropped: number(&stream["dropped_frames"]),
+            window: number(&stream["merge_window_ms"]),
             video: format!("{}{size}", text(&video["codec"])),
             audio: text(&audio["codec"]),
         }
@@ -195,7 +198,7 @@ pub(super) mod tests {
         });
         let streams = json!({"total": 3, "streams": [
             {"key": "live/cam", "publish": {"active": true}, "kbps": {"recv_30s": 4500, "send_30s": 40_500}, "fps": 29.97,
-             "players": 9, "lag_frames": 3, "dropped_frames": 120,
+             "players": 9, "lag_frames": 3, "dropped_frames": 120, "merge_window_ms": 65,
              "video": {"codec": "H264", "width": 1920, "height": 1080}, "audio": {"codec": "AAC"}},
             {"key": "live/\u{1b}[2J\u{1b}]0;owned\u{7}", "publish": {"active": false}, "kbps": {}, "players": 1,
              "video": null, "audio": null},

@@ -201,6 +201,17 @@ impl Moment {
         writer.counter("anabranch_stream_memory_given_bytes", words, memory.given)?;
         let words = "How often a stream dropped all its recent frames because of that";
         writer.counter("anabranch_stream_logs_given", words, memory.logs_given)?;
+        let longest = stats.streams.iter().map(|stream| stream.merge_window).max().unwrap_or_default();
+        let words = "How long frames wait at most so that several are sent together: the longest of all streams";
+        writer.gauge("anabranch_merge_window_seconds", words, longest.as_secs_f64())?;
+        let threads = || stats.threads.iter().enumerate();
+        let thread = |number: usize| [("thread", number.to_string())];
+        let busy = threads().map(|(number, thread_is)| (thread(number), thread_is.busy));
+        let words = "The part of its time that the thread has something to do, over a quarter of a second";
+        writer.gauges("anabranch_thread_busy_ratio", words, busy)?;
+        let sweeping = threads().map(|(number, thread_is)| (thread(number), thread_is.sweeping));
+        let words = "The part of its time that the thread writes new frames to players";
+        writer.gauges("anabranch_thread_sweep_ratio", words, sweeping)?;
         writer.gauge("anabranch_draining", "1 while the server grants nothing new", u64::from(self.draining))?;
         let wrong = self.wrong.iter().map(|(code, count)| ([("code", (*code).to_owned())], *count));
         writer.gauges("anabranch_health_reasons", "Things that are wrong, as in /api/v1/health, by code", wrong)

@@ -96,6 +96,7 @@ export function streamView(console, id, playsAtOnce) {
       ['players', count(stream.players)],
       ['drops', count(stream.dropped_frames)],
       ['lag', lagWords(stream)],
+      ['merge_window', `${stream.merge_window_ms} ms`],
       ['received', size(stream.recv_bytes)],
       ['stream_memory', size(stream.held_bytes)],
       ['jumps', count(stream.jumps)],

@@ -134,6 +134,7 @@ const WORDS = {
   players: ['Players', '播放'],
   publishers: ['Publishers', '推流'],
   received: ['In', '入'],
+  merge_window: ['Frames wait up to', '帧最多等待'],
   sent: ['Out', '出'],
   cpu: ['CPU', 'CPU'],
   memory: ['Memory', '内存'],
