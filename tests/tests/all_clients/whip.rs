@@ -24,17 +24,22 @@ pub(crate) fn numbers_in(file: &Path) -> Vec<u64> {
     pictures.chunks_exact(width * height).map(number).collect()
 }
 
+/// Pictures with their numbers, and sound, as WebRTC has them.
+fn numbered(ffmpeg: &str) -> TestPicture<'_> {
+    TestPicture {
+        ffmpeg,
+        mark: Mark::Frame,
+        video: &["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency"],
+        sound: &["-c:a", "libopus", "-ac", "2", "-ar", "48000"],
+    }
+}
+
 #[test]
 fn mpv_plays_by_rtmp_what_ffmpeg_9_publishes_by_whip() {
     let folder = Folder::new();
     let mut program = Launch::of(Runtime::Smol).with_rtc().start();
     let ffmpeg = ffmpeg_9();
-    let picture = TestPicture {
-        ffmpeg: &ffmpeg,
-        mark: Mark::Frame,
-        video: &["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency"],
-        sound: &["-c:a", "libopus", "-ac", "2", "-ar", "48000"],
-    };
+    let picture = numbered(&ffmpeg);
     let publisher = picture.publish_as("whip", &format!("http://{}/live/cam/whip", program.web()), &["-t", "15"]);
     program.wait_publishers("live/cam", 1);
     let url = program.url("live/cam");
@@ -55,12 +60,7 @@ fn what_ffmpeg_9_publishes_by_whip_is_played_by_rtmp_and_hls_and_is_recorded() {
     let program = Launch::of(Runtime::Smol).with_rtc().settings(&settings).start();
     let url = format!("http://{}/live/cam/whip", program.web());
     let ffmpeg = ffmpeg_9();
-    let picture = TestPicture {
-        ffmpeg: &ffmpeg,
-        mark: Mark::Frame,
-        video: &["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency"],
-        sound: &["-c:a", "libopus", "-ac", "2", "-ar", "48000"],
-    };
+    let picture = numbered(&ffmpeg);
     let publisher = picture.publish_as("whip", &url, &["-t", "12"]);
     program.wait_publishers("live/cam", 1);
     let (dumped, played) = (folder.file("rtmpdump.flv"), folder.file("ffmpeg.flv"));

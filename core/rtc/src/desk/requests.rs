@@ -378,19 +378,13 @@ impl<T: Ticket> Desk<T> {
 
     /// Where a peer reaches the server whose request has reached this address.
     fn candidates(&self, local: Option<SocketAddr>) -> Candidates {
-        let Settings { candidates, tcp_candidates, listening, interfaces, .. } = &self.settings;
-        let mut addresses: Vec<IpAddr> = Vec::new();
+        let Settings { candidates, tcp_candidates, listening, tcp_listening, interfaces, .. } = &self.settings;
         let reached = local.map(|local| local.ip().to_canonical()).filter(|address| !address.is_unspecified());
-        for address in reached.into_iter().chain(interfaces.iter().map(|address| address.to_canonical())) {
-            if !addresses.contains(&address) && addresses.len() < MOST_CANDIDATES {
-                addresses.push(address);
-            }
-        }
-        let told = |told: &[SocketAddr], port: Option<u16>| match port {
-            Some(port) if told.is_empty() => addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
-            _ => told.to_vec(),
+        let addresses: Vec<IpAddr> = reached.into_iter().chain(interfaces.iter().map(IpAddr::to_canonical)).collect();
+        let told = |told: &[SocketAddr], sockets: &[SocketAddr]| {
+            if told.is_empty() { reached_at(sockets, &addresses) } else { told.to_vec() }
         };
-        Candidates { udp: told(candidates, Some(listening.0)), tcp: told(tcp_candidates, listening.1) }
+        Candidates { udp: told(candidates, listening), tcp: told(tcp_candidates, tcp_listening) }
     }
 
     /// What is said to the URL of a session.
@@ -510,4 +504,25 @@ fn codecs_of(offer: &str) -> Vec<String> {
         }
     }
     codecs
+}
+
+/// Where sockets that are bound to these addresses are reached, on a machine with these addresses.
+pub(super) fn reached_at(sockets: &[SocketAddr], addresses: &[IpAddr]) -> Vec<SocketAddr> {
+    // Sockets of IPv6 that are bound to no address take IPv4 as well.
+    let takes = |socket: &SocketAddr, ip: IpAddr| match socket.ip().to_canonical() {
+        bound if bound.is_unspecified() => bound.is_ipv6() || ip.is_ipv4(),
+        bound => bound == ip,
+    };
+    let of_machine = addresses.iter().flat_map(|ip| {
+        let sockets = sockets.iter().filter(|socket| takes(socket, *ip));
+        sockets.map(|socket| SocketAddr::new(*ip, socket.port()))
+    });
+    let bound = sockets.iter().map(|socket| SocketAddr::new(socket.ip().to_canonical(), socket.port()));
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for address in of_machine.chain(bound.filter(|bound| !bound.ip().is_unspecified())) {
+        if !found.contains(&address) && found.len() < MOST_CANDIDATES {
+            found.push(address);
+        }
+    }
+    found
 }

@@ -1,16 +1,19 @@
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// How the desk serves peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where peers reach the server by UDP, as answers tell them. If there are none, the address that the request reached, with
-    /// the port of [`listening`](Self::listening), and then the addresses of the interfaces.
+    /// Where peers reach the server by UDP, as answers tell them. If there are none, the addresses of the sockets
+    /// ([`listening`](Self::listening)). One that is bound to no address is at the address that the request reached, and then at
+    /// those of the interfaces.
     pub candidates: Vec<SocketAddr>,
     /// The same by TCP, independently of those of UDP.
     pub tcp_candidates: Vec<SocketAddr>,
-    /// The port of UDP, and of TCP if peers may come that way.
-    pub listening: (u16, Option<u16>),
+    /// What the sockets of UDP are bound to.
+    pub listening: Vec<SocketAddr>,
+    /// The same of TCP, if peers may come that way.
+    pub tcp_listening: Vec<SocketAddr>,
     /// The addresses of the interfaces, without the loopback.
     pub interfaces: Vec<std::net::IpAddr>,
     /// Peers that may be there at the same time. Requests of more are answered with 503.
@@ -34,7 +37,8 @@ impl Default for Settings {
         Settings {
             candidates: Vec::new(),
             tcp_candidates: Vec::new(),
-            listening: (8000, None),
+            listening: vec![(Ipv6Addr::UNSPECIFIED, 8000).into()],
+            tcp_listening: Vec::new(),
             interfaces: Vec::new(),
             most_peers: 10_000,
             most_joins: 200,

@@ -57,6 +57,7 @@ macro_rules! assets {
 
 /// The files below `/assets/`.
 const ASSETS: &[(&str, &str, &[u8])] = assets! {
+    "address.js": SCRIPT,
     "api.js": SCRIPT,
     "call.js": SCRIPT,
     "chart.js": SCRIPT,

@@ -15,7 +15,7 @@ mod worker;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
@@ -47,7 +47,8 @@ pub struct RtcOptions {
     pub listen: WebListen,
     /// Where it takes connections of TCP that carry datagrams (ICE over TCP), for peers whose networks let no UDP through.
     pub tcp_listen: Vec<Listen>,
-    /// All else. The server itself sets [`listening`](Settings::listening) and [`interfaces`](Settings::interfaces).
+    /// All else. The server itself sets what its sockets are bound to, and the addresses of the
+    /// interfaces.
     pub settings: Settings,
     /// How the sound of streams is put into Opus.
     pub sound: transcoding::Settings,
@@ -238,15 +239,9 @@ impl Rtc {
 
     /// From now on peers are served so. The addresses stay.
     pub(crate) fn configure(&self, mut settings: Settings) {
-        let port = |addresses: &[SocketAddr]| addresses.first().map(SocketAddr::port);
-        settings.listening = (port(&self.addresses.udp).unwrap_or_default(), port(&self.addresses.tcp));
-        // Those of sockets that are bound to addresses: no other reaches them.
-        let bound = || self.addresses.udp.iter().map(|address| address.ip().to_canonical());
-        if bound().any(|ip| ip.is_unspecified()) {
-            settings.interfaces = interfaces::addresses();
-        } else {
-            settings.interfaces = bound().collect::<Vec<IpAddr>>();
-        }
+        settings.listening.clone_from(&self.addresses.udp);
+        settings.tcp_listening.clone_from(&self.addresses.tcp);
+        settings.interfaces = interfaces::addresses();
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         self.inbox.wake();
     }

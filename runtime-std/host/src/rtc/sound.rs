@@ -64,20 +64,9 @@ impl Sound {
             return;
         }
         let number = number(&job);
-        match job {
-            SoundJob::Begin { .. } => {}
-            SoundJob::Frame { .. } => {
-                if !queue.takes_frame(number) {
-                    return;
-                }
-            }
-            SoundJob::End { .. } => {
-                if queue.forget(number) {
-                    return;
-                }
-            }
+        if !queue.put(job) {
+            return;
         }
-        queue.jobs.push_back(job);
         drop(queue);
         self.shared.changed.notify_one();
         if let Err(error) = self.start() {
@@ -116,14 +105,27 @@ impl Drop for Sound {
 }
 
 impl Queue {
+    /// False if there is nothing more to do because of this job.
+    fn put(&mut self, job: SoundJob) -> bool {
+        let waits = match job {
+            SoundJob::Begin { .. } => true,
+            SoundJob::Frame { job, .. } => self.takes_frame(job),
+            SoundJob::End { job } => !self.forget(job),
+        };
+        if waits {
+            self.jobs.push_back(job);
+        }
+        waits
+    }
+
     /// Counts a frame of this stream. False if too many wait: one stream cannot keep the others from being heard.
     fn takes_frame(&mut self, job: u64) -> bool {
-        let of_it = self.of_each.entry(job).or_default();
-        if self.frames >= MOST_WAITING || *of_it >= MOST_OF_ONE {
+        let of_it = self.of_each.get(&job).copied().unwrap_or_default();
+        if self.frames >= MOST_WAITING || of_it >= MOST_OF_ONE {
             self.lost += 1;
             return false;
         }
-        *of_it += 1;
+        self.of_each.insert(job, of_it + 1);
         self.frames += 1;
         true
     }
@@ -226,50 +228,46 @@ mod tests {
         SoundJob::Frame { job, time: Duration::ZERO, data: Bytes::new() }
     }
 
-    /// A queue whose thread does not run.
-    fn queue() -> Queue {
-        Queue::default()
-    }
-
-    fn put(queue: &mut Queue, job: SoundJob) {
-        let number = number(&job);
-        let waits = match job {
-            SoundJob::Begin { .. } => true,
-            SoundJob::Frame { .. } => queue.takes_frame(number),
-            SoundJob::End { .. } => !queue.forget(number),
-        };
-        if waits {
-            queue.jobs.push_back(job);
-        }
-    }
-
     #[test]
     fn one_stream_leaves_room_for_the_others() {
-        let mut queue = queue();
-        put(&mut queue, begin(1));
-        (0..MOST_OF_ONE * 3).for_each(|_| put(&mut queue, frame(1)));
+        let mut queue = Queue::default();
+        queue.put(begin(1));
+        (0..MOST_OF_ONE * 3).for_each(|_| _ = queue.put(frame(1)));
         assert_eq!((queue.frames, queue.lost), (MOST_OF_ONE, MOST_OF_ONE as u64 * 2));
-        put(&mut queue, begin(2));
-        put(&mut queue, frame(2));
+        queue.put(begin(2));
+        queue.put(frame(2));
         assert_eq!(queue.frames, MOST_OF_ONE + 1);
         while queue.take().is_some() {}
         assert!(queue.frames == 0 && queue.of_each.is_empty());
-        put(&mut queue, frame(1));
+        queue.put(frame(1));
         assert_eq!(queue.frames, 1, "there is room again");
     }
 
     #[test]
     fn a_stream_that_begins_again_and_again_leaves_nothing_behind() {
-        let mut queue = queue();
-        put(&mut queue, begin(1));
+        let mut queue = Queue::default();
+        queue.put(begin(1));
         assert!(queue.take().is_some(), "the work has begun");
-        put(&mut queue, SoundJob::End { job: 1 });
+        queue.put(SoundJob::End { job: 1 });
         for job in 2..1000 {
-            put(&mut queue, begin(job));
-            put(&mut queue, frame(job));
-            put(&mut queue, SoundJob::End { job });
+            queue.put(begin(job));
+            queue.put(frame(job));
+            queue.put(SoundJob::End { job });
         }
         assert_eq!((queue.jobs.len(), queue.frames), (1, 0));
         assert!(matches!(queue.take(), Some(SoundJob::End { job: 1 })), "which ends what has begun");
+    }
+
+    #[test]
+    fn all_streams_together_have_a_bounded_number_of_frames() {
+        let mut queue = Queue::default();
+        let streams = (MOST_WAITING / MOST_OF_ONE) as u64;
+        for job in 0..streams + 10 {
+            queue.put(begin(job));
+            (0..MOST_OF_ONE).for_each(|_| _ = queue.put(frame(job)));
+        }
+        assert_eq!((queue.frames, queue.lost), (MOST_WAITING, 10 * MOST_OF_ONE as u64));
+        assert_eq!(queue.of_each.len() as u64, streams, "of what was refused nothing is kept");
+        assert!(!queue.put(SoundJob::End { job: 0 }) && queue.put(frame(streams)), "there is room again");
     }
 }

@@ -517,6 +517,57 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_all_is_bounded() {
+        let mut server = Server::start();
+        let mut client = server.client();
+        client.write_all(&frame(&[0, 1])).expect("it reads");
+        server.until(|server| server.datagrams.len() == 1);
+        let path = server.datagrams[0].0;
+        // Others have nearly all.
+        server.sockets.waiting = MOST_WAITING_IN_ALL - 101;
+        server.sockets.send(&Datagram { path, bytes: vec![7; 100] });
+        assert_eq!(server.sockets.lost, 1, "with its length it has one byte too many");
+        server.sockets.send(&Datagram { path, bytes: vec![7; 99] });
+        assert_eq!((server.sockets.lost, server.sockets.waiting), (1, MOST_WAITING_IN_ALL - 101));
+        let mut got = vec![0; 101];
+        client.read_exact(&mut got).expect("it comes in time");
+        assert_eq!(got, frame(&[7; 99]));
+        server.sockets.waiting = 0;
+    }
+
+    #[test]
+    fn an_address_that_comes_again_before_its_end_was_seen_is_a_new_connection() {
+        let mut server = Server::start();
+        let open = |from: SocketAddr, to: SocketAddr| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+            socket.set_reuse_address(true).expect("it can be set");
+            // Its end is a reset, after which the address can be used at once.
+            socket.set_linger(Some(Duration::ZERO)).expect("it can be set");
+            socket.bind(&from.into()).expect("the address is free");
+            socket.connect(&to.into()).expect("it listens");
+            Client::from(socket)
+        };
+        let mut first = open("127.0.0.1:0".parse().expect("an address"), server.address);
+        let address = first.local_addr().expect("it is connected");
+        first.write_all(&frame(&[0, 1])).expect("it reads");
+        server.until(|server| server.datagrams.len() == 1);
+        let path = server.datagrams[0].0;
+        server.sockets.send(&Datagram { path, bytes: vec![1] });
+        drop(first);
+        // The server accepts before it reads: it has not seen the end yet.
+        let mut second = open(address, server.address);
+        second.set_read_timeout(Some(Duration::from_secs(10))).expect("it can be set");
+        second.write_all(&frame(&[0, 2])).expect("it reads");
+        server.until(|server| server.datagrams.len() == 2);
+        assert_eq!((server.over.as_slice(), server.datagrams[1].0), (&[path][..], path));
+        assert_eq!((server.sockets.len(), server.sockets.unknown), (1, 1));
+        server.sockets.send(&Datagram { path, bytes: vec![9; 10] });
+        let mut got = vec![0; 12];
+        second.read_exact(&mut got).expect("it comes in time");
+        assert_eq!(got, frame(&[9; 10]), "it gets what is sent to that address");
+    }
+
+    #[test]
     fn what_a_peer_does_not_read_is_lost_beyond_a_bound() {
         let mut server = Server::start();
         let mut client = server.client();

@@ -480,7 +480,7 @@ fn addresses_of_udp_and_of_tcp_are_told_independently_of_each_other() {
         let settings = Settings {
             candidates: read(candidates),
             tcp_candidates: read(tcp_candidates),
-            listening: (8000, Some(8001)),
+            tcp_listening: read("0.0.0.0:8001"),
             ..Settings::default()
         };
         let mut world = World::with(settings, Box::new(Engines(Identity::new().expect("a certificate"))));
@@ -502,4 +502,24 @@ fn addresses_of_udp_and_of_tcp_are_told_independently_of_each_other() {
     assert_eq!(told("203.0.113.1:9000", ""), ["tcp 192.0.2.1 8001", "udp 203.0.113.1 9000"]);
     assert_eq!(told("", "203.0.113.1:443"), ["tcp 203.0.113.1 443", "udp 192.0.2.1 8000"]);
     assert_eq!(told("203.0.113.1:9000", "203.0.113.1:443"), ["tcp 203.0.113.1 443", "udp 203.0.113.1 9000"]);
+}
+
+#[test]
+fn each_socket_is_told_with_its_own_port() {
+    let read = |text: &str| text.split_whitespace().map(|one| one.parse().expect("an address")).collect::<Vec<_>>();
+    let told = |sockets: &str, reached: &str, interfaces: &[&str]| {
+        let addresses = [&[reached], interfaces].concat();
+        let addresses: Vec<_> = addresses.iter().map(|one| one.parse().expect("an address")).collect();
+        let found = crate::desk::requests::reached_at(&read(sockets), &addresses);
+        found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let interfaces = ["10.0.0.1", "10.0.0.2", "2001:db8::1"];
+    assert_eq!(told("[::]:8000", "10.0.0.2", &interfaces), "10.0.0.2:8000 10.0.0.1:8000 [2001:db8::1]:8000");
+    assert_eq!(told("0.0.0.0:8000", "10.0.0.2", &interfaces), "10.0.0.2:8000 10.0.0.1:8000");
+    // The one that the request has reached comes first.
+    assert_eq!(told("10.0.0.1:8000 10.0.0.2:9000", "10.0.0.2", &interfaces), "10.0.0.2:9000 10.0.0.1:8000");
+    // Behind a proxy on the same machine, sockets that are bound to an address are where they are.
+    assert_eq!(told("10.0.0.1:8000", "127.0.0.1", &interfaces), "10.0.0.1:8000");
+    assert_eq!(told("[::1]:8000 127.0.0.1:8001", "127.0.0.1", &[]), "127.0.0.1:8001 [::1]:8000");
+    assert_eq!(told("", "127.0.0.1", &interfaces), "");
 }

@@ -3,6 +3,7 @@
 // of a publisher tells which others there are, so only people that may publish in the room learn it.
 
 import './looks.js';
+import { decoded } from './address.js';
 import { el, put, Rows } from './elements.js';
 import { mediaAddress, Player } from './player.js';
 import { publish } from './webrtc.js';
@@ -230,7 +231,7 @@ function door() {
   place.replaceChildren(form);
 }
 
-const room = decodeURIComponent(location.pathname.replace(/^\/call\/?/, '').split('/')[0]);
+const room = decoded(location.pathname.replace(/^\/call\/?/, '').split('/')[0]);
 document.title = t('call_title', room || 'Anabranch');
 if (room) {
   lobby(room);

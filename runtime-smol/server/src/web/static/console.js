@@ -1,5 +1,6 @@
 // The console: signs in, shows one view at a time, and asks the API again and again while the page can be seen.
 
+import { decoded } from './address.js';
 import { ask, isSignedIn, Refused, signIn, signOut } from './api.js';
 import { clientsView } from './clients.js';
 import { closesView } from './closes.js';
@@ -57,7 +58,7 @@ class Console {
     const known = Object.hasOwn(VIEWS, name ?? '') ? name : 'streams';
     this.#view?.end();
     const isOne = known === 'streams' && id;
-    this.#view = isOne ? streamView(this, decodeURIComponent(id), Boolean(play)) : VIEWS[known](this);
+    this.#view = isOne ? streamView(this, decoded(id), Boolean(play)) : VIEWS[known](this);
     place('view').replaceChildren(this.#view.node);
     document.title = `${t(this.#view.title)} – Anabranch`;
     for (const link of place('views').children) {

@@ -2,12 +2,13 @@
 // with each request for it. `form` chooses how it is played.
 
 import './looks.js';
+import { decoded } from './address.js';
 import { el } from './elements.js';
 import { mediaAddress } from './player.js';
 import { Screen } from './screen.js';
 import { t } from './words.js';
 
-const path = location.pathname.replace(/^\/watch\//, '').split('/').map(decodeURIComponent).join('/');
+const path = location.pathname.replace(/^\/watch\//, '').split('/').map(decoded).join('/');
 const parameters = new URLSearchParams(location.search);
 const form = parameters.get('form');
 parameters.delete('form');
