@@ -22,6 +22,10 @@
 //!
 //! `anabranch-load webrtc` is the same for viewers of WebRTC, with its own bare loop. See [`webrtc`].
 //!
+//! # TLS
+//! To `rtmps://` clients encrypt; they take any certificate. `anabranch-load cipher` measures what the cipher alone takes
+//! for the same stream. See [`cipher`].
+//!
 //! # What the numbers mean
 //! - *latency*: from the moment a frame is handed to the publisher's socket queue until the player has all of it,
 //!   this program's own delays included: with one loop, a frame for N players is read N times one after the other.
@@ -31,8 +35,10 @@
 //! - *CPU*: user and system time of a process between the beginning and the end of what is measured, in steps of 10 ms.
 //! - *frames missing*: by their numbers, for audio and video apart. A publisher's next run begins a new count.
 
+pub mod cipher;
 pub mod client_pool;
 mod clock;
+mod encryption;
 mod frame_check;
 mod histogram;
 pub mod limit;

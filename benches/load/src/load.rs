@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::client::Destination;
 use anabranch_core::handshake::ClientHandshakeKind;
+use anabranch_core::url::Scheme;
 
 use crate::client_pool::{ClientPool, Count, Measuring, Numbers, Tally};
 use crate::load_scenario::LoadScenario;
 use crate::media::MediaOptions;
 use crate::report::{Cost, Report};
-use crate::{Histogram, WebTarget, process};
+use crate::{Histogram, WebTarget, encryption, process};
 
 /// How often the measuring thread looks whether all are up.
 const STEP: Duration = Duration::from_millis(20);
@@ -158,7 +159,12 @@ pub fn load(options: &LoadOptions, mut progress: impl FnMut(&Progress)) -> io::R
     if let Some(pid) = options.server_pid {
         process::cpu_seconds(pid).map_err(|error| io::Error::new(error.kind(), format!("process {pid}: {error}")))?;
     }
-    let loops = (0..options.threads.max(1)).map(|number| Loop::start(number, &options, addresses, &shared, &measuring));
+    let encrypts =
+        |to: &Destination| if *to.scheme() == Scheme::Rtmps { encryption::config().map(Some) } else { Ok(None) };
+    let play_tls = if options.watch_at.is_some() { None } else { encrypts(options.played())? };
+    let tls = [encrypts(&options.destination)?, play_tls];
+    let start = |number| Loop::start(number, &options, addresses, tls.clone(), &shared, &measuring);
+    let loops = (0..options.threads.max(1)).map(start);
     let mut run = Run {
         loops: loops.collect::<io::Result<_>>()?,
         shared,
@@ -247,13 +253,14 @@ impl Loop {
         number: u32,
         options: &Arc<LoadOptions>,
         addresses: Addresses,
+        tls: [Option<Arc<rustls::ClientConfig>>; 2],
         shared: &Arc<Shared>,
         measuring: &Arc<Measuring>,
     ) -> io::Result<Loop> {
         let tally = Arc::new(Tally::default());
         let seed = options.seed.wrapping_mul(1000).wrapping_add(u64::from(number));
         let pool = ClientPool::new(seed, tally.clone(), measuring.clone())?;
-        let mut scenario = LoadScenario::new(number, options, addresses, shared.clone());
+        let mut scenario = LoadScenario::new(number, options, addresses, tls, shared.clone());
         let thread = thread::Builder::new().name(format!("load-{number}")).spawn(move || {
             let numbers = pool.run(&mut scenario)?;
             Ok((numbers, scenario))

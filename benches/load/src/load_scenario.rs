@@ -20,6 +20,8 @@ pub(crate) struct LoadScenario {
     addresses: Addresses,
     /// Of publishers and of players.
     configs: [Arc<ClientConfig>; 2],
+    /// How they encrypt.
+    tls: [Option<Arc<rustls::ClientConfig>>; 2],
     shared: Arc<Shared>,
     /// By their tags.
     places: Vec<Place>,
@@ -56,7 +58,13 @@ enum Part {
 }
 
 impl LoadScenario {
-    pub(crate) fn new(number: u32, options: &Arc<LoadOptions>, addresses: Addresses, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        number: u32,
+        options: &Arc<LoadOptions>,
+        addresses: Addresses,
+        tls: [Option<Arc<rustls::ClientConfig>>; 2],
+        shared: Arc<Shared>,
+    ) -> Self {
         let threads = options.threads.max(1);
         let streams = options.stream_count();
         let mut places = Vec::new();
@@ -86,6 +94,7 @@ impl LoadScenario {
         LoadScenario {
             addresses,
             configs,
+            tls,
             shared,
             places,
             publishers,
@@ -115,13 +124,16 @@ impl LoadScenario {
         };
         let stream = place.stream;
         let [to_publish, to_play] = &self.configs;
-        let (address, config, at) = match place.part {
-            Part::Publisher => (self.addresses.publish, to_publish.clone(), &self.options.destination),
-            _ => (self.addresses.play, to_play.clone(), self.options.played()),
+        let [tls_to_publish, tls_to_play] = &self.tls;
+        let (address, tls, config, at) = match place.part {
+            Part::Publisher => {
+                (self.addresses.publish, tls_to_publish.clone(), to_publish.clone(), &self.options.destination)
+            }
+            _ => (self.addresses.play, tls_to_play.clone(), to_play.clone(), self.options.played()),
         };
         let name = self.options.stream_name(at, stream);
         self.rising += 1;
-        pool.open(Spec { tag, address, config, name, stream, role, send_at_most: None, receive_buffer: None });
+        pool.open(Spec { tag, address, tls, config, name, stream, role, send_at_most: None, receive_buffer: None });
     }
 
     fn play(&self, stream: u32, counts_only: bool) -> Role {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anabranch_core::client::Destination;
 use anabranch_core::handshake::ClientHandshakeKind;
+use anabranch_load::cipher::CipherCost;
 use anabranch_load::limit::Limit;
 use anabranch_load::media::MediaOptions;
 use anabranch_load::webrtc::{WebrtcOptions, WebrtcProgress, WhepTarget, watch};
@@ -20,8 +21,8 @@ use serde_json::Value;
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Options {
-    /// The server: ADDRESS:PORT for the stream live/load, or rtmp://HOST[:PORT]/APP/STREAM; of several streams each has
-    /// its number behind the name
+    /// The server: ADDRESS:PORT for the stream live/load, or rtmp://HOST[:PORT]/APP/STREAM, or rtmps; of several streams
+    /// each has its number behind the name
     #[arg(required = true)]
     url: Option<String>,
     #[command(flatten)]
@@ -44,6 +45,23 @@ enum Command {
         /// How long messages wait to leave together, in milliseconds; 0 for one write call for each
         #[arg(long, value_name = "MS", default_value_t = 0)]
         window: u64,
+
+        #[command(flatten)]
+        media: MediaArguments,
+    },
+    /// Encrypts the stream for so many players as TLS does, and sends nothing: what the cipher takes alone
+    Cipher {
+        /// Players, each with its own key
+        #[arg(long, value_name = "COUNT", default_value_t = 500)]
+        players: u32,
+
+        /// How long messages wait to leave together, in milliseconds
+        #[arg(long, value_name = "MS", default_value_t = 20)]
+        window: u64,
+
+        /// How much of the stream, in seconds
+        #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+        duration: Duration,
 
         #[command(flatten)]
         media: MediaArguments,
@@ -298,6 +316,12 @@ fn run(options: &Options) -> io::Result<ExitCode> {
         let limit = Limit::bind(*listen, &media.options(), Duration::from_millis(*window))?;
         eprintln!("process {} sends to all clients that play from {}", std::process::id(), limit.address()?);
         limit.run(&AtomicBool::new(false))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(Command::Cipher { players, window, duration, media }) = &options.command {
+        let window = Duration::from_millis(*window);
+        let cost = CipherCost::measure(&media.options(), window, *players, *duration)?;
+        println!("{:#}", cost.to_json());
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(Command::Webrtc { .. }) = &options.command {

@@ -1,6 +1,7 @@
 //! The load tool against both servers as libraries.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anabranch_core::client::Destination;
@@ -11,6 +12,9 @@ use anabranch_host::{Carrier, Entrance, Serve};
 use anabranch_load::media::MediaOptions;
 use anabranch_load::{Layout, LoadOptions, Report, WebTarget, load};
 use anabranch_tests::embedded::Embedded;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
 
 anabranch_tests::on_both_libraries!(
     twenty_players_of_two_publishers_see_no_gap_and_no_error,
@@ -75,6 +79,31 @@ fn twenty_players_of_two_publishers_see_no_gap_and_no_error<S: Serve + Send + 's
     assert!(report.frames > 100 && report.latency.count() > 100, "{report}");
     assert!(report.bytes > 100_000 && report.cpu_per_gigabyte().is_some(), "{report}");
     assert_eq!(report.to_json()["players"], 20);
+}
+
+/// The threads of the std library carry no TLS of clients.
+#[test]
+fn publishers_and_players_by_tls_see_no_gap_and_no_error() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key);
+    let carrier = Carrier::Tls(Arc::new(config.expect("they belong together")));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let secure = listener.local_addr().expect("it has an address");
+    let server = Embedded::start::<anabranch_smol::Server>(|builder| builder.listener_as(listener, carrier));
+    let options = LoadOptions {
+        destination: Destination::parse(&format!("rtmps://{secure}/live/cam")).expect("a URL"),
+        check_every: 2,
+        ..small(&server)
+    };
+    let report = load(&options, |_| {}).expect("it runs");
+    server.stop();
+    assert_eq!((report.error_count(), report.gaps, report.publishers, report.players), (0, 0, 2, 20), "{report}");
+    assert!(report.frames > 100 && report.latency.count() > 100, "{report}");
 }
 
 fn players_that_come_and_go_all_see_their_first_frame<S: Serve + Send + 'static>() {

@@ -35,6 +35,7 @@ impl Scenario for Once {
             pool.open(Spec {
                 tag: 7,
                 address: self.address,
+                tls: None,
                 config: Arc::new(ClientConfig::default()),
                 name: "cam".into(),
                 stream: 0,

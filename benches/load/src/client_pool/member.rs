@@ -1,11 +1,11 @@
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use anabranch_core::client::{Client, StreamHandle};
 use bytes::Buf;
-use mio::net::TcpStream;
 use socket2::SockRef;
 
+use super::link::Link;
 use super::web::WebClient;
 use crate::frame_check::FrameCheck;
 use crate::media::Feed;
@@ -17,7 +17,7 @@ const SLICES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) tag: u64,
-    pub(super) socket: TcpStream,
+    pub(super) link: Link,
     pub(super) speaker: Speaker,
     pub(super) part: Part,
     pub(super) opened: Instant,
@@ -89,6 +89,9 @@ pub(super) enum Written {
 impl Member {
     /// Writes what the socket takes, and counts it in `total`.
     pub(super) fn write(&mut self, total: &mut u64) -> io::Result<Written> {
+        if !self.connecting {
+            self.link.flush()?;
+        }
         while !self.connecting && !self.silent {
             let allowed = self.allowance.map_or(usize::MAX, |allowed| usize::try_from(allowed).unwrap_or(usize::MAX));
             if self.speaker.has_nothing_to_send() {
@@ -103,15 +106,15 @@ impl Member {
                     let mut slices = [IoSlice::new(&[]); SLICES];
                     if allowed < usize::MAX {
                         let chunk = outbound.chunk();
-                        self.socket.write(&chunk[..allowed.min(chunk.len())])
+                        self.link.write(&[IoSlice::new(&chunk[..allowed.min(chunk.len())])])
                     } else {
                         let count = outbound.chunks_vectored(&mut slices);
-                        self.socket.write_vectored(&slices[..count])
+                        self.link.write(&slices[..count])
                     }
                 }
                 Speaker::Web(client) => {
                     let rest = client.outbound();
-                    self.socket.write(&rest[..allowed.min(rest.len())])
+                    self.link.write(&[IoSlice::new(&rest[..allowed.min(rest.len())])])
                 }
             };
             match result {
@@ -146,6 +149,6 @@ impl Member {
     /// Makes the system send a reset when the socket is closed.
     pub(super) fn reset_at_close(&self) {
         // Where that fails the connection is gone already.
-        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&self.link.socket).set_linger(Some(Duration::ZERO));
     }
 }

@@ -1,6 +1,7 @@
 //! Thousands of clients in one event loop, and a scenario that controls them.
 
 mod hls;
+mod link;
 mod member;
 mod tally;
 mod web;
@@ -8,9 +9,8 @@ mod web;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,15 +19,14 @@ use anabranch_core::client::{
 };
 use anabranch_core::command::PublishType;
 use anabranch_core::message::{Message, MessageType};
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use nix::sys::socket::{MsgFlags, recv};
 use socket2::SockRef;
 
 use crate::Random;
 use crate::frame_check::FrameCheck;
 use crate::media::{Class, Feed, Kind, MediaOptions};
 use hls::HlsClient;
+use link::Link;
 use member::{Member, Part, Speaker, Written};
 pub use tally::{Count, Measuring, Numbers, Tally};
 use web::{Failure, FlvClient, WebClient, WebEvent};
@@ -49,6 +48,8 @@ pub struct Spec {
     pub tag: u64,
     /// Where to.
     pub address: SocketAddr,
+    /// How it encrypts, if it does.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// The configuration of the client.
     pub config: Arc<ClientConfig>,
     /// The stream's name.
@@ -306,12 +307,13 @@ impl ClientPool {
     }
 
     fn connect(&mut self, id: Id, spec: Spec) -> io::Result<Member> {
-        let mut socket = TcpStream::connect(spec.address)?;
+        let mut link = Link::connect(spec.address, spec.tls)?;
+        let socket = &mut link.socket;
         if let Some(bytes) = spec.receive_buffer {
-            SockRef::from(&socket).set_recv_buffer_size(bytes)?;
+            SockRef::from(&*socket).set_recv_buffer_size(bytes)?;
         }
         let token = Token(id.index as usize);
-        self.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(socket, token, Interest::READABLE | Interest::WRITABLE)?;
         let now = Instant::now();
         let mut client = || Client::new(spec.config.clone(), self.random.seed(), now);
         let (speaker, part) = match spec.role {
@@ -340,7 +342,7 @@ impl ClientPool {
         };
         Ok(Member {
             tag: spec.tag,
-            socket,
+            link,
             speaker,
             part,
             opened: now,
@@ -373,7 +375,7 @@ impl ClientPool {
         let readable = event.is_readable() || event.is_read_closed() || event.is_error();
         self.look(id, |pool, member| {
             if std::mem::take(&mut member.connecting)
-                && let Some(error) = member.socket.take_error().unwrap_or_else(Some)
+                && let Some(error) = member.link.socket.take_error().unwrap_or_else(Some)
             {
                 return Err(Over(format!("not connected: {}", error.kind())));
             }
@@ -438,7 +440,7 @@ impl ClientPool {
         while member.reads {
             let discards = matches!(&member.part, Part::Player { check, counts_only: true } if check.has_begun());
             let read =
-                if discards { discard(&member.socket, &mut self.buffer) } else { member.socket.read(&mut self.buffer) };
+                if discards { member.link.discard(&mut self.buffer) } else { member.link.read(&mut self.buffer) };
             let count = match read {
                 Ok(0) => return Err(self.over_by_peer(id, member, ClientCloseReason::PeerClosed)),
                 Ok(count) => count,
@@ -643,12 +645,6 @@ impl ClientPool {
         }
         seen.first
     }
-}
-
-/// Takes bytes off a socket without looking at them. On Linux they are not even copied, so that players that only count
-/// bytes use little of a machine that they share with the server.
-fn discard(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    Ok(recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?)
 }
 
 impl fmt::Debug for ClientPool {

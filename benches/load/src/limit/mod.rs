@@ -21,7 +21,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::Random;
 use crate::media::MediaOptions;
 use opening::Opening;
-use stream::Stream;
+pub(crate) use stream::Stream;
 
 /// How often the loop looks whether it is to stop.
 const STEP: Duration = Duration::from_millis(50);

@@ -13,7 +13,7 @@ const KEPT: usize = 4;
 
 /// A publisher's stream as its players are sent it. Positions count its bytes from the beginning.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     feed: Feed,
     /// What players begin with.
     headers: Vec<u8>,
@@ -26,7 +26,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(media: &MediaOptions, start: Instant) -> Self {
+    pub(crate) fn new(media: &MediaOptions, start: Instant) -> Self {
         let media = MediaOptions { metadata: false, ..media.clone() };
         Stream {
             feed: Feed::new(media, 0, 0, start),
@@ -39,12 +39,12 @@ impl Stream {
     }
 
     /// When there is more.
-    pub(super) fn due(&self) -> Instant {
+    pub(crate) fn due(&self) -> Instant {
         self.feed.due()
     }
 
     /// Appends what is due next, as sent when it was due.
-    pub(super) fn advance(&mut self) {
+    pub(crate) fn advance(&mut self) {
         let mut messages = std::mem::take(&mut self.messages);
         self.feed.take_due(self.feed.due(), &mut messages);
         messages.drain(..).for_each(|message| self.push(&message));
@@ -69,27 +69,27 @@ impl Stream {
     }
 
     /// What players begin with.
-    pub(super) fn headers(&self) -> &[u8] {
+    pub(crate) fn headers(&self) -> &[u8] {
         &self.headers
     }
 
     /// Where a player begins: the newest key frame.
-    pub(super) fn start(&self) -> u64 {
+    pub(crate) fn start(&self) -> u64 {
         self.starts.back().copied().unwrap_or_default()
     }
 
     /// The position of the first byte that is there.
-    pub(super) fn first(&self) -> u64 {
+    pub(crate) fn first(&self) -> u64 {
         self.first
     }
 
     /// The position behind the last byte.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.first + self.bytes.len() as u64
     }
 
     /// All bytes from a position on that is there.
-    pub(super) fn from(&self, position: u64) -> &[u8] {
+    pub(crate) fn from(&self, position: u64) -> &[u8] {
         &self.bytes[(position - self.first) as usize..]
     }
 }

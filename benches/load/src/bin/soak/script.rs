@@ -148,7 +148,7 @@ impl Script {
         let name = format!("stream{stream}");
         let (address, tag) = (self.address, index as u64);
         let receive_buffer = random.chance(50).then_some(8 << 10);
-        let id = pool.open(Spec { tag, address, config, name, stream, role, send_at_most, receive_buffer });
+        let id = pool.open(Spec { tag, address, tls: None, config, name, stream, role, send_at_most, receive_buffer });
         self.places[index] = Place { id: Some(id), act, at: now + life, how };
     }
 
