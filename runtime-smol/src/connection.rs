@@ -93,9 +93,9 @@ impl Connection {
         local.spawn(Task { connection, local: local.clone(), deferred_read: DeferredRead::default() });
     }
 
-    /// Reads a field of the connection, only to load it into the cache.
+    /// Reads fields of the connection, only to load them into the cache.
     pub(crate) fn touch(&self) -> usize {
-        self.slot
+        self.slot.wrapping_add(usize::from(self.transport.touch()))
     }
 
     /// Writes what is new in a stream. If the socket is full, the connection's task writes later.

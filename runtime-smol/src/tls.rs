@@ -21,8 +21,10 @@ mod refused;
 
 /// The first byte of TLS: the type of a handshake record (RFC 8446, section 5.1).
 const FIRST_OF_TLS: u8 = 22;
-/// Most bytes, encrypted, that may wait for a full socket. Bytes that were taken count as written.
-const TAKEN: usize = 32 << 10;
+/// Most content that is encrypted before the socket has taken it: one record that is, with what it adds, no longer than
+/// 16 KiB, for which allocators have a size. More would save few calls, and each client that stalls holds as much. Bytes
+/// that were taken count as written.
+const TAKEN: usize = (16 << 10) - 64;
 /// Most bytes received in one turn, with or without content; then other tasks run. A turn also ends after
 /// [`LONGEST_TURN`].
 const TURN: usize = 64 << 10;
@@ -41,7 +43,7 @@ const RECORD: usize = 32 << 10;
 /// Content that one read can decrypt and not return at once: a record of the greatest length, and short ones.
 const CONTENT: usize = 20 << 10;
 /// Bytes that records add to the bytes to write.
-const OVERHEAD: usize = 2 << 10;
+const OVERHEAD: usize = (2 << 10) + 64;
 
 /// Most bytes that TLS can take for each connection, before and after `connect`; an ordinary connection takes about a
 /// tenth. Buffers of the system for its socket come on top.
@@ -169,7 +171,7 @@ impl Tls {
 
     /// Takes the bytes that fit, and writes as much as the socket has room for: [`flush`](Self::flush) writes the rest.
     /// While there is a rest, it takes fewer bytes than it is offered.
-    pub(crate) fn write(&self, mut socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn write(&self, mut socket: &TcpStream, slices: &mut [IoSlice<'_>]) -> io::Result<usize> {
         match &mut *self.state() {
             State::Encrypted(encrypted) => encrypted.write(socket, slices),
             State::Unusable => Err(unusable()),
@@ -186,6 +188,11 @@ impl Tls {
 
     pub(crate) fn is_full(&self) -> bool {
         self.state().here().is_some_and(|connection| connection.wants_write())
+    }
+
+    /// Reads a field without the lock, only to load it into the cache.
+    pub(crate) fn touch(&self) -> bool {
+        self.state.is_poisoned()
     }
 
     /// True if the next read returns something for which the socket may have no event: the end of the peer's side, or
@@ -341,38 +348,37 @@ impl Encrypted {
         flushed.map(drop)
     }
 
-    fn write(&mut self, socket: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn write(&mut self, socket: &TcpStream, mut slices: &mut [IoSlice<'_>]) -> io::Result<usize> {
         let Encrypted { at: Place::Here(connection), ahead, .. } = self else {
             return Err(unusable());
         };
-        let mut taken = 0;
-        'slices: for slice in slices {
-            let mut rest = &slice[..];
-            while !rest.is_empty() {
-                // While bytes wait, no more are taken.
-                if flush(connection, socket)? == Written::Full {
-                    break 'slices;
-                }
-                let count = if *ahead { 1 } else { connection.writer().write(&rest[..rest.len().min(TAKEN)])? };
-                if count == 0 {
-                    return Ok(taken);
-                }
-                *ahead = false;
-                taken += count;
-                rest = &rest[count..];
-            }
+        // While bytes wait, no more are taken.
+        if flush(connection, socket)? == Written::Full {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
-        if taken > 0 && flush(connection, socket)? == Written::Full {
-            *ahead = true;
-            taken -= 1;
+        let mut taken = usize::from(std::mem::take(ahead));
+        IoSlice::advance_slices(&mut slices, taken);
+        while !slices.is_empty() {
+            // All slices at once, so that their bytes share records, and records share a call.
+            let count = connection.writer().write_vectored(slices)?;
+            if count == 0 {
+                return Ok(taken);
+            }
+            taken += count;
+            IoSlice::advance_slices(&mut slices, count);
+            if flush(connection, socket)? == Written::Full {
+                *ahead = true;
+                taken -= 1;
+                break;
+            }
         }
         if taken == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(taken) }
     }
 }
 
-fn flush(connection: &mut Connection, mut socket: &TcpStream) -> io::Result<Written> {
+fn flush(connection: &mut Connection, socket: &TcpStream) -> io::Result<Written> {
     while connection.wants_write() {
-        match connection.write_tls(&mut socket) {
+        match connection.write_tls(&mut Records(socket)) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Full),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -380,6 +386,24 @@ fn flush(connection: &mut Connection, mut socket: &TcpStream) -> io::Result<Writ
         }
     }
     Ok(Written::All)
+}
+
+/// A socket as rustls writes to it: with several slices, of which there is nearly always one. For one slice there is a
+/// cheaper call.
+struct Records<'a>(&'a TcpStream);
+
+impl Write for Records<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let [slice] = slices { self.0.write(slice) } else { self.0.write_vectored(slices) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// The error for a read to return, in words about the peer.

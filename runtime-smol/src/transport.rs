@@ -97,7 +97,7 @@ impl Transport {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = outbound.chunks_vectored(&mut slices);
             let offered = slices[..count].iter().map(|slice| slice.len()).sum::<usize>();
-            match self.write_slices(&slices[..count]) {
+            match self.write_slices(&mut slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(taken) => {
                     outbound.advance(taken);
@@ -116,10 +116,19 @@ impl Transport {
 
     /// Writes with one call, and returns how many bytes the socket took. Only a broken connection is an error.
     pub(crate) fn write_once(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self.write_slices(&[IoSlice::new(bytes)]) {
+        match self.write_slices(&mut [IoSlice::new(bytes)]) {
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
             written => written,
         }
+    }
+
+    /// Reads a field of what a write needs first, only to load it into the cache.
+    pub(crate) fn touch(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.touch();
+        }
+        false
     }
 
     /// Writes bytes that a write took and that did not fit into the socket.
@@ -180,7 +189,8 @@ impl Transport {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    #[cfg_attr(not(feature = "tls"), allow(clippy::needless_pass_by_ref_mut))]
+    fn write_slices(&self, slices: &mut [IoSlice<'_>]) -> io::Result<usize> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             return tls.write(&self.socket, slices);

@@ -16,7 +16,7 @@ use crate::transport::Transport;
 
 /// Bytes read from the socket at once: as much as the library takes with one call.
 const READ: usize = 4 << 10;
-/// Bytes that become TLS records before they are written.
+/// Content that is encrypted before it is written: one record of the greatest length.
 const WRITE: usize = 16 << 10;
 /// Slices of the queue that are looked at together.
 const SLICES: usize = 32;
@@ -47,6 +47,7 @@ pub(crate) fn secure(host: &Host<Connection>, mut socket: TcpStream, name: Strin
             reason.map_or_else(|| Failure::Connect(format!("while TLS begins: {error}")), tls_failure)
         })?;
     }
+    session.set_buffer_limit(Some(WRITE));
     let state = State { session, pending: Vec::new(), ahead: false };
     Ok(Transport::secured(socket, Tls { state: Mutex::new(state) }))
 }
@@ -87,15 +88,12 @@ impl Tls {
                 return Ok(());
             }
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let (count, mut taken) = (outbound.chunks_vectored(&mut slices), 0);
-            for slice in &slices[..count] {
-                let length = slice.len().min(WRITE - taken);
-                taken += state.session.writer().write(&slice[..length])?;
-                state.take_encrypted();
-                if taken == WRITE {
-                    break;
-                }
-            }
+            let count = outbound.chunks_vectored(&mut slices);
+            // What the other direction has queued leaves the whole limit to the content.
+            state.take_encrypted();
+            // All slices at once, so that their bytes share a record.
+            let taken = state.session.writer().write_vectored(&slices[..count])?;
+            state.take_encrypted();
             state.ahead = true;
             drop(state);
             outbound.advance(taken - 1);

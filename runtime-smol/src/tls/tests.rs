@@ -251,7 +251,7 @@ fn what_does_not_fit_into_the_socket_does_not_count_as_written() {
         // Small writes take long to fill the socket.
         let filling = vec![7; 20_000];
         let mut sent: Vec<u8> = Vec::new();
-        let mut offer = |bytes: &[u8]| match tls.write(socket, &[IoSlice::new(bytes)]) {
+        let mut offer = |bytes: &[u8]| match tls.write(socket, &mut [IoSlice::new(bytes)]) {
             Ok(0) => panic!("nothing written is an error"),
             Ok(count) => {
                 assert!(count < bytes.len() || !tls.is_full(), "{size}: all is written, and some of it is not");
@@ -286,6 +286,33 @@ fn what_does_not_fit_into_the_socket_does_not_count_as_written() {
         drop(side);
         assert!(reads.join().expect("a client") == sent, "{size}");
     }
+}
+
+/// The lengths of records that are longer than this, until so many bytes have come in these. Sessions' tickets are shorter.
+fn long_records(socket: &mut std::net::TcpStream, longer: usize, bytes: usize) -> Vec<usize> {
+    let mut lengths = Vec::new();
+    while lengths.iter().sum::<usize>() < bytes {
+        let mut head = [0; 5];
+        socket.read_exact(&mut head).expect("a record");
+        let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
+        socket.read_exact(&mut vec![0; length]).expect("all of it");
+        lengths.extend(Some(length).filter(|length| *length > longer));
+    }
+    lengths
+}
+
+#[test]
+fn slices_share_records() {
+    let (side, mut client) = pair();
+    let slice = [7; 700];
+    let mut slices = [IoSlice::new(&slice); 64];
+    let all = slices.len() * slice.len();
+    assert_eq!(side.tls.write(&side.socket, &mut slices).expect("there is room"), all);
+    assert!(!side.tls.is_full());
+    // Each record has a byte for its type and a tag.
+    let (full, more) = (TAKEN, 17);
+    let expected = [full + more, full + more, all - 2 * full + more];
+    assert_eq!(long_records(&mut client.sock, 600, all), expected);
 }
 
 /// The client updates its keys until it has sent `bytes` bytes, and sends `content` after every thirty-two updates.
