@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anabranch_core::client::{ClientCloseReason, ClientEvent, PlayOptions};
 use anabranch_core::conn::{Ask, Asks, Config, Notice, Role, Subject, Verdict, VhostConfig};
+use anabranch_core::pacing::Pacing;
 use anabranch_core::policy::{Application, Applications, Vhost, Vhosts};
 use anabranch_core::session::Phase;
 use anabranch_host::{Answer, Hooks, Serve, TcpOptions, Update};
@@ -138,6 +139,13 @@ fn connections_are_listed_counted_and_closed_by_number<S: Serve + Send + 'static
     assert_eq!(stats.vhosts.iter().map(|vhost| (vhost.publishers, vhost.players)).collect::<Vec<_>>(), [(1, 1)]);
     let [stream] = &stats.streams[..] else { panic!("{stats:?}") };
     assert!(stream.published && stream.players == 1 && stream.log_bytes > 0);
+    assert_eq!(stream.merge_window, Pacing::default().merge_window, "one player is no load");
+    // Where each connection has its own thread, there are too many to list.
+    wait_for("a thread that has written to players", TIMEOUT, || {
+        let threads = server.handle.stats().threads;
+        let writes = threads.iter().any(|thread| thread.sweeping > 0.0 && thread.busy >= thread.sweeping);
+        (writes || threads.is_empty()).then_some(())
+    });
 
     assert!(!server.handle.close(u64::MAX, "no such client"));
     assert!(server.handle.close(plays.id, "closed by hand"));
