@@ -177,7 +177,7 @@ impl View {
         let Rates { in_kbps, out_kbps } = self.rates;
         let (held, limit) = now.stream_memory;
         let window = now.streams.iter().map(|stream| stream.window).max();
-        let window = window.map_or_else(String::new, |window| format!("  window {window} ms"));
+        let window = window.map_or_else(String::new, |window| format!("  wait {window} ms"));
         [
             format!(
                 "anabranch {}  up {}  connections {}  publishers {}  players {}{window}",
@@ -314,7 +314,7 @@ mod tests {
         assert!(lines.len() == 24 && lines.iter().all(|line| width(line) <= 80), "{lines:#?}");
         let all = lines.join("\n");
         for words in [
-            "anabranch 1.2.3  up 1d01h  connections 12  publishers 3  players 10  window 65 ms",
+            "anabranch 1.2.3  up 1d01h  connections 12  publishers 3  players 10  wait 65 ms",
             "in 4.5 Mb/s  out 40.5 Mb/s  cpu 50 %  memory 20 MiB  streams 1 MiB of 10 MiB",
             "live/cam           4500  30.0        9   40500    3      120 H264 1920x1080 AAC",
             "STREAM         >IN kb/s   FPS  PLAYERS     OUT  LAG  DROPPED VIDEO AUDIO",
