@@ -1,6 +1,7 @@
 //! The peers of WebRTC, by `str0m`. Nothing else here knows that crate.
 
 mod layers;
+mod ssrcs;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,6 +26,7 @@ use crate::desk::Peers;
 use crate::peer::{Datagram, Event, Gone, Medium, Network, Output, Packet, Path, Peer, Transport, Unit};
 use crate::signal::{self, SignalError};
 use layers::Layers;
+use ssrcs::Ssrcs;
 
 /// Packets of a track that are kept to be sent again, and for how long. What is sent again may be lost, too, and of a stream with few
 /// packets it takes a second until a client notices. Each takes 384 bytes beside its payload, which viewers share.
@@ -145,6 +147,7 @@ pub struct Engine {
     is_over: bool,
     events: VecDeque<Event>,
     layers: Layers,
+    ssrcs: Ssrcs,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -231,6 +234,7 @@ impl Engine {
             is_over: false,
             events: VecDeque::new(),
             layers: Layers::default(),
+            ssrcs: Ssrcs::default(),
         };
         let answer = answer.to_sdp_string();
         // The library tells the addresses with the first medium of the offer, and leaves out one that it cannot read.
@@ -416,6 +420,9 @@ impl Engine {
 
 impl Peer for Engine {
     fn receive(&mut self, now: Instant, path: Path, bytes: &[u8]) {
+        if !self.ssrcs.takes(bytes) {
+            return;
+        }
         let proto = match path.transport {
             Transport::Udp => Protocol::Udp,
             Transport::Tcp => Protocol::Tcp,

@@ -384,3 +384,41 @@ fn of_a_simulcast_the_highest_layer_is_taken() {
     assert!(lengths.len() > 90, "{lengths:?}");
     assert!(lengths[30..].iter().all(|length| *length > 3000), "{lengths:?}");
 }
+
+#[test]
+fn forged_packets_of_many_sources_make_a_bounded_number_of_streams() {
+    let mut pair = Pair::connect(Direction::SendOnly, &Purpose::Publish);
+    let (mid, pt) = {
+        let track = pair.server.video.expect("it publishes pictures");
+        (track.mid.to_string(), *track.pt)
+    };
+    // One element of the header extension (RFC 8285, section 4.2) that names the medium, by each id that it may have.
+    let forged = |ssrc: u32, number: u16, id: u8| {
+        let mut element = vec![id << 4 | (mid.len() as u8 - 1)];
+        element.extend(mid.bytes());
+        element.resize(element.len().next_multiple_of(4), 0);
+        let head = [&[0x90, pt][..], &number.to_be_bytes(), &[0; 4], &ssrc.to_be_bytes(), &[0xBE, 0xDE]].concat();
+        [&head[..], &(element.len() as u16 / 4).to_be_bytes(), &element, &[7; 100]].concat()
+    };
+    let path = Path {
+        transport: Transport::Udp,
+        local: SERVER.parse().expect("an address"),
+        remote: CLIENT.parse().expect("an address"),
+    };
+    const SOURCES: u32 = 2000;
+    let mut number = 0;
+    for ssrc in 1..SOURCES {
+        // Back to the one before, and on: the library keeps both.
+        for ssrc in [ssrc, ssrc - 1, ssrc] {
+            number += 1;
+            for id in 1..=14 {
+                pair.server.receive(pair.now, path, &forged(1_000_000 + ssrc, number, id));
+            }
+        }
+    }
+    pair.settle();
+    let mut api = pair.server.rtc.direct_api();
+    let streams = (0..SOURCES).filter(|ssrc| api.stream_rx(&(1_000_000 + ssrc).into()).is_some()).count();
+    assert!(streams > 0, "the packets are what makes streams");
+    assert!(streams <= super::ssrcs::MOST_SSRCS, "{streams} streams");
+}
