@@ -236,12 +236,11 @@ impl Beginning {
             };
             let waits = !more
                 && thread_waker.state.compare_exchange(AWAKE, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok();
-            let since = waits.then(Instant::now);
+            let since = Instant::now();
             let woken = local.reactor().wait(!waits).expect(FAILS);
-            if let Some(since) = since {
-                let now = Instant::now();
-                local.load().idled(now, now - since);
-            }
+            let now = Instant::now();
+            // Also if it did not wait: a thread that always has something to do is to be seen as such.
+            local.load().idled(now, if waits { now - since } else { Duration::ZERO });
             thread_waker.listen();
             woken.for_each(Waker::wake);
         }

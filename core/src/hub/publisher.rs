@@ -310,13 +310,16 @@ impl Publisher {
     /// of which only one connection is known, gives the same result.
     pub(crate) fn set_elastic(&mut self, is_elastic: bool) {
         if std::mem::replace(&mut self.is_elastic, is_elastic) != is_elastic {
+            self.look();
             self.limit_pace();
         }
     }
 
     /// If it is on air, its settings are those of the stream.
     fn limit_pace(&self) {
-        if let Lane::OnAir { .. } = self.lane {
+        if let Lane::OnAir { epoch, .. } = self.lane
+            && self.stream.source().epoch() == epoch
+        {
             self.stream.pace.limit(self.pacing(), self.is_elastic);
         }
     }

@@ -38,8 +38,8 @@ pub struct Pacing {
     /// How long frames may wait while a thread that writes to the stream's players has much to do: the window then grows
     /// with what a write to all of them takes, so that the thread is no more than half busy at first, and at most 80 %
     /// with this longest window. Streams that take little of the thread's time keep [`merge_window`](Self::merge_window).
-    /// Default 150 ms, up to which people that talk to each other do not notice a delay (ITU-T G.114). No more than
-    /// `merge_window`: the window never changes.
+    /// With a `merge_window` of zero, or of no less than this, the window never changes.
+    /// Default 150 ms, up to which people that talk to each other do not notice a delay (ITU-T G.114).
     pub merge_window_max: Duration,
     /// How long a publisher's bytes may stay unread if no player waits for them. The server notices up to this much
     /// later

@@ -51,8 +51,8 @@ pub struct Options {
     pub merge_window: u64,
 
     /// How long frames may wait while the server is busy, in milliseconds: a thread that spends more than half its time
-    /// on writing to players lets frames of its large streams wait longer, up to this. No more than --merge-window:
-    /// never
+    /// on writing to players lets frames of its large streams wait longer, up to this. No more than --merge-window,
+    /// or with --merge-window 0: never
     #[arg(long, value_name = "MS", default_value_t = 150, env = "ANABRANCH_MERGE_WINDOW_MAX",
           value_parser = parse_milliseconds)]
     pub merge_window_max: u64,

@@ -6,16 +6,18 @@ use super::{Measured, StreamPace, ThreadShare};
 
 /// How often a thread's wishes are computed. Long enough for some sweeps, short enough that a person sees no delay.
 const PERIOD: Duration = Duration::from_millis(250);
-/// The part of its time that a thread may be busy without frames waiting longer than configured. Half: the next
+/// The part of its time that a thread may write to players without frames waiting longer than configured. Half: the next
 /// stream that begins is then served as well as those before.
 const CALM: f64 = 0.5;
-/// How busy a thread may be with the longest windows. What is left is for what comes unexpectedly: many players that
-/// join at once, a large key frame.
+/// How busy a thread may be with the longest windows, and with other work beside players. What is left is for what comes
+/// unexpectedly: many players that join at once, a large key frame.
 const FULL: f64 = 0.8;
 /// The part of its time that a thread has for players if other work takes all of it.
 const LEAST: f64 = 0.1;
 /// Frames do not come more often than this, unless a stream has several tracks of each kind.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+/// A stream of which nothing has come for so long takes nothing. Shorter pauses are part of how it comes.
+const SILENT: Duration = Duration::from_secs(1);
 /// A wish that differs less than this part of itself from the one before is not told.
 const LITTLE: f64 = 1.0 / 16.0;
 
@@ -56,6 +58,8 @@ struct Load {
     /// Seconds between sweeps, over some sweeps.
     interval: Option<f64>,
     wish: Option<Duration>,
+    /// True if it took no more than its share at the last look, so that its wish ends if that is so again.
+    is_small: bool,
 }
 
 /// A mean with a small weight for what is old.
@@ -65,7 +69,7 @@ fn mean(before: Option<f64>, sample: f64) -> f64 {
 
 impl Load {
     fn new(pace: Arc<StreamPace>) -> Self {
-        Load { pace, cost: None, players: 0, last: None, interval: None, wish: None }
+        Load { pace, cost: None, players: 0, last: None, interval: None, wish: None, is_small: false }
     }
 
     fn swept(&mut self, began: Instant, players: usize, took: Duration) {
@@ -75,7 +79,10 @@ impl Load {
         self.cost = Some(mean(self.cost, sample.min(most)));
         self.players = players;
         if let Some(last) = self.last.replace(began) {
-            self.interval = Some(mean(self.interval, began.saturating_duration_since(last).as_secs_f64()));
+            // A publisher may pause.
+            let most = self.interval.map_or(f64::INFINITY, |interval| interval * 2.0);
+            let sample = began.saturating_duration_since(last).as_secs_f64();
+            self.interval = Some(mean(self.interval, sample.min(most)));
         }
     }
 
@@ -93,14 +100,13 @@ impl Load {
         // sweeps are rare for another reason.
         let measured = self.interval.filter(|interval| *interval > 1.25 * self.pace.window().as_secs_f64());
         let interval = measured.filter(|_| !is_saturated).map_or(shortest, |interval| interval.max(shortest));
-        // Nothing may have come for some time.
-        self.time() / interval.max(now.saturating_duration_since(last).as_secs_f64())
+        if now.saturating_duration_since(last) >= SILENT { 0.0 } else { self.time() / interval }
     }
 
     /// The window with which the stream takes its share of the thread's time: exactly that where the window stays as
-    /// configured, and more the longer it is, up to [`FULL`] instead of [`CALM`] at the longest one. So players wait
-    /// less where the thread can bear it, and less time is saved where that costs them much.
-    fn window(&self, share: f64) -> Duration {
+    /// configured, and more the longer it is, up to `growth` times as much at the longest one. So players wait less where
+    /// the thread can bear it, and less time is saved where that costs them much.
+    fn window(&self, share: f64, growth: f64) -> Duration {
         let (configured, longest) = self.pace.limits();
         let wanted = self.time() / share;
         let (from, to) = (configured.as_secs_f64(), longest.as_secs_f64());
@@ -108,7 +114,10 @@ impl Load {
             return configured;
         }
         // window * (1 + slope * (window - from)) = wanted
-        let slope = (FULL / CALM - 1.0) / (to - from);
+        let slope = (growth - 1.0) / (to - from);
+        if slope < 1e-6 {
+            return Duration::from_secs_f64(wanted.clamp(from, to));
+        }
         let half = (1.0 - slope * from) / 2.0;
         let window = ((half * half + slope * wanted).sqrt() - half) / slope;
         Duration::from_secs_f64(window.clamp(from, to))
@@ -198,14 +207,21 @@ impl ThreadLoad {
     /// high as the thread's time allows (max-min fairness). So streams that take little keep the window as configured,
     /// however much others take, and also if those take more than their share with the longest window.
     fn plan(&mut self, now: Instant) {
-        let budget = (CALM - self.other).max(LEAST);
+        let rest = (FULL - self.other).max(LEAST);
+        let budget = rest.min(CALM);
         let demand = |load: &Load| load.demand(now, self.is_saturated);
         let demands: Vec<_> = self.streams.values().map(demand).collect();
         let limit = common_limit(&demands, budget);
         for (load, demand) in self.streams.values_mut().zip(demands) {
             let (configured, _) = load.pace.limits();
-            let window = if demand <= limit { configured } else { load.window(limit) };
-            load.wishes(self.number, window);
+            let was_small = std::mem::replace(&mut load.is_small, demand <= limit);
+            if !load.is_small {
+                let window = load.window(limit, rest / budget);
+                load.wishes(self.number, window);
+            } else if was_small {
+                // One look may be at an unusual time.
+                load.wishes(self.number, configured);
+            }
         }
     }
 }

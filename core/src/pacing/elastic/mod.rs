@@ -6,7 +6,7 @@
 //! between [`Pacing::merge_window`] and [`Pacing::merge_window_max`]. The publisher asks for it with each frame.
 //!
 //! The rule does not watch how full a thread is and correct the window by that, which would swing. It computes the
-//! window from what a sweep takes, which changes little with the window: so it is there after one step, and stays.
+//! window from what a sweep takes, which grows less than the window: so it is there after some steps, and stays.
 
 mod load;
 #[cfg(test)]
@@ -57,6 +57,7 @@ impl StreamPace {
     /// The publisher on air has these settings. If it is not elastic, its frames wait as configured.
     pub(crate) fn limit(&self, pacing: &Pacing, is_elastic: bool) {
         let configured = micros(pacing.merge_window);
+        let is_elastic = is_elastic && configured > 0;
         let longest = if is_elastic { micros(pacing.merge_window_max).max(configured) } else { configured };
         self.configured.store(configured, Ordering::Relaxed);
         self.longest.store(longest, Ordering::Relaxed);
@@ -64,7 +65,7 @@ impl StreamPace {
 
     /// How long frames wait now, by these settings.
     pub(crate) fn window_by(&self, pacing: &Pacing) -> Duration {
-        if self.wished.load(Ordering::Relaxed) == 0 {
+        if self.wished.load(Ordering::Relaxed) == 0 || pacing.merge_window.is_zero() {
             return pacing.merge_window;
         }
         self.between(pacing.merge_window, pacing.merge_window_max.max(pacing.merge_window))

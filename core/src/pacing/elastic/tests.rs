@@ -380,6 +380,65 @@ fn a_stream_that_is_gone_has_no_pace() {
     assert!(hub.pace(id).is_none() && hub.paces_known() == 0);
 }
 
+#[test]
+fn a_load_at_the_edge_does_not_swing() {
+    for players in [1000, 1200, 1500, 1800, 2000, 2500] {
+        let mut thread = Thread::with_longest(ms(150));
+        let stream = thread.stream(players, 600);
+        thread.run(ms(3000));
+        thread.streams[stream].windows.clear();
+        thread.run(ms(10_000));
+        let windows = &thread.streams[stream].windows;
+        let (least, most) = (*windows.iter().min().expect("some"), *windows.iter().max().expect("some"));
+        assert!(most - least <= most / 8, "{players} players: {least:?} to {most:?}");
+    }
+}
+
+#[test]
+fn a_window_of_zero_stays() {
+    let mut config = HubConfig::default();
+    config.pacing.merge_window = Duration::ZERO;
+    let mut thread = Thread::new(config);
+    let stream = thread.stream(6000, 600);
+    thread.run(ms(3000));
+    assert!(thread.streams[stream].windows.iter().all(Duration::is_zero), "everything leaves at once");
+    assert_eq!(thread.hub.streams()[0].merge_window, Duration::ZERO);
+}
+
+#[test]
+fn one_that_was_superseded_does_not_change_how_its_successor_is_paced() {
+    let mut thread = Thread::with_longest(ms(150));
+    let stream = thread.stream(5000, 600);
+    thread.run(ms(2000));
+    let key = thread.streams[stream].publisher.key().clone();
+    let address = "192.0.2.1:1935".parse().expect("an address");
+    // A relay takes over from another one.
+    drop(std::mem::replace(
+        &mut thread.streams[stream].publisher,
+        thread
+            .hub
+            .publish_relay(&StreamKey::new(DEFAULT_VHOST, "live", "other").expect("a name"), 0, address)
+            .expect("free"),
+    ));
+    let mut first = thread.hub.publish_relay(&key, 1, address).expect("it is free");
+    let second = thread.hub.publish_relay(&key, 2, address).expect("it takes over");
+    thread.streams[stream].publisher = second;
+    first.set_elastic(false);
+    thread.run(ms(2000));
+    assert!(thread.window(stream) > ms(60), "{:?}", thread.window(stream));
+}
+
+#[test]
+fn reading_publishers_makes_the_frames_of_a_few_players_wait_only_on_a_full_thread() {
+    for (streams, most) in [(500, CONFIGURED), (700, CONFIGURED * 2)] {
+        let mut thread = Thread::with_longest(ms(150));
+        (0..streams).for_each(|_| _ = thread.stream(1, 600));
+        thread.run(ms(3000));
+        let busy = thread.busy(ms(2000));
+        assert!(thread.window(0) <= most, "{streams} streams: {:?}, {busy}", thread.window(0));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 

@@ -236,13 +236,14 @@ pub(crate) struct Pacing {
     /// How long frames may wait so that several are sent with one write. More saves CPU time, less saves latency.
     #[schemars(extend("x-maximum" = "10s"))]
     pub(crate) merge_window: Time,
-    /// How long they may wait while the server is busy: a thread that spends more than half its time on writing to players
-    /// lets frames wait longer, up to this. Only streams that take much of the thread's time wait. No more than
-    /// merge_window: frames never wait longer than that.
+    /// How long they may wait while the server is busy: a thread that would write to players for more than half its time, or
+    /// has so much other work that it would be nearly full, lets frames wait longer, up to this; those of the streams that
+    /// take most of its time first. With a merge_window of "0s", or of no less than this, frames never wait longer than
+    /// that.
     #[schemars(extend("x-maximum" = "10s"))]
     pub(crate) merge_window_max: Time,
     /// How long the server may wait before it reads from a publisher whose media no player waits for: because its
-    /// stream has no players and many clients publish, or because merge_window is longer than 80ms. One read then takes
+    /// stream has no players and many clients publish, or because frames wait longer than 80ms. One read then takes
     /// several messages. The server notices at most this much later that a publisher has gone and its name is free.
     /// "0s" reads everything at once.
     #[schemars(extend("x-maximum" = "1s"))]

@@ -1,8 +1,11 @@
 // WebRTC with the server: WHEP to play, WHIP to publish. The server has one address and gathers nothing, so an offer
 // and its answer are all that is said over HTTP, and a request to the URL of the session ends it.
 
-/** Milliseconds from the answer within which a connection must be there; networks without UDP never get one. */
-const LONGEST_CONNECT = 3_000;
+/**
+ * Milliseconds from the answer within which a connection must be there; networks without UDP never get one. In a room there is
+ * no other way that a player could go.
+ */
+const LONGEST_CONNECT = location.pathname.startsWith('/call') ? 10_000 : 3_000;
 /** A connection that does not answer may come back within so many milliseconds. */
 const LONGEST_LOSS = 5_000;
 /** A browser that has so many whole pictures and could decode none of them has no decoder for them. */
