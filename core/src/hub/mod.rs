@@ -642,8 +642,8 @@ impl Hub {
         self.paces.thread(now)
     }
 
-    /// The same for a thread that [`thread_shares`](Self::thread_shares) does not list: it is one of many, and has one
-    /// publisher only.
+    /// The same without a place in [`thread_shares`](Self::thread_shares): for an adapter that has a thread for each
+    /// connection, and measures the sweeps of each stream alone.
     pub fn unlisted_thread_load(&self, now: Instant) -> ThreadLoad {
         self.paces.unlisted_thread(now)
     }
